@@ -1,0 +1,66 @@
+"""Boxes as arrays: xyxy in pixels unless a name says otherwise."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from augsynth.scene import FloatArray, IntArray
+
+
+def box_areas(boxes_xyxy: FloatArray) -> FloatArray:
+    """Return (N,) areas of (N, 4) boxes; inverted boxes have area 0."""
+    wh = np.clip(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], 0, None)
+    return np.asarray(wh[:, 0] * wh[:, 1])
+
+
+def intersections(a_xyxy: FloatArray, b_xyxy: FloatArray) -> FloatArray:
+    """Return the (N, M) intersection areas of (N, 4) and (M, 4) boxes."""
+    lo = np.maximum(a_xyxy[:, None, :2], b_xyxy[None, :, :2])
+    hi = np.minimum(a_xyxy[:, None, 2:], b_xyxy[None, :, 2:])
+    wh = np.clip(hi - lo, 0, None)
+    return np.asarray(wh[..., 0] * wh[..., 1])
+
+
+def ious(a_xyxy: FloatArray, b_xyxy: FloatArray) -> FloatArray:
+    """Return the (N, M) intersections over union of (N, 4) and (M, 4) boxes."""
+    inter = intersections(a_xyxy, b_xyxy)
+    union = box_areas(a_xyxy)[:, None] + box_areas(b_xyxy)[None] - inter
+    return np.asarray(inter / np.maximum(union, 1e-12))
+
+
+def clip_boxes(boxes_xyxy: FloatArray, size_wh: tuple[int, int]) -> FloatArray:
+    """Return the boxes cut to the image."""
+    return np.clip(boxes_xyxy, 0.0, np.array([*size_wh, *size_wh], np.float64))
+
+
+def grow_box(box_xyxy: FloatArray, *, factor: float = 1.0, pad: float = 0.0) -> FloatArray:
+    """Return the box scaled about its centre by `factor`, then widened by `pad` pixels a side."""
+    centre = (box_xyxy[:2] + box_xyxy[2:]) / 2
+    half = (box_xyxy[2:] - box_xyxy[:2]) / 2 * factor + pad
+    return np.concatenate([centre - half, centre + half])
+
+
+def square_window(
+    box_xyxy: FloatArray, size_wh: tuple[int, int], *, context: float, min_side: int
+) -> IntArray | None:
+    """Return the square integer window around a box, moved inside the image.
+
+    Args:
+        box_xyxy: (4,) box that the window must hold.
+        size_wh: Size of the image.
+        context: Side of the window over the longer side of the box, ≥ 1.
+        min_side: Least side in pixels.
+
+    Returns:
+        (4,) xyxy of the window, or None when the image can't hold a square around the box.
+    """
+    longest = float((box_xyxy[2:] - box_xyxy[:2]).max())
+    side = max(int(np.ceil(longest * context)), min_side)
+    side = min(side, *size_wh)
+    if side < np.ceil(longest):
+        return None
+    centre = (box_xyxy[:2] + box_xyxy[2:]) / 2
+    low = np.clip(np.round(centre - side / 2), 0, np.array(size_wh) - side).astype(np.int64)
+    low = np.clip(low, np.ceil(box_xyxy[2:]).astype(np.int64) - side, np.floor(box_xyxy[:2]).astype(np.int64))
+    low = np.clip(low, 0, np.array(size_wh) - side)
+    return np.concatenate([low, low + side])

@@ -1,0 +1,187 @@
+"""The passengers that travel through every stage: frozen, validated, without I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+Image = NDArray[np.uint8]
+
+
+class Reason(StrEnum):
+    """Why an attempt ended as it did; the value is the key in provenance, stats and report."""
+
+    ACCEPTED = "accepted"
+    NO_CATEGORY = "no_category"
+    NO_REGION = "no_region"
+    BLANK = "blank"
+    NOT_FOUND = "not_found"
+    WRONG_CLASS = "wrong_class"
+    LOW_SCORE = "low_score"
+    LOW_IOU = "low_iou"
+    BAD_SIZE = "bad_size"
+    LOST_NEIGHBOUR = "lost_neighbour"
+    EXTRA_OBJECT = "extra_object"
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """A COCO category: its id as in the source file, and its name."""
+
+    id: int
+    name: str
+    supercategory: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """One image and its objects as a struct of arrays.
+
+    Attributes:
+        image_id: COCO image id.
+        file_name: POSIX path relative to the image root.
+        size_wh: Width and height in pixels, after EXIF orientation.
+        boxes_xyxy: (N, 4) float64, pixels, inside the image, x1 < x2 and y1 < y2.
+        category_ids: (N,) int64 COCO category ids.
+        annotation_ids: (N,) int64 COCO annotation ids.
+        is_crowd: (N,) bool; crowd and ignore regions count as presence and as obstacles, never as anchors.
+
+    Raises:
+        ValueError: The arrays disagree in length or a box is empty.
+    """
+
+    image_id: int
+    file_name: str
+    size_wh: tuple[int, int]
+    boxes_xyxy: FloatArray = field(default_factory=lambda: np.zeros((0, 4)))
+    category_ids: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
+    annotation_ids: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
+    is_crowd: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+
+    def __post_init__(self) -> None:
+        n = len(self.boxes_xyxy)
+        if self.boxes_xyxy.shape != (n, 4):
+            raise ValueError(f"boxes_xyxy must be (N, 4), got {self.boxes_xyxy.shape}")
+        if not n == len(self.category_ids) == len(self.annotation_ids) == len(self.is_crowd):
+            raise ValueError("boxes, category ids, annotation ids and crowd flags differ in length")
+        if n and not (self.boxes_xyxy[:, 2:] > self.boxes_xyxy[:, :2]).all():
+            raise ValueError("an empty box")
+
+    def __len__(self) -> int:
+        return len(self.boxes_xyxy)
+
+    def adding(self, box_xyxy: FloatArray, *, category_id: int, annotation_id: int) -> Scene:
+        """Return the scene with one more object at the end."""
+        return Scene(
+            self.image_id,
+            self.file_name,
+            self.size_wh,
+            np.vstack([self.boxes_xyxy, np.asarray(box_xyxy, np.float64)[None]]),
+            np.append(self.category_ids, category_id),
+            np.append(self.annotation_ids, annotation_id),
+            np.append(self.is_crowd, False),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """A COCO dataset in memory.
+
+    Attributes:
+        categories: In file order.
+        scenes: In file order; images without annotations included.
+        document: The source document as decoded, never modified (real annotations are copied verbatim).
+        source: Path of the annotation file.
+        image_root: Directory that `file_name` is relative to, or None when only annotations were read.
+        repairs: What was recovered while reading: kind -> count, to be shown to the user.
+    """
+
+    categories: tuple[Category, ...]
+    scenes: tuple[Scene, ...]
+    document: Mapping[str, Any]
+    source: Path
+    image_root: Path | None = None
+    repairs: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Placement:
+    """Where one new object should go.
+
+    Attributes:
+        category_id: COCO id of the category to paint.
+        box_xyxy: (4,) float64, pixels, inside the image.
+        anchor_annotation_id: The annotation whose layout statistics proposed the box, or None.
+        score: Alignment score of METHOD's surrounding-region alignment, a log density up to a constant.
+    """
+
+    category_id: int
+    box_xyxy: FloatArray
+    anchor_annotation_id: int | None
+    score: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """A placement with everything that is needed to paint it.
+
+    Attributes:
+        placement: Category and box.
+        window_xyxy: (4,) int64 square window inside the image, in source pixels.
+        mask_xyxy: (4,) float64 region to repaint, the box grown a little, inside the window.
+        prompt: Text condition.
+        seed: Seed of this object's generator.
+    """
+
+    placement: Placement
+    window_xyxy: IntArray
+    mask_xyxy: FloatArray
+    prompt: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """What a detector found in one image.
+
+    Attributes:
+        boxes_xyxy: (N, 4) float64, pixels of the image given.
+        scores: (N,) float64 in [0, 1], descending.
+        category_ids: (N,) int64 COCO ids of the dataset at hand.
+    """
+
+    boxes_xyxy: FloatArray
+    scores: FloatArray
+    category_ids: IntArray
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Verdict:
+    """The judgement on one attempt.
+
+    Attributes:
+        reason: `Reason.ACCEPTED` or what spoke against it.
+        box_xyxy: (4,) re-fitted box in image pixels when accepted; the best candidate or None otherwise.
+        score: Detector score of the target category's best match, 0 when none.
+        iou: IoU of that match and the planned box.
+    """
+
+    reason: Reason
+    box_xyxy: FloatArray | None
+    score: float
+    iou: float
+
+    @property
+    def accepted(self) -> bool:
+        return self.reason is Reason.ACCEPTED
