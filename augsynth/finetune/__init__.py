@@ -1,0 +1,219 @@
+"""Train a small inpainting model of a dataset's own domain from scratch (`augsynth finetune`)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as PilImage
+
+from augsynth.finetune.autoencoder import train_autoencoder
+from augsynth.finetune.denoiser import encode_windows, train_denoiser
+from augsynth.finetune.loop import Progress, Schedule
+from augsynth.finetune.presets import find_preset
+from augsynth.finetune.windows import WindowRules, Windows, cut_windows
+from augsynth.prompts import BACKGROUND_PROMPT, DEFAULT_TEMPLATE, category_prompt
+from augsynth.scene import Dataset, Image, Scene
+from augsynth.seeding import derive_rng, derive_seed
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneConfig:
+    """What `augsynth finetune` needs to know.
+
+    Attributes:
+        preset: Name in `presets.PRESETS`.
+        autoencoder_steps, denoiser_steps: Optimizer steps of the two stages.
+        num_windows: Training windows to cut.
+        symmetry: See `WindowRules`.
+        template: Prompt template with `{category}`.
+        seed: Seed of everything.
+        device: Torch device.
+    """
+
+    preset: str = "small-64"
+    autoencoder_steps: int = 2000
+    denoiser_steps: int = 8000
+    autoencoder_batch_size: int = 24
+    denoiser_batch_size: int = 32
+    autoencoder_lr: float = 1e-3
+    denoiser_lr: float = 5e-4
+    num_windows: int = 20_000
+    symmetry: str = "mirror"
+    template: str = DEFAULT_TEMPLATE
+    save_every: int = 250
+    seed: int = 42
+    device: str = "cpu"
+
+
+def finetune(
+    dataset: Dataset,
+    read_image: Callable[[Scene], Image],
+    *,
+    config: FinetuneConfig,
+    out: Path,
+    progress: Progress,
+) -> Path:
+    """Train autoencoder, text encoder and denoiser, and write them in the diffusers layout.
+
+    Stopped at any point and started again with the same arguments, it goes on where it was.
+
+    Returns:
+        The folder that `StableDiffusionInpaintPipeline.from_pretrained` loads: `out / "model"`.
+
+    Raises:
+        ConfigError: Unknown preset or symmetry.
+        DatasetError: Nothing to learn from.
+        ResumeError: `out` holds a training of something else.
+    """
+    import torch
+    from diffusers import AutoencoderKL
+
+    preset = find_preset(config.preset)
+    names = [category.name for category in dataset.categories]
+    prompts = [BACKGROUND_PROMPT, *(category_prompt(n, template=config.template) for n in names)]
+    work, model_dir = out / "training", out / "model"
+    rules = WindowRules(
+        size=preset.size, cell=preset.cell, num_windows=config.num_windows, symmetry=config.symmetry
+    )
+    windows = cut_windows(dataset, read_image, rules=rules, seed=config.seed)
+    fingerprint = _fingerprint(windows, config)
+    vae_dir = work / "vae"
+    if (vae_dir / "config.json").exists() and (vae_dir / "fingerprint").read_text() == fingerprint:
+        autoencoder = AutoencoderKL.from_pretrained(vae_dir).to(config.device)
+    else:
+        autoencoder = train_autoencoder(
+            windows,
+            preset=preset,
+            schedule=Schedule(
+                config.autoencoder_steps,
+                config.autoencoder_batch_size,
+                config.autoencoder_lr,
+                ema=0.995,
+                save_every=config.save_every,
+            ),
+            seed=config.seed,
+            folder=work / "autoencoder",
+            fingerprint=fingerprint,
+            device=config.device,
+            progress=progress,
+        )
+        autoencoder.save_pretrained(vae_dir)
+        (vae_dir / "fingerprint").write_text(fingerprint)
+    _write_reconstructions(autoencoder, windows, work / "reconstructions.png")
+    latents = encode_windows(autoencoder, windows, device=config.device, progress=progress)
+
+    def on_save(parts: dict[str, Any], step: int) -> None:
+        write_samples({**parts, "vae": autoencoder}, windows, prompts, work / f"samples-{step:06d}.png")
+        save_pipeline({**parts, "vae": autoencoder}, model_dir, {**asdict(config), "steps_done": step})
+
+    train_denoiser(
+        windows,
+        latents,
+        prompts,
+        preset=preset,
+        schedule=Schedule(
+            config.denoiser_steps,
+            config.denoiser_batch_size,
+            config.denoiser_lr,
+            ema=0.9995,
+            save_every=config.save_every,
+        ),
+        seed=config.seed,
+        folder=work / "denoiser",
+        fingerprint=fingerprint,
+        device=config.device,
+        progress=progress,
+        on_save=on_save,
+    )
+    torch.set_grad_enabled(True)
+    return model_dir
+
+
+def save_pipeline(parts: dict[str, Any], folder: Path, figures: dict[str, Any]) -> None:
+    """Write the parts as a `StableDiffusionInpaintPipeline` with fp16 safetensors, replacing what was there."""
+    import copy
+
+    from diffusers import StableDiffusionInpaintPipeline
+
+    fresh, old = folder.with_name(folder.name + ".next"), folder.with_name(folder.name + ".previous")
+    shutil.rmtree(fresh, ignore_errors=True)
+    half = {k: copy.deepcopy(v).half() if k in ("vae", "unet", "text_encoder") else v for k, v in parts.items()}
+    pipeline = StableDiffusionInpaintPipeline(
+        **half, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+    )
+    pipeline.save_pretrained(fresh, safe_serialization=True)
+    (fresh / "training.json").write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_samples(parts: dict[str, Any], windows: Windows, prompts: list[str], path: Path) -> None:
+    """Paint two windows a prompt and write source, grey-masked source and result in rows."""
+    from augsynth.inpaint import InpaintRequest
+    from augsynth.inpaint.aligned import AlignedInpainter
+
+    painter = AlignedInpainter(**parts)
+    requests, sources = [], []
+    for label, prompt in enumerate(prompts):
+        for k in np.flatnonzero(windows.labels == label)[:4]:
+            seed = derive_seed(42, "sample", int(k))
+            requests.append(InpaintRequest(windows.images[k], windows.cells[k], prompt, seed))
+            sources.append(windows.images[k])
+    pictures = [p for p in painter.inpaint(requests) if p is not None]
+    size = sources[0].shape[0]
+    columns = 8
+    rows = -(-len(pictures) // columns)
+    sheet = np.full((rows * 2 * (size + 2), columns * (size + 2), 3), 255, np.uint8)
+    for i, (source, request, picture) in enumerate(zip(sources, requests, pictures, strict=True)):
+        y, x = (i // columns) * 2 * (size + 2), (i % columns) * (size + 2)
+        hole = np.kron(request.cells, np.ones((painter.cell, painter.cell), bool))
+        shown = source.copy()
+        edge = hole & ~_eroded(hole)
+        shown[edge] = (255, 0, 0)
+        sheet[y : y + size, x : x + size] = shown
+        sheet[y + size + 2 : y + 2 * size + 2, x : x + size] = np.where(hole[..., None], picture, source)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PilImage.fromarray(sheet).resize((sheet.shape[1] * 2, sheet.shape[0] * 2), PilImage.Resampling.NEAREST).save(path)
+
+
+def _eroded(hole: Any) -> Any:
+    inner = hole.copy()
+    inner[1:] &= hole[:-1]
+    inner[:-1] &= hole[1:]
+    inner[:, 1:] &= hole[:, :-1]
+    inner[:, :-1] &= hole[:, 1:]
+    return inner
+
+
+def _write_reconstructions(autoencoder: Any, windows: Windows, path: Path) -> None:
+    import torch
+
+    picks = derive_rng(42, "reconstructions").permutation(len(windows.images))[:16]
+    pixels = torch.from_numpy(windows.images[picks]).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.no_grad():
+        decoded = autoencoder.decode(autoencoder.encode(pixels.to(autoencoder.device)).latent_dist.mean).sample
+    shown = ((decoded.float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    rows = [np.concatenate(list(part), 1) for part in (windows.images[picks[:8]], shown[:8], windows.images[picks[8:]], shown[8:]) if len(part)]
+    width = min(r.shape[1] for r in rows)
+    sheet = np.concatenate([r[:, :width] for r in rows])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PilImage.fromarray(sheet).resize((sheet.shape[1] * 2, sheet.shape[0] * 2), PilImage.Resampling.NEAREST).save(path)
+
+
+def _fingerprint(windows: Windows, config: FinetuneConfig) -> str:
+    digest = hashlib.sha256()
+    for array in (windows.images, windows.cells, windows.labels):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    kept = {k: v for k, v in asdict(config).items() if k not in ("device", "save_every", "autoencoder_steps", "denoiser_steps")}
+    digest.update(json.dumps(kept, sort_keys=True).encode())
+    return digest.hexdigest()

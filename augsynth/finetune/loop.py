@@ -1,0 +1,145 @@
+"""A training loop on accelerate that can be stopped at any step and goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from augsynth.errors import ResumeError
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Length and pace of a training.
+
+    Attributes:
+        steps: Optimizer steps in all.
+        batch_size: Samples a step.
+        lr: Peak learning rate; it rises over `warmup` steps and falls to 2 % along a cosine.
+        warmup: Steps until the peak.
+        ema: Greatest decay of the running average of the weights.
+        save_every: Steps between checkpoints and samples.
+    """
+
+    steps: int
+    batch_size: int = 32
+    lr: float = 5e-4
+    warmup: int = 100
+    ema: float = 0.999
+    save_every: int = 250
+
+    def lr_at(self, step: int) -> float:
+        """Return the learning rate of a step (0-based)."""
+        rise = min(1.0, (step + 1) / self.warmup)
+        fall = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, self.steps))))
+        return self.lr * rise * fall
+
+
+Progress = Callable[[str, int, int, float], None]
+
+
+def run_training(
+    model: torch.nn.Module,
+    loss_of: Callable[[torch.nn.Module, int], torch.Tensor],
+    *,
+    schedule: Schedule,
+    folder: Path,
+    stage: str,
+    fingerprint: str,
+    device: str,
+    mixed_precision: str = "bf16",
+    progress: Progress,
+    on_save: Callable[[torch.nn.Module, int], None] | None = None,
+) -> torch.nn.Module:
+    """Train a module and return it with its averaged weights.
+
+    Every random choice of a step must depend on the step alone, so that a run that was stopped and continued
+    equals one that never stopped.
+
+    Args:
+        model: The module to train, in place.
+        loss_of: Computes the loss of a 0-based step.
+        folder: Where checkpoints go; a checkpoint found there with the same fingerprint is continued.
+        fingerprint: Identifies data, sizes and seed.
+        progress: Called with (stage, step, steps, loss).
+        on_save: Called with the averaged model after each checkpoint.
+
+    Raises:
+        ResumeError: The folder holds a training of something else.
+    """
+    import torch
+    from accelerate import Accelerator
+    from diffusers.training_utils import EMAModel
+
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=mixed_precision)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=schedule.lr, weight_decay=0.01, betas=(0.9, 0.99))
+    averaged = EMAModel(model.parameters(), decay=schedule.ema, use_ema_warmup=True, power=0.75)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    averaged.to(accelerator.device)
+    accelerator.register_for_checkpointing(averaged)
+    step = _resume(accelerator, folder, fingerprint)
+    smoothed: float | None = None
+    shown = time.monotonic()
+    while step < schedule.steps:
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.lr_at(step)
+        with accelerator.autocast():
+            loss = loss_of(model, step)
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        averaged.step(model.parameters())
+        step += 1
+        value = float(loss.detach())
+        smoothed = value if smoothed is None else 0.98 * smoothed + 0.02 * value
+        if time.monotonic() - shown > 1 or step == schedule.steps:
+            progress(stage, step, schedule.steps, smoothed)
+            shown = time.monotonic()
+        if step % schedule.save_every == 0 or step == schedule.steps:
+            _save(accelerator, folder, fingerprint, step)
+            if on_save is not None:
+                averaged.store(model.parameters())
+                averaged.copy_to(model.parameters())
+                on_save(accelerator.unwrap_model(model), step)
+                averaged.restore(model.parameters())
+    averaged.copy_to(model.parameters())
+    return accelerator.unwrap_model(model)
+
+
+def _save(accelerator: Any, folder: Path, fingerprint: str, step: int) -> None:
+    fresh, current, old = folder / "next", folder / "checkpoint", folder / "previous"
+    shutil.rmtree(fresh, ignore_errors=True)
+    accelerator.save_state(str(fresh))
+    (fresh / "state.json").write_text(json.dumps({"step": step, "fingerprint": fingerprint}))
+    shutil.rmtree(old, ignore_errors=True)
+    if current.exists():
+        current.rename(old)
+    fresh.rename(current)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _resume(accelerator: Any, folder: Path, fingerprint: str) -> int:
+    folder.mkdir(parents=True, exist_ok=True)
+    current, old = folder / "checkpoint", folder / "previous"
+    if not current.exists() and old.exists():
+        old.rename(current)
+    state_file = current / "state.json"
+    if not state_file.exists():
+        return 0
+    state = json.loads(state_file.read_text())
+    if state["fingerprint"] != fingerprint:
+        raise ResumeError(
+            f"{folder}: holds the training of another dataset or configuration; choose another --out or remove it"
+        )
+    accelerator.load_state(str(current))
+    return int(state["step"])

@@ -1,0 +1,173 @@
+"""Small inpainting models in the standard diffusers layout, built to be trained from scratch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from augsynth.errors import ConfigError
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Sizes of one small model.
+
+    Attributes:
+        size: Side of the window in pixels.
+        vae_channels: Channels per level of the autoencoder; each level but the last halves the side.
+        unet_channels: Channels per level of the denoiser.
+        unet_attention: Whether a level attends to the text.
+        unet_layers: Residual blocks per level.
+        text_width: Width of the text encoder.
+    """
+
+    size: int
+    vae_channels: tuple[int, ...]
+    unet_channels: tuple[int, ...]
+    unet_attention: tuple[bool, ...]
+    unet_layers: int = 1
+    text_width: int = 64
+
+    @property
+    def cell(self) -> int:
+        """Pixels per latent cell."""
+        return int(2 ** (len(self.vae_channels) - 1))
+
+
+PRESETS = {
+    "tiny-32": Preset(32, (8, 16), (16, 32), (False, True), text_width=16),
+    "small-64": Preset(64, (24, 48, 96), (64, 128, 192), (False, True, True)),
+    "fast-64": Preset(64, (16, 32, 64), (64, 128, 192), (False, True, True)),
+    "fast-96": Preset(96, (16, 32, 64), (64, 128, 192), (False, True, True)),
+}
+
+
+def find_preset(name: str) -> Preset:
+    """Return the preset of that name.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"preset {name!r} is unknown; choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def build_autoencoder(preset: Preset) -> AutoencoderKL:
+    """Build an untrained autoencoder with four latent channels."""
+    from diffusers import AutoencoderKL
+
+    levels = len(preset.vae_channels)
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=preset.vae_channels,
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=8,
+        mid_block_add_attention=False,
+        sample_size=preset.size,
+        scaling_factor=1.0,
+    )
+
+
+def build_denoiser(preset: Preset) -> UNet2DConditionModel:
+    """Build an untrained 9-channel inpainting UNet."""
+    from diffusers import UNet2DConditionModel
+
+    attention = preset.unet_attention
+    return UNet2DConditionModel(
+        sample_size=preset.size // preset.cell,
+        in_channels=9,
+        out_channels=4,
+        block_out_channels=preset.unet_channels,
+        down_block_types=tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attention),
+        up_block_types=tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attention)),
+        layers_per_block=preset.unet_layers,
+        cross_attention_dim=preset.text_width,
+        attention_head_dim=8,
+        norm_num_groups=16,
+    )
+
+
+def build_tokenizer(prompts: Sequence[str]) -> CLIPTokenizer:
+    """Build a byte-level BPE tokenizer in CLIP's format that knows the words of the prompts."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+    from transformers import CLIPTokenizer
+
+    bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token="<|endoftext|>"))
+    bpe.normalizer = normalizers.Lowercase()
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=2000,
+        special_tokens=["<|startoftext|>", "<|endoftext|>"],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
+    # CLIP splits on spaces without keeping them: give the trainer the words one by one.
+    words = sorted({word for prompt in prompts for word in prompt.lower().split()})
+    bpe.train_from_iterator(words * 4, trainer)
+    vocab = bpe.get_vocab()
+    for byte in sorted(pre_tokenizers.ByteLevel.alphabet()):
+        vocab.setdefault(byte, len(vocab))
+        vocab.setdefault(byte + "</w>", len(vocab))
+    merges = [tuple(pair) for pair in _merges_of(bpe)]
+    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=16)
+
+
+def _merges_of(bpe: Any) -> list[Any]:
+    import json
+
+    merges = json.loads(bpe.to_str())["model"]["merges"]
+    return [m if isinstance(m, list) else m.split(" ") for m in merges]
+
+
+def build_text_encoder(preset: Preset, tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """Build an untrained two-layer CLIP text encoder for the tokenizer."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=preset.text_width,
+        intermediate_size=preset.text_width * 2,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=16,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        projection_dim=preset.text_width,
+    )
+    return CLIPTextModel(config)
+
+
+def build_scheduler() -> DDIMScheduler:
+    """Build the noise schedule: Stable Diffusion's, rescaled to end in pure noise, v-prediction.
+
+    Zero terminal SNR keeps colours from drifting: Lin et al., arXiv 2305.08891.
+    """
+    from diffusers import DDIMScheduler
+
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        steps_offset=1,
+    )
+
+
+def describe(preset: Preset) -> dict[str, Any]:
+    """Return the preset as plain values for a configuration file."""
+    return asdict(preset)

@@ -1,0 +1,158 @@
+"""Training windows: what the model will see when it paints, cut from a dataset's real objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augsynth.compose import cut_window, mask_cells
+from augsynth.errors import DatasetError
+from augsynth.geometry import clip_boxes, grow_box, intersections, square_window
+from augsynth.scene import Dataset, FloatArray, Image, IntArray, Scene
+from augsynth.seeding import derive_rng
+
+SYMMETRIES = {"none": 1, "mirror": 2, "dihedral": 8}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WindowRules:
+    """How training windows are drawn.
+
+    Attributes:
+        size: Side of the model's window in pixels.
+        cell: Pixels per latent cell.
+        num_windows: How many windows to cut.
+        background_share: Share of windows whose mask holds no object, in [0, 1).
+        min_context: Least side of a window over the longer side of its object.
+        max_context: Greatest.
+        balance: Exponent b of the weight n_c^-b that an object of a category with n_c objects gets;
+            0 draws objects as they come, 1 draws categories evenly.
+        symmetry: `none`, `mirror` (left and right) or `dihedral` (all eight flips and quarter turns).
+    """
+
+    size: int
+    cell: int
+    num_windows: int
+    background_share: float = 0.12
+    min_context: float = 1.5
+    max_context: float = 2.4
+    balance: float = 0.6
+    symmetry: str = "mirror"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windows:
+    """Windows as arrays.
+
+    Attributes:
+        images: (N, size, size, 3) uint8.
+        cells: (N, size // cell, size // cell) bool, true where the mask is.
+        labels: (N,) int64, 0 for background, i + 1 for the dataset's i-th category.
+    """
+
+    images: NDArray[np.uint8]
+    cells: NDArray[np.bool_]
+    labels: IntArray
+
+
+def cut_windows(
+    dataset: Dataset, read_image: Callable[[Scene], Image], *, rules: WindowRules, seed: int
+) -> Windows:
+    """Cut windows around real objects, and some around nothing.
+
+    Raises:
+        DatasetError: The dataset has no object that a window can hold.
+    """
+    rng = derive_rng(seed, "windows")
+    owners, objects = _draw_objects(dataset, rules, rng)
+    num_cells = rules.size // rules.cell
+    index_of = {category.id: i + 1 for i, category in enumerate(dataset.categories)}
+    images, cells, labels = [], [], []
+    for s in np.unique(owners):
+        scene = dataset.scenes[s]
+        image = read_image(scene)
+        for k in objects[owners == s]:
+            background = rng.random() < rules.background_share
+            box = _free_box(scene, scene.boxes_xyxy[k], rng) if background else scene.boxes_xyxy[k]
+            if box is None:
+                continue
+            drawn = _draw_window(box, scene.size_wh, rules, rng)
+            if drawn is None:
+                continue
+            window, mask_xyxy = drawn
+            turn = int(rng.integers(SYMMETRIES[rules.symmetry]))
+            picture = cut_window(image, window, size=rules.size)
+            images.append(_turn(picture, turn))
+            cells.append(_turn(mask_cells(mask_xyxy, window, num_cells=num_cells), turn))
+            labels.append(0 if background else index_of[int(scene.category_ids[k])])
+    if not images:
+        raise DatasetError(f"{dataset.source}: no object fits a training window; add larger images or objects")
+    order = rng.permutation(len(images))
+    return Windows(
+        np.stack(images)[order], np.stack(cells)[order], np.array(labels, np.int64)[order]
+    )
+
+
+def _draw_objects(
+    dataset: Dataset, rules: WindowRules, rng: np.random.Generator
+) -> tuple[IntArray, IntArray]:
+    owners = np.concatenate([np.full(len(s), i) for i, s in enumerate(dataset.scenes)] or [np.zeros(0, int)])
+    objects = np.concatenate([np.arange(len(s)) for s in dataset.scenes] or [np.zeros(0, int)])
+    usable = np.concatenate([~s.is_crowd for s in dataset.scenes] or [np.zeros(0, bool)]).astype(bool)
+    if not usable.any():
+        raise DatasetError(f"{dataset.source}: no annotated object to learn from; annotate some first")
+    kinds = np.concatenate([s.category_ids for s in dataset.scenes])
+    owners, objects, kinds = owners[usable], objects[usable], kinds[usable]
+    _, inverse, counts = np.unique(kinds, return_inverse=True, return_counts=True)
+    weights = counts[inverse] ** -rules.balance
+    # Systematic sampling: every object is drawn as often as its weight says, up to rounding.
+    edges = np.cumsum(weights) / weights.sum()
+    draws = np.searchsorted(edges, (np.arange(rules.num_windows) + rng.random()) / rules.num_windows)
+    draws = np.minimum(draws, len(owners) - 1)
+    return owners[draws].astype(np.int64), objects[draws].astype(np.int64)
+
+
+def _draw_window(
+    box_xyxy: FloatArray, size_wh: tuple[int, int], rules: WindowRules, rng: np.random.Generator
+) -> tuple[IntArray, FloatArray] | None:
+    mask = grow_box(box_xyxy, factor=rng.uniform(1.02, 1.3), pad=rng.uniform(0, 1.5))
+    mask = clip_boxes(mask[None], size_wh)[0]
+    side = (mask[2:] - mask[:2]).max()
+    if side < 2:
+        return None
+    context = rng.uniform(rules.min_context, rules.max_context)
+    longest = (box_xyxy[2:] - box_xyxy[:2]).max()
+    window = square_window(
+        mask, size_wh, context=max(1.0, context * longest / side), min_side=min(rules.size, *size_wh)
+    )
+    if window is None:
+        return None
+    slack = (window[2] - window[0] - side) / 2
+    shift = np.round(rng.uniform(-0.5, 0.5, 2) * slack).astype(np.int64)
+    low = window[:2] + shift
+    width = window[2] - window[0]
+    low = np.clip(low, np.ceil(mask[2:]).astype(np.int64) - width, np.floor(mask[:2]).astype(np.int64))
+    low = np.clip(low, 0, np.array(size_wh) - width)
+    return np.concatenate([low, low + width]), mask
+
+
+def _free_box(scene: Scene, like_xyxy: FloatArray, rng: np.random.Generator) -> FloatArray | None:
+    wh = like_xyxy[2:] - like_xyxy[:2]
+    room = np.array(scene.size_wh) - wh
+    if (room <= 0).any():
+        return None
+    for _ in range(8):
+        low = rng.random(2) * room
+        box = np.concatenate([low, low + wh])
+        if intersections(box[None], scene.boxes_xyxy).max(initial=0) < 0.02 * wh.prod():
+            return box
+    return None
+
+
+def _turn(array: NDArray[np.generic], turn: int) -> NDArray[np.generic]:
+    """Apply one of the eight symmetries of the square: bit 0 mirrors, the rest are quarter turns."""
+    array = array[:, ::-1] if turn & 1 else array
+    return np.ascontiguousarray(np.rot90(array, turn >> 1))

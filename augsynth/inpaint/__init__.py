@@ -1,0 +1,47 @@
+"""The port between plans and diffusion models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augsynth.scene import Image
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InpaintRequest:
+    """One window to repaint.
+
+    Attributes:
+        image: (size, size, 3) uint8 RGB window.
+        cells: (size // cell, size // cell) bool, true where the model repaints.
+        prompt: Text condition.
+        seed: Seed of this object's own generator.
+    """
+
+    image: Image
+    cells: NDArray[np.bool_]
+    prompt: str
+    seed: int
+
+
+class Inpainter(Protocol):
+    """A model that repaints masked cells of square windows.
+
+    Attributes:
+        name: What provenance calls the model.
+        size: Side of its window in pixels.
+        cell: Pixels per latent cell.
+    """
+
+    name: str
+    size: int
+    cell: int
+
+    def inpaint(self, requests: Sequence[InpaintRequest]) -> list[Image | None]:
+        """Return one (size, size, 3) uint8 picture a request; None where the model refused and blanked it."""
+        ...
