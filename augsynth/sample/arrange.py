@@ -88,10 +88,10 @@ class _Floor:
     def add_root(self, category: str) -> int:
         """Place a cluster's first object away from the others; return its index or -1."""
         w, h = world.SIZE_WH
-        for attempt in range(24):
+        for attempt in range(16):
             x, y = self.rng.uniform(10, w - 10), self.rng.uniform(10, h - 10)
             item = self.make(category, float(x), float(y), None)
-            if self.is_free(item, world.MIN_ROOT_GAP if attempt < 16 else 1.2):
+            if self.is_free(item, world.MIN_ROOT_GAP if attempt < 12 else 1.5):
                 self.items.append(item)
                 return len(self.items) - 1
         return -1
@@ -99,15 +99,13 @@ class _Floor:
     def add_companion(self, index: int, relation: Relation) -> int:
         """Place a companion of item `index`; return its index or -1 where there is no room."""
         anchor = self.items[index]
-        for _ in range(3):
+        for _ in range(4):
             distance = self.rng.normal(relation.distance, relation.distance_std) * anchor.size
             angle = math.radians(self.rng.normal(relation.angle_deg, relation.angle_std_deg))
             x = anchor.centre_xy[0] + distance * math.cos(angle)
             y = anchor.centre_xy[1] + distance * math.sin(angle)
             turn = anchor.angle_deg + float(self.rng.normal(0, 4)) if relation.parallel else None
-            item = self.make(
-                relation.category, x, y, turn, parent=index, relation=RELATIONS.index(relation)
-            )
+            item = self.make(relation.category, x, y, turn, parent=index, relation=RELATIONS.index(relation))
             if self.is_free(item, 0.0):
                 self.items.append(item)
                 return len(self.items) - 1
@@ -157,7 +155,7 @@ def arrange(
     low, high = world.NUM_OBJECTS
     limit = int(rng.integers(low, high + 1))
     floor = _Floor(forbidden, rng)
-    for _ in range(12):
+    for _ in range(20):
         if len(floor.items) >= limit:
             break
         stray = bool(floor.items) and rng.random() < world.STRAY_PROB
@@ -165,8 +163,11 @@ def arrange(
         if not _allowed(category, floor.items):
             continue
         index = floor.add_root(category)
-        if index >= 0 and not stray:
-            _expand(floor, index, group, limit)
+        if index < 0 or stray:
+            continue
+        _expand(floor, index, group, limit)
+        if len(floor.items) == index + 1 < limit and rng.random() < world.LONER_REDRAWN_PROB:
+            del floor.items[index:]
     return name, tuple(floor.items)
 
 

@@ -77,7 +77,9 @@ def _is_finished(out: Path, request: dict[str, Any]) -> bool:
     except (OSError, ValueError, KeyError, TypeError):
         own = same = False
     if not own:
-        raise DatasetError(f"{out}: not empty and not written by this version of the sample; choose an empty --out")
+        raise DatasetError(
+            f"{out}: not empty and not written by this version of the sample; choose an empty --out"
+        )
     if not same:
         raise DatasetError(f"{out}: holds a sample with other settings ({_TRUTH}); choose an empty --out")
     return (out / _ANNOTATIONS).exists()
@@ -149,9 +151,17 @@ def _coco(records: list[list[dict[str, Any]]], indices: range, seed: int) -> dic
         for row in record:
             rows.append({"id": len(rows) + 1, "image_id": image_id, **row})
     return {
-        "info": {"description": "augsynth rendered sample", "version": str(world.RENDERER_VERSION), "seed": seed},
-        "licenses": [{"id": 1, "name": "CC0-1.0", "url": "https://creativecommons.org/publicdomain/zero/1.0/"}],
-        "categories": [{"id": c.id, "name": c.name, "supercategory": c.supercategory} for c in world.CATEGORIES],
+        "info": {
+            "description": "augsynth rendered sample",
+            "version": str(world.RENDERER_VERSION),
+            "seed": seed,
+        },
+        "licenses": [
+            {"id": 1, "name": "CC0-1.0", "url": "https://creativecommons.org/publicdomain/zero/1.0/"}
+        ],
+        "categories": [
+            {"id": c.id, "name": c.name, "supercategory": c.supercategory} for c in world.CATEGORIES
+        ],
         "images": images,
         "annotations": rows,
     }

@@ -112,10 +112,11 @@ def _grass(rng: np.random.Generator) -> tuple[Array, Array, Array]:
     soil = _rgb(rng, (0.25, 0.17, 0.11)) * (1 + 0.18 * field(rng, 3) + 0.15 * field(rng, 8))[..., None]
     leaf = field(rng, 7)
     bed = _mix(soil, _rgb(rng, (0.10, 0.28, 0.12)), (leaf > -0.1) * (0.7 + 0.3 * field(rng, 2.5)))
-    cells = field(rng, 5.5) + 0.3 * leaf
-    for hue in ((0.85, 0.20, 0.30), (0.93, 0.80, 0.25), (0.75, 0.45, 0.80), (0.95, 0.93, 0.90)):
-        spots = field(rng, 5) + 0.25 * cells > 1.55
-        bed = np.where(spots[..., None], _rgb(rng, hue) * (0.9 + 0.15 * field(rng, 2))[..., None], bed)
+    hues = ((0.85, 0.20, 0.30), (0.93, 0.80, 0.25), (0.75, 0.45, 0.80), (0.95, 0.93, 0.90))
+    kinds = np.stack([_rgb(rng, hue) for hue in hues])
+    spots = field(rng, 7) > 0.85
+    which = np.floor(field(rng, 13) * 1.3).astype(np.int64) % 4
+    bed[spots] = (kinds[which] * (0.9 + 0.12 * leaf)[..., None])[spots]
     rim = _rgb(rng, (0.50, 0.47, 0.43)) * (1 + 0.2 * field(rng, 6))[..., None]
     bed = np.where((d > -6)[..., None], rim, bed)
     return ground, bed.astype(np.float32), d
@@ -130,7 +131,9 @@ def _sand(rng: np.random.Generator) -> tuple[Array, Array, Array]:
     ground *= (1 - 0.30 * np.clip(1 - d / rng.uniform(14, 30), 0, 1))[..., None]
     waves = np.sin(d * 0.30 + 1.6 * field(rng, 30, 12)) + 0.6 * field(rng, 12, 4)
     water = _mix(
-        np.broadcast_to(_rgb(rng, (0.16, 0.42, 0.52)), (_H, _W, 3)), _rgb(rng, (0.40, 0.66, 0.70)), 0.4 + 0.25 * waves
+        np.broadcast_to(_rgb(rng, (0.16, 0.42, 0.52)), (_H, _W, 3)),
+        _rgb(rng, (0.40, 0.66, 0.70)),
+        0.4 + 0.25 * waves,
     )
     foam = np.exp(-(((d + 4) / 3.5) ** 2)) * (0.75 + 0.3 * field(rng, 4))
     water = _mix(water, np.array((0.94, 0.96, 0.96), np.float32), foam)
@@ -175,7 +178,9 @@ def _tiles(rng: np.random.Generator) -> tuple[Array, Array, Array]:
     ground *= np.where(joint, 0.62, 1.0)[..., None]
     leaf = 0.6 * field(rng, 4) + 0.6 * field(rng, 7)
     hedge = _mix(
-        np.broadcast_to(_rgb(rng, (0.07, 0.19, 0.08)), (_H, _W, 3)), _rgb(rng, (0.26, 0.44, 0.16)), 0.4 + 0.4 * leaf
+        np.broadcast_to(_rgb(rng, (0.07, 0.19, 0.08)), (_H, _W, 3)),
+        _rgb(rng, (0.26, 0.44, 0.16)),
+        0.4 + 0.4 * leaf,
     )
     ledge = _rgb(rng, (0.70, 0.68, 0.64)) * (1 + 0.04 * field(rng, 3))[..., None]
     return ground, np.where((d > -10)[..., None], ledge, hedge).astype(np.float32), d

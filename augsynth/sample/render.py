@@ -83,19 +83,28 @@ def _draw_item(item: Item, light: Array, rng: np.random.Generator) -> _Patch:
     k = _SUPERSAMPLING
     px = ((np.arange(w * k, dtype=np.float32) + 0.5) / k + np.float32(x - cx)) / np.float32(item.size)
     py = ((np.arange(h * k, dtype=np.float32) + 0.5) / k + np.float32(y - cy)) / np.float32(item.size)
-    c, s = np.float32(math.cos(math.radians(item.angle_deg))), np.float32(math.sin(math.radians(item.angle_deg)))
+    c, s = (
+        np.float32(math.cos(math.radians(item.angle_deg))),
+        np.float32(math.sin(math.radians(item.angle_deg))),
+    )
     u = px[None] * c + py[:, None] * s
     v = -px[None] * s + py[:, None] * c
     local = np.array((light[0] * c + light[1] * s, -light[0] * s + light[1] * c, light[2]), np.float32)
     rgb, alpha = _PEN[item.category](Easel(u, v, local, rng))
     alpha = alpha.astype(np.float32)
     rgb = np.clip(rgb, 0, 1).astype(np.float32) * alpha[..., None]
-    return _Patch(
-        x, y, rgb.reshape(h, k, w, k, 3).mean((1, 3)), alpha.reshape(h, k, w, k).mean((1, 3))
-    )
+    return _Patch(x, y, _shrink(rgb), _shrink(alpha))
 
 
-def _cut(patch_x: int, patch_y: int, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+def _shrink(fine: Array) -> Array:
+    """Return the box-filtered picture at image resolution (slices add faster than a 5-D mean)."""
+    rows = fine[0::3] + fine[1::3] + fine[2::3]
+    return np.asarray((rows[:, 0::3] + rows[:, 1::3] + rows[:, 2::3]) * np.float32(1 / 9))
+
+
+def _cut(
+    patch_x: int, patch_y: int, shape: tuple[int, ...]
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
     """Return the image's and the patch's slices of their common part."""
     w, h = world.SIZE_WH
     x1, y1 = max(patch_x, 0), max(patch_y, 0)
@@ -129,7 +138,9 @@ def _settle(patches: list[_Patch], order: list[int]) -> tuple[list[int], NDArray
         order.remove(worst)
 
 
-def _compose(canvas: Array, patches: list[_Patch], items: tuple[Item, ...], order: list[int], light: Array) -> None:
+def _compose(
+    canvas: Array, patches: list[_Patch], items: tuple[Item, ...], order: list[int], light: Array
+) -> None:
     """Draw the patches with their shadows onto the canvas, in place."""
     for i in order:
         patch, item = patches[i], items[i]
@@ -147,20 +158,23 @@ def _compose(canvas: Array, patches: list[_Patch], items: tuple[Item, ...], orde
 
 
 def _expose(canvas: Array, rng: np.random.Generator, variety: float) -> Image:
-    """Return the picture as a camera would take it: lens, exposure, white balance, noise."""
+    """Return the picture as a camera would take it: lens, exposure, white balance, noise (uses up `canvas`)."""
     h, w = canvas.shape[:2]
-    blur = float(rng.uniform(0.30, 0.55)) * variety
-    if blur > 0.25:
-        canvas = ndimage.gaussian_filter(canvas, (blur, blur, 0), truncate=3.0)
+    side = np.float32(rng.uniform(0.03, 0.10) * variety)
+    canvas[1:-1] += side * (canvas[:-2] + canvas[2:] - 2 * canvas[1:-1])
+    canvas[:, 1:-1] += side * (canvas[:, :-2] + canvas[:, 2:] - 2 * canvas[:, 1:-1])
     gain = math.exp(rng.normal(0, 0.10) * variety) * (1 + rng.normal(0, 0.025, 3) * variety)
     yy = np.linspace(-1, 1, h, dtype=np.float32)[:, None]
     xx = np.linspace(-1, 1, w, dtype=np.float32)[None]
-    fall = 1 - float(rng.uniform(0.0, 0.13)) * variety * (xx * xx + yy * yy)
-    out = canvas * (gain.astype(np.float32) * np.float32(255)) * fall[..., None]
-    sigma = 1.0 + float(rng.uniform(0, 2.2)) * variety
-    grain = rng.standard_normal((h, w, 1), np.float32) * np.float32(sigma)
-    out += grain + rng.standard_normal((h, w, 3), np.float32) * np.float32(sigma * 0.4)
-    return np.clip(out + 0.5, 0, 255).astype(np.uint8)
+    fall = 1 - np.float32(rng.uniform(0.0, 0.13) * variety) * (xx * xx + yy * yy)
+    canvas *= (gain * 255).astype(np.float32)
+    canvas *= fall[..., None]
+    sigma = 1.0 + float(rng.uniform(0, 1.8)) * variety
+    grain = rng.standard_normal((h, w, 3), np.float32) * np.float32(sigma)
+    canvas += grain[..., :1]
+    canvas[..., 0] += 0.5 * grain[..., 1]
+    canvas[..., 2] += 0.5 * grain[..., 2]
+    return np.clip(canvas + np.float32(0.5), 0, 255).astype(np.uint8)
 
 
 def _light(rng: np.random.Generator) -> Array:
@@ -214,6 +228,13 @@ def _boxes(masks: NDArray[np.bool_]) -> FloatArray:
 def _renumber(items: tuple[Item, ...], kept: list[int]) -> tuple[Item, ...]:
     new = {old: i for i, old in enumerate(kept)}
     return tuple(
-        Item(t.category, t.centre_xy, t.size, t.angle_deg, new.get(t.parent, -1), t.relation if t.parent in new else -1)
+        Item(
+            t.category,
+            t.centre_xy,
+            t.size,
+            t.angle_deg,
+            new.get(t.parent, -1),
+            t.relation if t.parent in new else -1,
+        )
         for t in (items[i] for i in kept)
     )

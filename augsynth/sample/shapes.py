@@ -19,6 +19,9 @@ PALETTE = np.array(
     ],
     np.float32,
 )  # fmt: skip
+_GLASS = np.array(
+    [(0.10, 0.36, 0.16), (0.33, 0.17, 0.06), (0.60, 0.71, 0.74), (0.20, 0.42, 0.66)], np.float32
+)
 METAL = np.array((0.74, 0.75, 0.77), np.float32)
 
 
@@ -85,17 +88,13 @@ def draw_bottle(e: Easel) -> Drawn:
     inside = (np.abs(x) < 1) & (np.abs(e.v) < 0.5)
     x = np.clip(x, -1, 1)
     picture = e.blank()
-    tint = (
-        np.array([(0.10, 0.36, 0.16), (0.33, 0.17, 0.06), (0.66, 0.76, 0.78), (0.20, 0.42, 0.66)])[
-            int(rng.choice(4, p=(0.3, 0.22, 0.28, 0.2)))
-        ]
-        * rng.uniform(0.8, 1.2)
-    ).astype(np.float32)
+    kind = int(rng.choice(5, p=(0.24, 0.19, 0.27, 0.18, 0.12)))
+    tint = colour(rng) if kind == 4 else _GLASS[kind] * np.float32(rng.uniform(0.8, 1.2))
     picture[:] = tint
     rim = np.abs(x) ** 4
     picture *= (1.15 - 0.55 * rim)[..., None]
     picture += (0.16 * (np.abs(x) < 0.5) * (e.v > shoulder))[..., None]
-    opacity = np.full_like(e.u, 0.93)
+    opacity = 0.74 + 0.24 * rim if kind == 2 else np.full_like(e.u, 0.94)
     top, bottom = rng.uniform(0.0, 0.08), rng.uniform(0.26, 0.38)
     label = (e.v > top) & (e.v < bottom) & inside
     ink = colour(rng)
@@ -178,7 +177,11 @@ def draw_cup(e: Easel) -> Drawn:
     hole = np.array((0.30, 0.26, 0.22), np.float32) * rng.uniform(0.6, 1.4)
     inner = hole * (0.7 + 0.5 * depth)[..., None]
     if rng.random() < 0.5:
-        inner[((e.u / (wide * 0.75)) ** 2 + ((e.v - top - ell * 0.25) / (ell * 0.6)) ** 2) < 1] = (0.2, 0.1, 0.05)
+        inner[((e.u / (wide * 0.75)) ** 2 + ((e.v - top - ell * 0.25) / (ell * 0.6)) ** 2) < 1] = (
+            0.2,
+            0.1,
+            0.05,
+        )
     inner[r > 0.84] = 0.93
     picture[mouth] = inner[mouth]
     return picture, (inside | mouth).astype(np.float32)
@@ -198,7 +201,9 @@ def draw_battery(e: Easel) -> Drawn:
     head = np.array([(0.72, 0.45, 0.20), (0.10, 0.10, 0.11), (0.85, 0.68, 0.25)])[int(rng.integers(3))]
     paint(picture, e.v < split, head.astype(np.float32))
     paint(picture, np.abs(e.v - split) < 0.03, np.array((0.9, 0.9, 0.88), np.float32))
-    plus = (np.abs(e.u) < 0.02) & (np.abs(e.v + 0.3) < 0.07) | (np.abs(e.u) < 0.07) & (np.abs(e.v + 0.3) < 0.02)
+    plus = (np.abs(e.u) < 0.02) & (np.abs(e.v + 0.3) < 0.07) | (np.abs(e.u) < 0.07) & (
+        np.abs(e.v + 0.3) < 0.02
+    )
     paint(picture, plus, np.array((0.92, 0.92, 0.9), np.float32))
     paint(picture, (e.v > 0.42) | nub, METAL)
     paint(picture, (e.v < -0.385) & ~nub, np.array((0.55, 0.56, 0.58), np.float32))

@@ -63,32 +63,35 @@ def draw_carton(e: Easel) -> Drawn:
 def draw_paper(e: Easel) -> Drawn:
     """Draw a crumpled sheet: an irregular outline, flat facets with creases, lines of print."""
     rng = e.rng
-    count = int(rng.integers(8, 12))
-    theta = np.sort((np.arange(count) + rng.uniform(-0.3, 0.3, count)) * 2 * np.pi / count)
-    square = 0.40 / np.maximum(np.abs(np.cos(theta)), np.abs(np.sin(theta)) * 1.08)
-    radius = np.clip(square * rng.uniform(0.8, 1.08, count), 0.3, 0.5)
-    px, py = radius * np.cos(theta), radius * np.sin(theta)
-    inside = np.ones(e.u.shape, bool)
-    angle = np.arctan2(e.v, e.u)
-    ring = np.interp(angle, theta - np.pi, np.roll(radius, 0), period=2 * np.pi)
-    inside = np.hypot(e.u, e.v) < ring
+    count = int(rng.integers(9, 14))
+    theta = (np.arange(count) + rng.uniform(-0.3, 0.3, count)) * 2 * np.pi / count
+    square = 0.40 / np.maximum(np.abs(np.cos(theta)), np.abs(np.sin(theta)) * rng.uniform(1.05, 1.3))
+    radius = np.clip(square * rng.uniform(0.82, 1.06, count), 0.3, 0.5)
+    inside = np.hypot(e.u, e.v) < np.interp(np.arctan2(e.v, e.u), theta, radius, period=2 * np.pi)
     num = int(rng.integers(7, 11))
-    sites = rng.uniform(-0.42, 0.42, (num, 2))
-    sites[0] = px[0] * 0.3, py[0] * 0.3
-    far = np.stack([(e.u - x) ** 2 + (e.v - y) ** 2 for x, y in sites])
-    owner = far.argmin(0)
-    two = np.partition(far, 1, axis=0)
-    crease = np.sqrt(two[1]) - np.sqrt(two[0]) < 0.028
-    normals = rng.normal(0, 0.42, (num, 2)).clip(-0.75, 0.75).astype(np.float32)
+    first = np.full(e.u.shape, 9.0, np.float32)
+    second, owner = first.copy(), np.zeros(e.u.shape, np.int64)
+    for i, (x, y) in enumerate(rng.uniform(-0.42, 0.42, (num, 2)).astype(np.float32)):
+        far = (e.u - x) ** 2 + (e.v - y) ** 2
+        second = np.minimum(second, np.maximum(first, far))
+        owner[far < first] = i
+        first = np.minimum(first, far)
+    gap = np.sqrt(second) - np.sqrt(first)
+    normals = rng.normal(0, 0.36, (num, 2)).clip(-0.7, 0.7).astype(np.float32)
+    nu, nv = normals[:, 0][owner], normals[:, 1][owner]
     picture = e.blank()
-    base = colour(rng, (7, 7, 7, 12, 3, 10, 13))
-    picture[:] = np.clip(base * 1.05, 0, 1)
-    if rng.random() < 0.75:
-        wave = e.v * 13 + normals[owner, 0] * 0.8
-        text = (np.abs(wave % 1 - 0.5) < 0.2) & (np.abs(e.u + normals[owner, 1] * 0.05) < 0.3)
-        picture[text] = picture[text] * 0.35 + 0.1
-    picture = shade(picture, e.light, normals[owner, 0], normals[owner, 1], ambient=0.4)
-    picture[crease] *= 0.8
+    fade = np.float32(rng.uniform(0.0, 0.6))
+    picture[:] = colour(rng) * (1 - fade) + 0.9 * fade if rng.random() < 0.5 else colour(rng, (7, 7, 12))
+    kind = rng.random()
+    if kind < 0.6:
+        wave = e.v * rng.uniform(10, 12) + nu * 0.6
+        end = 0.28 - 0.16 * (np.floor(wave) % 3 == 1)
+        text = (np.abs(wave % 1 - 0.5) < 0.14) & (e.u > -0.27) & (e.u < end) & (np.abs(e.v) < 0.3)
+        picture[text] *= rng.uniform(0.4, 0.6)
+    elif kind < 0.8:
+        paint(picture, (e.v < -0.12) & (e.v > -0.34) & (np.abs(e.u) < 0.3), colour(rng))
+    picture = shade(picture, e.light, nu, nv, ambient=0.45)
+    picture *= (1 - 0.22 * (gap < 0.022) + 0.12 * ((gap > 0.022) & (gap < 0.05)))[..., None]
     return picture, inside.astype(np.float32)
 
 

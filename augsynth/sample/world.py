@@ -68,7 +68,7 @@ class Group:
 GROUPS = (
     Group("picnic", {"cup": 3.2, "carton": 2.0, "bag": 2.6}, ("cup", "lid", "carton", "bag")),
     Group("bar", {"bottle": 3.0, "can": 1.5}, ("bottle", "can")),
-    Group("desk", {"paper": 2.6, "cup": 1.6, "battery": 0.36}, ("paper", "cup", "battery")),
+    Group("desk", {"paper": 2.6, "cup": 1.6, "battery": 0.13}, ("paper", "cup", "battery")),
     Group("delivery", {"carton": 3.0, "paper": 1.0, "can": 0.5}, ("carton", "paper", "can")),
     Group("street", {"bag": 2.6, "bottle": 1.2, "paper": 1.0}, ("bag", "bottle", "paper")),
 )
@@ -85,7 +85,7 @@ BACKGROUNDS: Mapping[str, Mapping[str, float]] = MappingProxyType(
     }
 )
 REPELLED = (("bottle", "battery"), ("can", "lid"), ("bag", "battery"))
-STRAY_PROB = 0.10
+STRAY_PROB = 0.08
 STRAY_WEIGHTS: Mapping[str, float] = MappingProxyType(
     {"bottle": 1.0, "can": 1.0, "cup": 0.7, "carton": 0.7, "paper": 1.2, "bag": 0.8}
 )
@@ -122,20 +122,23 @@ class Relation:
 
 
 RELATIONS = (
-    Relation("cup", "lid", 0.50, 1.10, 0.06, 20.0, 8.0),
-    Relation("can", "can", 0.85, 1.45, 0.06, 0.0, 5.0, parallel=True, chain=3),
-    Relation("battery", "battery", 0.80, 0.75, 0.05, 15.0, 8.0, parallel=True, chain=1),
-    Relation("bag", "bottle", 0.80, 1.25, 0.08, 175.0, 8.0),
-    Relation("carton", "paper", 0.75, 1.45, 0.08, 90.0, 7.0),
-    Relation("bottle", "can", 0.65, 1.90, 0.10, -35.0, 6.0),
-    Relation("carton", "cup", 0.50, 2.10, 0.10, 195.0, 6.0),
-    Relation("bag", "carton", 0.55, 2.40, 0.12, 5.0, 6.0),
-    Relation("paper", "cup", 0.55, 2.00, 0.10, -60.0, 6.0),
-    Relation("paper", "paper", 0.55, 2.70, 0.12, 140.0, 6.0, chain=2),
-    Relation("bag", "paper", 0.40, 2.20, 0.12, 60.0, 6.0),
-    Relation("cup", "battery", 0.08, 1.50, 0.08, -15.0, 7.0),
+    Relation("cup", "lid", 0.50, 1.10, 0.05, 20.0, 7.0),
+    Relation("can", "can", 0.90, 1.45, 0.05, 0.0, 4.0, parallel=True, chain=3),
+    Relation("battery", "battery", 0.80, 0.75, 0.05, 15.0, 7.0, parallel=True),
+    Relation("bag", "bottle", 0.85, 1.25, 0.06, 175.0, 6.0),
+    Relation("carton", "paper", 0.85, 1.45, 0.06, 90.0, 5.0),
+    Relation("bottle", "can", 0.70, 1.90, 0.08, -35.0, 5.0),
+    Relation("carton", "cup", 0.75, 2.10, 0.08, 195.0, 5.0),
+    Relation("bag", "carton", 0.75, 2.40, 0.09, 5.0, 5.0),
+    Relation("paper", "cup", 0.85, 2.00, 0.08, -60.0, 5.0),
+    Relation("paper", "paper", 0.70, 2.60, 0.10, 150.0, 5.0, chain=2),
+    Relation("bag", "paper", 0.50, 2.10, 0.09, 60.0, 5.0),
+    Relation("bottle", "bottle", 0.60, 2.20, 0.09, 80.0, 5.0, chain=2),
+    Relation("cup", "cup", 0.50, 2.70, 0.10, -10.0, 5.0),
+    Relation("cup", "battery", 0.07, 1.50, 0.07, -15.0, 6.0),
 )
-MIN_ROOT_GAP = 1.9
+LONER_REDRAWN_PROB = 0.8
+MIN_ROOT_GAP = 2.2
 NUM_OBJECTS = (5, 14)
 
 
@@ -150,15 +153,14 @@ def ground_truth() -> dict[str, Any]:
         "generator": "augsynth sample",
         "renderer_version": RENDERER_VERSION,
         "categories": [asdict(c) for c in CATEGORIES],
-        "groups": [
-            {"name": g.name, "weights": dict(g.weights), "members": list(g.members)} for g in GROUPS
-        ],
+        "groups": [{"name": g.name, "weights": dict(g.weights), "members": list(g.members)} for g in GROUPS],
         "backgrounds": {k: dict(v) for k, v in BACKGROUNDS.items()},
         "repelled": [list(p) for p in REPELLED],
         "stray_prob": STRAY_PROB,
         "stray_weights": dict(STRAY_WEIGHTS),
         "relations": [asdict(r) for r in RELATIONS],
         "relation_units": "longer side of the anchor; degrees from the x axis towards +y (down)",
+        "loner_redrawn_prob": LONER_REDRAWN_PROB,
         "min_root_gap": MIN_ROOT_GAP,
         "min_visibility": MIN_VISIBILITY,
         "perspective": "size(y) = size * (0.95 + 0.55 * y / height)",
