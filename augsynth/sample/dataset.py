@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image as PilImage
+from pycocotools import mask as coco_mask
 
 from augsynth.errors import DatasetError
 from augsynth.sample import world
@@ -109,8 +110,6 @@ def _name(index: int) -> str:
 
 
 def _rows(scene: RenderedScene) -> list[dict[str, Any]]:
-    from pycocotools import mask as coco_mask
-
     codes = coco_mask.encode(np.asfortranarray(scene.masks.transpose(1, 2, 0).astype(np.uint8)))
     rows = []
     for box, category, code, area in zip(

@@ -114,9 +114,9 @@ def _grass(rng: np.random.Generator) -> tuple[Array, Array, Array]:
     bed = _mix(soil, _rgb(rng, (0.10, 0.28, 0.12)), (leaf > -0.1) * (0.7 + 0.3 * field(rng, 2.5)))
     hues = ((0.85, 0.20, 0.30), (0.93, 0.80, 0.25), (0.75, 0.45, 0.80), (0.95, 0.93, 0.90))
     kinds = np.stack([_rgb(rng, hue) for hue in hues])
-    spots = field(rng, 7) > 0.85
-    which = np.floor(field(rng, 13) * 1.3).astype(np.int64) % 4
-    bed[spots] = (kinds[which] * (0.9 + 0.12 * leaf)[..., None])[spots]
+    spots = np.clip((field(rng, 6) + 0.5 * field(rng, 9) - 0.75) * 2.2, 0, 0.95)
+    which = np.floor(field(rng, 14) * 1.3).astype(np.int64) % 4
+    bed = _mix(bed, kinds[which] * (0.85 + 0.12 * leaf)[..., None], spots)
     rim = _rgb(rng, (0.50, 0.47, 0.43)) * (1 + 0.2 * field(rng, 6))[..., None]
     bed = np.where((d > -6)[..., None], rim, bed)
     return ground, bed.astype(np.float32), d

@@ -158,7 +158,7 @@ def _compose(
 
 
 def _expose(canvas: Array, rng: np.random.Generator, variety: float) -> Image:
-    """Return the picture as a camera would take it: lens, exposure, white balance, noise (uses up `canvas`)."""
+    """Return the picture as a camera takes it: lens, exposure, white balance, noise; uses up `canvas`."""
     h, w = canvas.shape[:2]
     side = np.float32(rng.uniform(0.03, 0.10) * variety)
     canvas[1:-1] += side * (canvas[:-2] + canvas[2:] - 2 * canvas[1:-1])

@@ -61,38 +61,52 @@ def draw_carton(e: Easel) -> Drawn:
 
 
 def draw_paper(e: Easel) -> Drawn:
-    """Draw a crumpled sheet: an irregular outline, flat facets with creases, lines of print."""
+    """Draw a crumpled sheet: a ragged outline, creased facets, lines of print and a dog-ear."""
     rng = e.rng
-    count = int(rng.integers(9, 14))
-    theta = (np.arange(count) + rng.uniform(-0.3, 0.3, count)) * 2 * np.pi / count
-    square = 0.40 / np.maximum(np.abs(np.cos(theta)), np.abs(np.sin(theta)) * rng.uniform(1.05, 1.3))
-    radius = np.clip(square * rng.uniform(0.82, 1.06, count), 0.3, 0.5)
-    inside = np.hypot(e.u, e.v) < np.interp(np.arctan2(e.v, e.u), theta, radius, period=2 * np.pi)
-    num = int(rng.integers(7, 11))
+    half_u, half_v = rng.uniform(0.36, 0.41), 0.47
+    p = rng.uniform(0, 2 * np.pi, 4)
+    bend_u = 0.022 * np.sin(9 * e.v + p[0]) + 0.012 * np.sin(23 * e.v + p[1])
+    bend_v = 0.022 * np.sin(10 * e.u + p[2]) + 0.012 * np.sin(25 * e.u + p[3])
+    u, v = e.u + bend_u, e.v + bend_v
+    fold = rng.uniform(0.16, 0.30)
+    side = -1.0 if rng.random() < 0.5 else 1.0
+    corner = (half_u - side * u) + (half_v + v) - fold
+    inside = (np.abs(u) < half_u) & (np.abs(v) < half_v) & (corner > 0)
+    picture = e.blank()
+    fade = np.float32(rng.uniform(0.35, 0.9))
+    base = colour(rng) * (1 - fade) + np.float32(0.92) * fade
+    picture[:] = base
+    ink = np.float32(rng.uniform(0.25, 0.5))
+    wave = v * rng.uniform(10, 12)
+    wide = half_u * (0.72 - 0.4 * (np.floor(wave) % 3 == 1))
+    text = (np.abs(wave % 1 - 0.5) < 0.16) & (u > -half_u * 0.72) & (u < wide)
+    if rng.random() < 0.5:
+        block = (v < -0.08) & (v > -0.33) & (np.abs(u) < half_u * 0.72)
+        paint(picture, block, colour(rng))
+        text &= v > 0.0
+    picture[text & (np.abs(v) < 0.38)] *= ink
+    nu, nv, gap = _crumple(e)
+    picture = shade(picture, e.light, nu, nv, ambient=0.5)
+    picture *= (1 - 0.20 * (gap < 0.02) + 0.12 * ((gap > 0.02) & (gap < 0.045)))[..., None]
+    ear = inside & (side * u > half_u - fold) & (v < -half_v + fold)
+    picture[ear] = base * 0.72
+    picture[ear & (corner < 0.03)] = base * 0.95
+    return picture, inside.astype(np.float32)
+
+
+def _crumple(e: Easel) -> tuple[Array, Array, Array]:
+    """Return the normals of a sheet's facets, and the distance to the nearest crease."""
+    rng = e.rng
+    num = int(rng.integers(6, 10))
     first = np.full(e.u.shape, 9.0, np.float32)
     second, owner = first.copy(), np.zeros(e.u.shape, np.int64)
-    for i, (x, y) in enumerate(rng.uniform(-0.42, 0.42, (num, 2)).astype(np.float32)):
+    for i, (x, y) in enumerate(rng.uniform(-0.48, 0.48, (num, 2)).astype(np.float32)):
         far = (e.u - x) ** 2 + (e.v - y) ** 2
         second = np.minimum(second, np.maximum(first, far))
         owner[far < first] = i
         first = np.minimum(first, far)
-    gap = np.sqrt(second) - np.sqrt(first)
-    normals = rng.normal(0, 0.36, (num, 2)).clip(-0.7, 0.7).astype(np.float32)
-    nu, nv = normals[:, 0][owner], normals[:, 1][owner]
-    picture = e.blank()
-    fade = np.float32(rng.uniform(0.0, 0.6))
-    picture[:] = colour(rng) * (1 - fade) + 0.9 * fade if rng.random() < 0.5 else colour(rng, (7, 7, 12))
-    kind = rng.random()
-    if kind < 0.6:
-        wave = e.v * rng.uniform(10, 12) + nu * 0.6
-        end = 0.28 - 0.16 * (np.floor(wave) % 3 == 1)
-        text = (np.abs(wave % 1 - 0.5) < 0.14) & (e.u > -0.27) & (e.u < end) & (np.abs(e.v) < 0.3)
-        picture[text] *= rng.uniform(0.4, 0.6)
-    elif kind < 0.8:
-        paint(picture, (e.v < -0.12) & (e.v > -0.34) & (np.abs(e.u) < 0.3), colour(rng))
-    picture = shade(picture, e.light, nu, nv, ambient=0.45)
-    picture *= (1 - 0.22 * (gap < 0.022) + 0.12 * ((gap > 0.022) & (gap < 0.05)))[..., None]
-    return picture, inside.astype(np.float32)
+    normals = rng.normal(0, rng.uniform(0.12, 0.30), (num, 2)).clip(-0.6, 0.6).astype(np.float32)
+    return normals[:, 0][owner], normals[:, 1][owner], np.sqrt(second) - np.sqrt(first)
 
 
 def _handle(u: Array, v: Array, x: float, lean: float) -> Array:

@@ -42,7 +42,7 @@ LOOKS: Mapping[str, Look] = MappingProxyType(
         "can": Look(21.5, (0.31, 0.5), 180.0),
         "cup": Look(22.5, (0.40, 0.5), 22.0),
         "carton": Look(26.0, (0.40, 0.5), 18.0),
-        "paper": Look(25.0, (0.5, 0.46), 180.0),
+        "paper": Look(26.0, (0.42, 0.5), 180.0),
         "bag": Look(28.5, (0.44, 0.5), 25.0),
         "lid": Look(18.0, (0.5, 0.42), 30.0),
         "battery": Look(19.0, (0.19, 0.5), 180.0),
@@ -56,7 +56,7 @@ class Group:
 
     Attributes:
         name: Name of the group.
-        weights: Category -> weight as the root of a cluster; members are these and the targets of their relations.
+        weights: Category -> weight as the root of a cluster.
         members: Categories that a scene of this group may hold, strays excepted.
     """
 
@@ -96,7 +96,7 @@ class Relation:
     """Where `category` lies relative to `anchor`.
 
     The offset of the centres, in units of the anchor's nominal longer side, has polar coordinates
-    Normal(distance, distance_std) and Normal(angle_deg, angle_std_deg); 0° points right and 90° down the image.
+    Normal(distance, distance_std) and Normal(angle_deg, angle_std_deg); 0° points right, 90° down the image.
 
     Attributes:
         anchor: Category that is there first.
