@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -46,6 +49,23 @@ def read_dataset(annotations: Path, *, images: Path | None = None) -> Dataset:
             iscrowd that isn't 0 or 1; a file name that is absolute or leaves the directory; no size; or none
             of the images has a file. The message names file, record, field and remedy.
     """
+    with _collection_paused():
+        return _read(annotations, images)
+
+
+@contextmanager
+def _collection_paused() -> Iterator[None]:
+    """Pause the cycle collector, which doubles the time by walking millions of fresh, acyclic records."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
+
+
+def _read(annotations: Path, images: Path | None) -> Dataset:
     document = _decode(annotations)
     repairs = Repairs()
     for key, empty in (("info", {}), ("licenses", [])):  # some releases of pycocotools stumble without info

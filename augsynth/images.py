@@ -103,8 +103,8 @@ def read_image(root: Dataset | Path, scene: Scene) -> Image:
         if upright.size != scene.size_wh:
             width, height = scene.size_wh
             raise DatasetError(
-                f"{path}: image {scene.image_id}: width/height is {width}×{height} in the annotation file, but "
-                f"the file decodes to {upright.size[0]}×{upright.size[1]}; correct them and the boxes"
+                f"{path}: image {scene.image_id}: width/height is {width}×{height} in the annotation file, "
+                f"but the file decodes to {upright.size[0]}×{upright.size[1]}; correct them and the boxes"
             )
         return _rgb(path, upright)
 

@@ -1,0 +1,271 @@
+"""Writing COCO: records and documents that the usual tools read, the same bytes for the same input.
+
+An original annotation is carried as it was read. What is written anew, a synthetic object or the copy of a
+real annotation for a new image, obeys every rule: integer ids from 1, `iscrowd` present, `area` above 0, an
+unrounded `bbox` inside the image, and a `segmentation` only if it is polygons of at least 6 numbers or an RLE.
+Synthetic objects have no known outline, so they carry no `segmentation` unless the caller has a mask: a box
+drawn as a polygon would teach a mask head that objects are rectangles.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, SupportsIndex
+
+import msgspec
+import numpy as np
+from numpy.typing import ArrayLike
+
+from augsynth.coco_faults import Record, is_mask
+from augsynth.images import relative_name, write_atomically
+
+
+def next_ids(document: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the lowest free image id and annotation id above all of the document's, both ≥ 1."""
+    image_id, annotation_id = (
+        max([0, *(record["id"] for record in document[block])]) + 1 for block in ("images", "annotations")
+    )
+    return image_id, annotation_id
+
+
+def synthetic_image_record(
+    source_record: Mapping[str, Any], *, image_id: int, file_name: str, size_wh: tuple[int, int]
+) -> Record:
+    """Return the record of a new image: the source's with licence and unknown keys, under its own identity.
+
+    Args:
+        source_record: The COCO record of the image that was edited.
+        image_id: Id above the source's maximum.
+        file_name: POSIX path relative to the image directory.
+        size_wh: Width and height of the written file.
+
+    Raises:
+        ValueError: The id isn't a positive integer, the path isn't relative or the size isn't positive.
+    """
+    image_id = _positive("image_id", image_id)
+    if "\\" in file_name or relative_name(file_name) != file_name:
+        raise ValueError(f"file_name {file_name!r} must be a plain relative POSIX path")
+    width, height = (int(side) for side in size_wh)
+    if min(width, height) < 1:
+        raise ValueError(f"size_wh must be positive, got {size_wh}")
+    return {**source_record, "id": image_id, "file_name": file_name, "width": width, "height": height}
+
+
+def synthetic_annotation(
+    *,
+    annotation_id: int,
+    image_id: int,
+    category_id: int,
+    box_xyxy: ArrayLike,
+    size_wh: tuple[int, int],
+    score: float,
+    attributes: Mapping[str, str | int | float | bool] | None = None,
+    segmentation: Sequence[Sequence[float]] | Mapping[str, Any] | None = None,
+) -> Record:
+    """Return the annotation of a painted object.
+
+    Args:
+        annotation_id: Id above the source's maximum, ≥ 1.
+        image_id: Id of the new image.
+        category_id: COCO category id as in the source.
+        box_xyxy: (4,) box in pixels; cut to the image, not rounded.
+        size_wh: Size of the image.
+        score: Detector score of the accepted object, finite.
+        attributes: Further scalars of provenance; `synthetic` and `score` are set here.
+        segmentation: Polygons or RLE where a mask is known; `area` is then the mask's.
+
+    Raises:
+        ValueError: An id isn't an integer ≥ 1, the box is empty or not finite, an attribute isn't a scalar, or
+            the segmentation is neither polygons of at least 6 numbers nor an RLE.
+    """
+    extra = {**(attributes or {}), "synthetic": True, "score": float(score)}
+    for key, value in extra.items():
+        if not isinstance(value, str | int | float) or (
+            isinstance(value, float) and not math.isfinite(value)
+        ):
+            raise ValueError(f"attribute {key} must be text, a boolean or a finite number, got {value!r}")
+    bbox = _bbox_inside(np.asarray(box_xyxy, np.float64), size_wh)
+    if bbox is None:
+        raise ValueError(f"box_xyxy {box_xyxy!r} is empty inside an image of {size_wh}")
+    record: Record = {
+        "id": _positive("annotation_id", annotation_id),
+        "image_id": _positive("image_id", image_id),
+        "category_id": operator.index(category_id),
+        "bbox": bbox,
+        "area": bbox[2] * bbox[3],
+        "iscrowd": 0,
+        "attributes": extra,
+    }
+    if segmentation is not None:
+        record["segmentation"] = segmentation
+        record["area"] = _mask_area(segmentation, size_wh)
+    return record
+
+
+def copied_annotation(
+    raw: Mapping[str, Any], *, annotation_id: int, image_id: int, size_wh: tuple[int, int]
+) -> Record | None:
+    """Return a real annotation for a new image: verbatim but for its ids and what breaks a rule of writing.
+
+    A box that reaches outside is cut, an area ≤ 0 becomes width times height, and a segmentation that readers
+    reject (null, [], a flat list, a polygon of under 6 numbers) is left out.
+
+    Args:
+        raw: The annotation as in the source document.
+        annotation_id: Id above the source's maximum, ≥ 1.
+        image_id: Id of the new image.
+        size_wh: Size of the image.
+
+    Returns:
+        The copy, or None when the box is empty inside the image.
+
+    Raises:
+        ValueError: The id isn't an integer ≥ 1.
+    """
+    record = {"iscrowd": 0, "area": 0, **raw, "id": _positive("annotation_id", annotation_id)}
+    record["image_id"] = _positive("image_id", image_id)
+    x, y, width, height = raw["bbox"]
+    bbox = _bbox_inside(np.array([x, y, x + width, y + height], np.float64), size_wh)
+    if bbox is None:
+        return None
+    if "segmentation" in record and not is_mask(record["segmentation"]):
+        del record["segmentation"]
+    cut = max(abs(old - new) for old, new in zip(raw["bbox"], bbox, strict=True)) > 1e-6
+    if cut:
+        record["bbox"] = bbox
+    if record["area"] <= 0 or (cut and "segmentation" not in record):
+        record["area"] = bbox[2] * bbox[3]
+    return record
+
+
+def augmented_document(
+    source_document: Mapping[str, Any],
+    new_images: Sequence[Mapping[str, Any]],
+    new_annotations: Sequence[Mapping[str, Any]],
+) -> Record:
+    """Return the source with new images and annotations appended; everything else is carried as it is.
+
+    Raises:
+        ValueError: A new id isn't above the source's maximum or is given twice, an annotation names an
+            unknown image or category, or a new image has the file name of another.
+    """
+    _check_new(source_document, new_images, new_annotations)
+    return {
+        **source_document,
+        "images": [*source_document["images"], *new_images],
+        "annotations": [*source_document["annotations"], *new_annotations],
+    }
+
+
+def synthetic_document(
+    source_document: Mapping[str, Any],
+    new_images: Sequence[Mapping[str, Any]],
+    new_annotations: Sequence[Mapping[str, Any]],
+) -> Record:
+    """Return a document of the new images alone, with the source's categories, info, licences and other keys.
+
+    Raises:
+        ValueError: As `augmented_document`.
+    """
+    _check_new(source_document, new_images, new_annotations)
+    return {**source_document, "images": [*new_images], "annotations": [*new_annotations]}
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a document atomically, one record a line: the same document gives the same bytes.
+
+    Raises:
+        TypeError: The document holds something that JSON can't.
+    """
+    write_atomically(path, lambda file: _write_lines(file, document))
+
+
+def _write_lines(file: BinaryIO, document: Mapping[str, Any]) -> None:
+    encode = msgspec.json.Encoder(enc_hook=_plain).encode
+    for index, (key, value) in enumerate(document.items()):
+        file.write((b",\n" if index else b"{\n") + encode(key) + b": ")
+        if isinstance(value, list) and value:
+            for position, record in enumerate(value):
+                file.write((b",\n" if position else b"[\n") + encode(record))
+            file.write(b"\n]")
+        else:
+            file.write(encode(value))
+    file.write(b"\n}\n" if document else b"{}\n")
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} can't be written as JSON")
+
+
+def _positive(name: str, value: SupportsIndex) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ValueError(f"{name} must be an integer ≥ 1, got {value!r}")
+    return number
+
+
+def _check_new(
+    source: Mapping[str, Any], images: Iterable[Mapping[str, Any]], annotations: Iterable[Mapping[str, Any]]
+) -> None:
+    first_image, first_annotation = next_ids(source)
+    image_ids, names = set(), {record["file_name"] for record in source["images"]}
+    for record in images:
+        if record["id"] < first_image or record["id"] in image_ids:
+            raise ValueError(f"image id {record['id']} must be new and at least {first_image}")
+        if record["file_name"] in names:
+            raise ValueError(f"file_name {record['file_name']!r} is taken by another image")
+        image_ids.add(record["id"])
+        names.add(record["file_name"])
+    categories = {record["id"] for record in source["categories"]}
+    numbers = set()
+    for record in annotations:
+        if record["id"] < first_annotation or record["id"] in numbers:
+            raise ValueError(f"annotation id {record['id']} must be new and at least {first_annotation}")
+        if record["image_id"] not in image_ids or record["category_id"] not in categories:
+            raise ValueError(f"annotation {record['id']} names an unknown image or category")
+        numbers.add(record["id"])
+
+
+def _bbox_inside(
+    box_xyxy: np.ndarray[Any, np.dtype[np.float64]], size_wh: tuple[int, int]
+) -> list[float] | None:
+    """Return [x, y, width, height] of the box cut to the image, or None when nothing is left."""
+    if box_xyxy.shape != (4,) or not np.isfinite(box_xyxy).all():
+        raise ValueError(f"box_xyxy must be four finite numbers, got {box_xyxy!r}")
+    width, height = size_wh
+    x1, y1, x2, y2 = np.clip(box_xyxy, 0.0, [width, height, width, height]).tolist()
+    if x2 <= x1 or y2 <= y1:
+        return None
+    return [x1, y1, _extent(x1, x2), _extent(y1, y2)]
+
+
+def _extent(low: float, high: float) -> float:
+    """Return high - low such that low plus it never rounds to more than high."""
+    extent = high - low
+    return extent if low + extent <= high else math.nextafter(extent, 0.0)
+
+
+def _mask_area(segmentation: object, size_wh: tuple[int, int]) -> float:
+    """Return the pixels of a mask, as pycocotools counts them."""
+    from pycocotools import mask as coco_mask  # noqa: PLC0415 - compiled, and needed with masks only
+
+    if not is_mask(segmentation):
+        raise ValueError(
+            "segmentation must be polygons of at least 6 numbers each, or an RLE of counts and size"
+        )
+    width, height = size_wh
+    rle: Any = segmentation
+    if not isinstance(rle, Mapping) or isinstance(rle["counts"], list):
+        rle = coco_mask.frPyObjects(rle, height, width)
+    area = float(coco_mask.area(coco_mask.merge(rle) if isinstance(rle, list) else rle))
+    if area <= 0:
+        raise ValueError("segmentation covers no pixel")
+    return area
