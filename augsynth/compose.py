@@ -43,3 +43,143 @@ def mask_cells(mask_xyxy: FloatArray, window_xyxy: IntArray, *, num_cells: int) 
     cells = np.zeros((num_cells, num_cells), np.bool_)
     cells[low[1] : high[1], low[0] : high[0]] = True
     return cells
+
+
+def stitch(
+    image: Image,
+    picture: Image,
+    *,
+    window_xyxy: IntArray,
+    cells: NDArray[np.bool_],
+    feather: float,
+    rng: np.random.Generator,
+    match_colour: bool = True,
+    match_grain: bool = True,
+) -> tuple[Image, FloatArray]:
+    """Blend a painted window into its image; outside the feathered mask every pixel stays as it was.
+
+    Args:
+        image: (H, W, 3) uint8 source.
+        picture: (size, size, 3) uint8 window as decoded, its surroundings reconstructed by the model.
+        window_xyxy: (4,) square window in source pixels.
+        cells: (n, n) bool latent cells that were repainted.
+        feather: Width of the soft edge in pixels of the model's window, inside the mask.
+        rng: Draws the grain.
+        match_colour: Carry the difference between source and reconstruction at the mask's border smoothly
+            into the mask (mean-value cloning in its harmonic form: Farbman et al. 2009, Pérez et al. 2003).
+        match_grain: Add noise with the spectrum of what the reconstruction lost around the mask.
+
+    Returns:
+        The new image, and the (H, W) float64 opacity of what was painted, 0 outside the mask.
+    """
+    x1, y1, x2, y2 = (int(v) for v in window_xyxy)
+    side = x2 - x1
+    hole = _enlarge(cells, side)
+    source = image[y1:y2, x1:x2].astype(np.float64)
+    painted = resize(picture, side).astype(np.float64)
+    if match_colour:
+        seen = cut_window(image, window_xyxy, size=picture.shape[0])
+        painted = painted + _colour_correction(seen, picture, cells, side=side)
+    if match_grain:
+        painted = painted + _grain(source - painted, hole, rng)
+    alpha = _soft_edge(hole, max(1.0, feather * side / picture.shape[0]))
+    blended = source * (1 - alpha[..., None]) + painted * alpha[..., None]
+    result = image.copy()
+    inside = alpha > 0
+    result[y1:y2, x1:x2][inside] = np.clip(np.round(blended), 0, 255).astype(np.uint8)[inside]
+    opacity = np.zeros(image.shape[:2])
+    opacity[y1:y2, x1:x2] = alpha
+    return result, opacity
+
+
+def _enlarge(cells: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
+    """Return the (side, side) pixels whose centre lies in a masked cell."""
+    index = ((np.arange(side) + 0.5) * cells.shape[0] / side).astype(int)
+    return np.asarray(cells[np.ix_(index, index)])
+
+
+def _soft_edge(hole: NDArray[np.bool_], width: float) -> FloatArray:
+    """Return opacity that rises from 0 at the hole's border to 1 `width` pixels inside.
+
+    The window's own border is no edge when the image ends there: the hole is padded by its edge values.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    pad = int(np.ceil(width)) + 1
+    padded = np.pad(hole, pad, mode="edge")
+    depth = distance_transform_edt(padded)[pad:-pad, pad:-pad]
+    ramp = np.clip((depth - 0.5) / width, 0, 1)
+    return np.asarray(ramp * ramp * (3 - 2 * ramp) * hole)
+
+
+def _colour_correction(seen: Image, picture: Image, cells: NDArray[np.bool_], *, side: int) -> FloatArray:
+    """Return the (side, side, 3) smooth difference of source and picture, continued into the hole.
+
+    Solved on a grid of at most 64 cells, whatever the window: what is sought is smooth.
+    """
+    grid = min(64, picture.shape[0])
+    difference = seen.astype(np.float32) - picture.astype(np.float32)
+    coarse = _rescale(difference, grid, PilImage.Resampling.BOX)
+    smooth = _continue_into(coarse.astype(np.float64), _enlarge(cells, grid), reach=2.0)
+    return _rescale(smooth.astype(np.float32), side, PilImage.Resampling.BILINEAR).astype(np.float64)
+
+
+def _rescale(planes: NDArray[np.float32], size: int, method: PilImage.Resampling) -> NDArray[np.float32]:
+    if planes.shape[0] == size:
+        return planes
+    channels = [
+        np.asarray(PilImage.fromarray(planes[..., c]).resize((size, size), method)) for c in range(planes.shape[2])
+    ]
+    return np.stack(channels, axis=-1)
+
+
+def _continue_into(difference: FloatArray, hole: NDArray[np.bool_], *, reach: float) -> FloatArray:
+    """Return the blurred difference around the hole and its harmonic continuation inside."""
+    from scipy.ndimage import gaussian_filter
+    from scipy.sparse import csc_matrix
+    from scipy.sparse.linalg import spsolve
+
+    known = ~hole
+    if not known.any() or not hole.any():
+        return np.zeros_like(difference)
+    weight = gaussian_filter(known.astype(float), reach) + 1e-9
+    smooth = np.stack([gaussian_filter(difference[..., c] * known, reach) / weight for c in range(3)], axis=-1)
+    number = np.full(hole.shape, -1)
+    rows, columns = np.nonzero(hole)
+    number[rows, columns] = np.arange(len(rows))
+    degree = np.zeros(len(rows))
+    right = np.zeros((len(rows), 3))
+    i, j = [], []
+    for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+        y, x = rows + dy, columns + dx
+        valid = (y >= 0) & (y < hole.shape[0]) & (x >= 0) & (x < hole.shape[1])
+        degree += valid
+        y, x, mine = y[valid], x[valid], np.flatnonzero(valid)
+        fixed = known[y, x]
+        np.add.at(right, mine[fixed], smooth[y[fixed], x[fixed]])
+        i.append(mine[~fixed])
+        j.append(number[y[~fixed], x[~fixed]])
+    i_all = np.concatenate([*i, np.arange(len(rows))])
+    j_all = np.concatenate([*j, np.arange(len(rows))])
+    values = np.concatenate([-np.ones(len(i_all) - len(rows)), degree])
+    solution = spsolve(csc_matrix((values, (i_all, j_all))), right)
+    smooth[rows, columns] = np.asarray(solution).reshape(-1, 3)
+    return smooth
+
+
+def _grain(residual: FloatArray, hole: NDArray[np.bool_], rng: np.random.Generator) -> FloatArray:
+    """Return noise with the spectrum and strength of the residual around the hole.
+
+    The residual is clipped at 2.5 robust standard deviations, so that the edges a reconstruction blurred don't
+    count as grain, and its phases are drawn anew, the same for all channels, which keeps their correlation.
+    """
+    known = ~hole
+    if known.sum() < 64:
+        return np.zeros_like(residual)
+    centred = residual - np.median(residual[known], axis=0)
+    spread = 1.4826 * np.median(np.abs(centred[known]), axis=0) + 1e-9
+    clipped = np.clip(centred, -2.5 * spread, 2.5 * spread) * known[..., None]
+    phase = np.exp(1j * np.angle(np.fft.fft2(rng.standard_normal(hole.shape))))
+    noise = np.real(np.fft.ifft2(np.fft.fft2(clipped, axes=(0, 1)) * phase[..., None], axes=(0, 1)))
+    strength = noise.std(axis=(0, 1)) + 1e-9
+    return np.asarray(noise * np.minimum(spread, clipped[known].std(axis=0)) / strength * hole[..., None])

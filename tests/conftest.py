@@ -1,0 +1,61 @@
+"""Tiny random checkpoints in the standard diffusers layout."""
+
+from pathlib import Path
+
+import pytest
+
+
+def build_parts(prediction_type: str) -> dict[str, object]:
+    import torch
+    from diffusers import DDIMScheduler
+
+    from augsynth.finetune.presets import (
+        build_autoencoder,
+        build_denoiser,
+        build_text_encoder,
+        build_tokenizer,
+        find_preset,
+    )
+
+    torch.manual_seed(0)
+    preset = find_preset("tiny-32")
+    tokenizer = build_tokenizer(["a photo of a can", "a photo of a bottle", "background"])
+    zero_snr = prediction_type == "v_prediction"
+    parts = {
+        "vae": build_autoencoder(preset),
+        "unet": build_denoiser(preset),
+        "text_encoder": build_text_encoder(preset, tokenizer),
+        "tokenizer": tokenizer,
+        "scheduler": DDIMScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            prediction_type=prediction_type,
+            rescale_betas_zero_snr=zero_snr,
+            timestep_spacing="trailing" if zero_snr else "leading",
+            clip_sample=False,
+            set_alpha_to_one=zero_snr,
+            steps_offset=1,
+        ),
+    }
+    for name in ("vae", "unet", "text_encoder"):
+        parts[name].requires_grad_(False).eval()
+    parts["vae"].register_to_config(scaling_factor=0.7)
+    return parts
+
+
+@pytest.fixture(scope="session", params=["epsilon", "v_prediction"])
+def tiny_parts(request: pytest.FixtureRequest) -> dict[str, object]:
+    return build_parts(request.param)
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from diffusers import StableDiffusionInpaintPipeline
+
+    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
+    pipeline = StableDiffusionInpaintPipeline(
+        **build_parts("v_prediction"), safety_checker=None, feature_extractor=None, requires_safety_checker=False
+    )
+    pipeline.save_pretrained(folder)
+    return folder

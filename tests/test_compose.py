@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from augsynth.compose import cut_window, mask_cells, stitch
+from augsynth.seeding import derive_rng
+
+
+def smooth_image(height: int, width: int) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    planes = [80 + 60 * np.sin(x / 17), 90 + 50 * np.cos(y / 23), 100 + 0.3 * x]
+    return np.stack(planes, -1).round().astype(np.uint8)
+
+
+def test_a_mask_of_one_pixel_keeps_its_cell() -> None:
+    cells = mask_cells(np.array([37.2, 21.4, 37.9, 21.8]), np.array([0, 0, 64, 64]), num_cells=16)
+    assert cells.sum() == 1
+    assert cells[5, 9]
+
+
+def test_a_mask_covers_every_cell_it_touches() -> None:
+    cells = mask_cells(np.array([10.0, 11.0, 30.0, 21.0]), np.array([8, 8, 40, 40]), num_cells=8)
+    rows, columns = np.nonzero(cells)
+    assert (rows.min(), rows.max()) == (0, 3)
+    assert (columns.min(), columns.max()) == (0, 5)
+
+
+@pytest.mark.parametrize("side", [64, 96, 40])
+def test_pixels_outside_the_feathered_mask_are_untouched(side: int) -> None:
+    image = derive_rng(1).integers(0, 256, (120, 150, 3)).astype(np.uint8)
+    window = np.array([20, 10, 20 + side, 10 + side])
+    cells = mask_cells(np.array([35.0, 25.0, 50.0, 40.0]), window, num_cells=16)
+    picture = derive_rng(2).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    result, opacity = stitch(
+        image, picture, window_xyxy=window, cells=cells, feather=3, rng=derive_rng(3)
+    )
+    assert opacity.max() == 1
+    assert np.array_equal(result[opacity == 0], image[opacity == 0])
+    assert not np.array_equal(result[opacity > 0], image[opacity > 0])
+    assert (opacity[:10] == 0).all() and (opacity[:, :20] == 0).all()
+
+
+def test_a_uniform_tint_of_the_reconstruction_is_taken_out() -> None:
+    image = smooth_image(96, 96)
+    window = np.array([16, 16, 80, 80])
+    cells = mask_cells(np.array([36.0, 36.0, 60.0, 60.0]), window, num_cells=16)
+    tinted = np.clip(cut_window(image, window, size=64).astype(int) + (12, -9, 6), 0, 255).astype(np.uint8)
+    arguments = {"window_xyxy": window, "cells": cells, "feather": 3.0}
+    with_match, _ = stitch(image, tinted, rng=derive_rng(0), **arguments)
+    without, _ = stitch(image, tinted, rng=derive_rng(0), match_colour=False, match_grain=False, **arguments)
+    left, tint = (np.abs(r.astype(int) - image).mean() for r in (with_match, without))
+    assert tint > 0.3
+    assert left < tint / 5
+
+
+def test_grain_of_the_source_is_restored() -> None:
+    clean = smooth_image(96, 96)
+    noisy = np.clip(clean + derive_rng(5).normal(0, 6, clean.shape), 0, 255).round().astype(np.uint8)
+    window = np.array([16, 16, 80, 80])
+    cells = mask_cells(np.array([32.0, 32.0, 64.0, 64.0]), window, num_cells=16)
+    painted = cut_window(clean, window, size=64)
+    result, opacity = stitch(
+        noisy, painted, window_xyxy=window, cells=cells, feather=2, rng=derive_rng(6)
+    )
+    inner = opacity == 1
+    spread = (result.astype(float) - clean)[inner].std()
+    assert 4.5 < spread < 7.5
+
+
+def test_the_same_generator_gives_the_same_bytes() -> None:
+    image = smooth_image(80, 80)
+    window = np.array([8, 8, 72, 72])
+    cells = mask_cells(np.array([30.0, 30.0, 50.0, 50.0]), window, num_cells=16)
+    picture = cut_window(image, window, size=64)[::-1].copy()
+    first, second = (
+        stitch(image, picture, window_xyxy=window, cells=cells, feather=3, rng=derive_rng(9))[0] for _ in range(2)
+    )
+    assert np.array_equal(first, second)

@@ -1,0 +1,120 @@
+"""The aligned sampler against diffusers' own pipeline, and what alignment promises."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from augsynth.compose import mask_cells
+from augsynth.errors import BackendError, ConfigError
+from augsynth.inpaint import InpaintRequest
+from augsynth.inpaint.aligned import AlignedInpainter
+from augsynth.inpaint.loading import load_inpainter
+from augsynth.seeding import derive_rng
+
+PROMPTS = ("a photo of a can", "a photo of a bottle", "background")
+
+
+def make_request(number: int) -> InpaintRequest:
+    image = derive_rng(number, "image").integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    low = np.array([4.0 + 2 * number, 6.0])
+    box = np.concatenate([low, low + (14, 11 + number)])
+    cells = mask_cells(box, np.array([0, 0, 32, 32]), num_cells=16)
+    return InpaintRequest(image, cells, PROMPTS[number % 3], 100 + number)
+
+
+def pipeline_latents(parts: dict[str, object], request: InpaintRequest, *, guidance: float, steps: int) -> np.ndarray:
+    import torch
+    from diffusers import StableDiffusionInpaintPipeline
+    from PIL import Image
+
+    pipeline = StableDiffusionInpaintPipeline(
+        **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    mask = np.kron(request.cells, np.ones((2, 2), bool)).astype(np.uint8) * 255
+    result = pipeline(
+        prompt=request.prompt,
+        image=Image.fromarray(request.image),
+        mask_image=Image.fromarray(mask),
+        height=32,
+        width=32,
+        strength=1.0,
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        generator=torch.Generator().manual_seed(request.seed),
+        output_type="latent",
+    )
+    return np.asarray(result.images)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_without_alignment_it_equals_the_diffusers_pipeline(
+    tiny_parts: dict[str, object], guidance: float, number: int
+) -> None:
+    request = make_request(number)
+    ours = AlignedInpainter(**tiny_parts, steps=7, guidance=guidance, alignment="off").sample_latents([request])
+    theirs = pipeline_latents(tiny_parts, request, guidance=guidance, steps=7)
+    assert np.abs(ours.numpy() - theirs).max() <= 1e-4
+    assert np.abs(theirs).max() > 0.1
+
+
+@pytest.mark.parametrize("alignment", ["off", "renoise"])
+def test_a_result_does_not_depend_on_its_batch(tiny_parts: dict[str, object], alignment: str) -> None:
+    requests = [make_request(n) for n in range(4)]
+    painter = AlignedInpainter(**tiny_parts, steps=5, alignment=alignment)
+    together = painter.sample_latents(requests).numpy()
+    alone = np.concatenate([painter.sample_latents([r]).numpy() for r in requests])
+    assert np.abs(together - alone).max() <= 1e-4
+
+
+def test_aligned_surroundings_are_the_source_latents(tiny_parts: dict[str, object]) -> None:
+    import torch
+
+    request = make_request(1)
+    latents = AlignedInpainter(**tiny_parts, steps=5, alignment="renoise").sample_latents([request]).numpy()[0]
+    pixels = torch.from_numpy(request.image).permute(2, 0, 1)[None].float() / 127.5 - 1
+    vae = tiny_parts["vae"]
+    source = (vae.encode(pixels).latent_dist.mode() * vae.config.scaling_factor).numpy()[0]
+    assert np.allclose(latents[:, ~request.cells], source[:, ~request.cells], atol=1e-6)
+    assert not np.allclose(latents[:, request.cells], source[:, request.cells], atol=1e-2)
+
+
+def test_prompt_and_seed_both_matter(tiny_parts: dict[str, object]) -> None:
+    painter = AlignedInpainter(**tiny_parts, steps=4, guidance=3.0)
+    base = make_request(0)
+    reseeded = InpaintRequest(base.image, base.cells, base.prompt, base.seed + 1)
+    reworded = InpaintRequest(base.image, base.cells, "background", base.seed)
+    a, b, c = painter.sample_latents([base, reseeded, reworded]).numpy()
+    assert np.abs(a - b).max() > 1e-3
+    assert np.abs(a - c).max() > 1e-6
+
+
+def test_pictures_are_uint8_windows(tiny_checkpoint: Path) -> None:
+    painter = load_inpainter(str(tiny_checkpoint), steps=2, batch_size=2)
+    pictures = painter.inpaint([make_request(n) for n in range(3)])
+    assert [p.shape for p in pictures] == [(32, 32, 3)] * 3
+    assert all(p.dtype == np.uint8 for p in pictures)
+    assert (painter.size, painter.cell) == (32, 2)
+
+
+def test_unusable_checkpoints_are_named(tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BackendError, match=r"model_index\.json"):
+        load_inpainter(str(tmp_path / "empty"))
+    with pytest.raises(BackendError, match="no such folder"):
+        load_inpainter(str(tmp_path / "absent"))
+    with pytest.raises(BackendError, match="--model embedded"):
+        load_inpainter("nobody/nothing-like-this")
+    with pytest.raises(ConfigError, match="alignment"):
+        load_inpainter(str(tiny_checkpoint), alignment="sideways")
+
+
+def test_a_plain_unet_is_refused(tiny_parts: dict[str, object]) -> None:
+    from diffusers import UNet2DConditionModel
+
+    plain = UNet2DConditionModel.from_config({**tiny_parts["unet"].config, "in_channels": 4})
+    with pytest.raises(BackendError, match="inpainting checkpoint"):
+        AlignedInpainter(**{**tiny_parts, "unet": plain})
