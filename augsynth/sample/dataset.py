@@ -142,7 +142,8 @@ def _truth(scene: RenderedScene, index: int) -> dict[str, Any]:
 
 def _coco(records: list[list[dict[str, Any]]], indices: range, seed: int) -> dict[str, Any]:
     width, height = world.SIZE_WH
-    images, rows = [], []
+    images: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for image_id, (index, record) in enumerate(zip(indices, records, strict=True), start=1):
         images.append(
             {"id": image_id, "file_name": _name(index), "width": width, "height": height, "license": 1}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from PIL import Image as PilImage
 
 from augsynth.sample.world import SIZE_WH
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 _W, _H = SIZE_WH
 _Y, _X = np.mgrid[0:_H, 0:_W].astype(np.float32)
 
@@ -42,6 +43,12 @@ def _rgb(rng: np.random.Generator, base: tuple[float, float, float], spread: flo
     return np.clip(value, 0.02, 0.98).astype(np.float32)
 
 
+def _tones(rng: np.random.Generator, cells: Array) -> Array:
+    """Return a random tone in [0, 1) for each whole number in `cells`."""
+    table = rng.random(97, np.float32)
+    return np.asarray(table[cells.astype(np.int64) % 97])
+
+
 def _mix(a: Array, b: Array, t: Array) -> Array:
     return a + (b - a) * np.clip(t, 0, 1)[..., None]
 
@@ -61,7 +68,8 @@ def _border(rng: np.random.Generator, heading_deg: float, wave: float) -> Array:
     d = -_X * math.cos(a) - _Y * math.sin(a)
     if wave:
         along = _X * math.sin(a) - _Y * math.cos(a)
-        f1, f2, p1, p2 = rng.uniform(0.02, 0.04), rng.uniform(0.06, 0.1), *rng.uniform(0, 6.3, 2)
+        f1, f2 = rng.uniform(0.02, 0.04), rng.uniform(0.06, 0.1)
+        p1, p2 = rng.uniform(0, 6.3), rng.uniform(0, 6.3)
         d = d + wave * (np.sin(along * f1 + p1) + 0.4 * np.sin(along * f2 + p2))
     offset = np.quantile(d[::4, ::4], rng.uniform(0.27, 0.46))
     return np.asarray(d - offset, np.float32)
@@ -73,8 +81,7 @@ def _bricks(rng: np.random.Generator, d: Array, heading: float) -> Array:
     high, long = rng.uniform(9, 14), rng.uniform(22, 34)
     row = np.floor(-d / high)
     pos = along / long + 0.5 * (row % 2)
-    tone = np.sin(row * 12.9 + np.floor(pos) * 78.2) * 43758.5
-    tone = tone - np.floor(tone)
+    tone = _tones(rng, row * 31 + np.floor(pos) * 7)
     base = _rgb(rng, ((0.52, 0.26, 0.20), (0.60, 0.56, 0.50), (0.40, 0.33, 0.30))[int(rng.integers(3))])
     picture = base * (0.82 + 0.36 * tone)[..., None]
     seam = ((-d / high) % 1 < 1.6 / high) | (pos % 1 < 1.6 / long)
@@ -146,8 +153,7 @@ def _planks(rng: np.random.Generator) -> tuple[Array, Array, Array]:
     gx, gz = _plane(rng, rng.uniform(-0.25, 0.25) + (np.pi / 2 if rng.random() < 0.5 else 0))
     wide = rng.uniform(24, 36)
     board = np.floor(gz / wide)
-    tone = np.sin(board * 91.7 + 3.1) * 43758.5
-    tone = tone - np.floor(tone)
+    tone = _tones(rng, board)
     base = _rgb(rng, ((0.55, 0.38, 0.23), (0.45, 0.36, 0.28), (0.66, 0.50, 0.32))[int(rng.integers(3))])
     grain = np.sin(gz * 1.1 + tone * 40 + 1.8 * field(rng, 26, 14)) * 0.05 + 0.05 * field(rng, 3)
     ground = base * (0.85 + 0.3 * tone + grain)[..., None]
@@ -170,8 +176,7 @@ def _tiles(rng: np.random.Generator) -> tuple[Array, Array, Array]:
     gx, gz = _plane(rng, rng.uniform(-0.8, 0.8))
     side = rng.uniform(34, 54)
     ix, iz = np.floor(gx / side), np.floor(gz / side)
-    tone = np.sin(ix * 127.1 + iz * 311.7) * 43758.5
-    tone = tone - np.floor(tone)
+    tone = _tones(rng, ix * 31 + iz * 7)
     base = _rgb(rng, ((0.62, 0.60, 0.57), (0.48, 0.49, 0.51), (0.66, 0.55, 0.45))[int(rng.integers(3))], 0.03)
     ground = base * (0.9 + 0.2 * tone + 0.06 * field(rng, 2) + 0.06 * field(rng, 12))[..., None]
     joint = np.minimum((gx / side) % 1, (gz / side) % 1) * side < 2.0

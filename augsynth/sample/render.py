@@ -14,6 +14,7 @@ from augsynth.sample import world
 from augsynth.sample.arrange import Item, arrange, category_id
 from augsynth.sample.grounds import draw_ground
 from augsynth.sample.shapes import (
+    Array,
     Drawn,
     Easel,
     draw_battery,
@@ -26,7 +27,6 @@ from augsynth.sample.sheets import draw_bag, draw_carton, draw_paper
 from augsynth.scene import FloatArray, Image, IntArray
 from augsynth.seeding import derive_rng
 
-Array = NDArray[np.float32]
 _SUPERSAMPLING = 3
 _PEN: dict[str, Callable[[Easel], Drawn]] = {
     "bottle": draw_bottle, "can": draw_can, "cup": draw_cup, "carton": draw_carton, "paper": draw_paper,
@@ -122,7 +122,7 @@ def _visible(patches: list[_Patch], order: list[int]) -> NDArray[np.bool_]:
     for i in order:
         on, of = _cut(patches[i].x, patches[i].y, patches[i].alpha.shape)
         owner[on][patches[i].alpha[of] >= 0.4] = i
-    return owner[None] == np.arange(len(patches), dtype=np.int16)[:, None, None]
+    return np.asarray(owner[None] == np.arange(len(patches), dtype=np.int16)[:, None, None])
 
 
 def _settle(patches: list[_Patch], order: list[int]) -> tuple[list[int], NDArray[np.bool_]]:
@@ -174,7 +174,8 @@ def _expose(canvas: Array, rng: np.random.Generator, variety: float) -> Image:
     canvas += grain[..., :1]
     canvas[..., 0] += 0.5 * grain[..., 1]
     canvas[..., 2] += 0.5 * grain[..., 2]
-    return np.clip(canvas + np.float32(0.5), 0, 255).astype(np.uint8)
+    canvas += np.float32(0.5)
+    return np.asarray(np.clip(canvas, 0, 255, out=canvas).astype(np.uint8))
 
 
 def _light(rng: np.random.Generator) -> Array:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 Drawn = tuple[Array, Array]
 
 PALETTE = np.array(
@@ -50,7 +51,7 @@ def colour(rng: np.random.Generator, among: tuple[int, ...] | None = None) -> Ar
     """Return a (3,) colour near one of the palette's."""
     base = PALETTE[int(rng.choice(among)) if among else int(rng.integers(len(PALETTE)))]
     value = base * rng.uniform(0.8, 1.15) + rng.normal(0, 0.04, 3)
-    return np.clip(value, 0.04, 0.95).astype(np.float32)
+    return np.asarray(np.clip(value, 0.04, 0.95).astype(np.float32))
 
 
 def paint(picture: Array, mask: NDArray[np.bool_], rgb: Array) -> None:
@@ -65,7 +66,7 @@ def shade(
     """Return the picture lit by Lambert's law plus a Blinn highlight; the normal's third part follows."""
     nz = np.sqrt(np.maximum(1 - nu * nu - nv * nv, 0.0))
     lit = np.maximum(nu * light[0] + nv * light[1] + nz * light[2], 0.0)
-    out = picture * (ambient + (1.2 - ambient) * lit)[..., None]
+    out: Array = picture * (ambient + (1.2 - ambient) * lit)[..., None]
     if gloss:
         half = light + np.array((0, 0, 1), np.float32)
         half = half / np.linalg.norm(half)

@@ -64,7 +64,7 @@ def draw_paper(e: Easel) -> Drawn:
     """Draw a crumpled sheet: a ragged outline, creased facets, lines of print and a dog-ear."""
     rng = e.rng
     half_u, half_v = rng.uniform(0.36, 0.41), 0.47
-    p = rng.uniform(0, 2 * np.pi, 4)
+    p = rng.uniform(0, 2 * np.pi, 4).tolist()
     bend_u = 0.022 * np.sin(9 * e.v + p[0]) + 0.012 * np.sin(23 * e.v + p[1])
     bend_v = 0.022 * np.sin(10 * e.u + p[2]) + 0.012 * np.sin(25 * e.u + p[3])
     u, v = e.u + bend_u, e.v + bend_v
@@ -119,7 +119,7 @@ def _handle(u: Array, v: Array, x: float, lean: float) -> Array:
 def draw_bag(e: Easel) -> Drawn:
     """Draw a plastic carrier bag: a slack body with folds that run to a knot, and two handles."""
     rng = e.rng
-    phase = rng.uniform(0, 2 * np.pi, 4)
+    phase = rng.uniform(0, 2 * np.pi, 4).tolist()
     angle = np.arctan2(e.v - 0.14, e.u)
     wobble = 1 + 0.05 * np.sin(3 * angle + phase[0]) + 0.035 * np.sin(7 * angle + phase[1])
     r = (np.abs(e.u / 0.40) ** 2.6 + np.abs((e.v - 0.14) / 0.345) ** 2.6) ** (1 / 2.6) / wobble
