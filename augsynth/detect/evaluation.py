@@ -1,0 +1,138 @@
+"""COCO average precision of a detector, by pycocotools."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from augsynth.detect import Detector
+from augsynth.scene import Category, Dataset, Detections, Image, Scene
+
+CHUNK = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """COCO figures, each in [0, 1].
+
+    Attributes:
+        ap: Average precision over IoU 0.50:0.95 and categories.
+        ap50: At IoU 0.5.
+        ap75: At IoU 0.75.
+        ar: Average recall at 100 detections over IoU 0.50:0.95.
+        category_ap50: AP at IoU 0.5 of each category that has objects, by name.
+        num_images: Images judged.
+        num_objects: Objects judged, crowds excluded.
+    """
+
+    ap: float
+    ap50: float
+    ap75: float
+    ar: float
+    category_ap50: dict[str, float]
+    num_images: int
+    num_objects: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures rounded to four places, for JSON."""
+        document = asdict(self)
+        document["category_ap50"] = {k: round(v, 4) for k, v in self.category_ap50.items()}
+        return {k: round(v, 4) if isinstance(v, float) else v for k, v in document.items()}
+
+
+def evaluate_detector(
+    detector: Detector, dataset: Dataset, read_image: Callable[[Scene], Image]
+) -> Evaluation:
+    """Return the detector's COCO figures on every image of a dataset.
+
+    Args:
+        detector: Its detections carry the dataset's category ids.
+        dataset: Ground truth; crowds are ignore regions as in COCO.
+        read_image: Returns a scene's image, HWC uint8 RGB.
+    """
+    found: list[Detections] = []
+    for start in range(0, len(dataset.scenes), CHUNK):
+        scenes = dataset.scenes[start : start + CHUNK]
+        found.extend(detector.detect([read_image(scene) for scene in scenes]))
+    return evaluate_detections(found, dataset.scenes, dataset.categories)
+
+
+def evaluate_detections(
+    found: Sequence[Detections], scenes: Sequence[Scene], categories: Sequence[Category]
+) -> Evaluation:
+    """Return COCO figures of detections, one entry per scene.
+
+    Ids are counted anew from 1 (pycocotools scores a match with annotation id 0 as a miss) and the size of
+    an object is the area of its box.
+    """
+    from pycocotools.coco import COCO  # noqa: PLC0415
+    from pycocotools.cocoeval import COCOeval  # noqa: PLC0415
+
+    objects = int(sum((~scene.is_crowd).sum() for scene in scenes))
+    results = _result_rows(found)
+    if not results or not objects:
+        empty = {c.name: 0.0 for c in categories if any((s.category_ids == c.id).any() for s in scenes)}
+        return Evaluation(0.0, 0.0, 0.0, 0.0, empty, len(scenes), objects)
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = _truth_document(scenes, categories)
+        truth.createIndex()
+        judge = COCOeval(truth, truth.loadRes(results), "bbox")
+        judge.evaluate()
+        judge.accumulate()
+        judge.summarize()
+    precision = judge.eval["precision"][
+        0, :, :, 0, -1
+    ]  # IoU 0.5, recall, category, all sizes, 100 detections
+    by_id = {c.id: c.name for c in categories}
+    per_category = {
+        by_id[category_id]: float(precision[:, k].mean())
+        for k, category_id in enumerate(judge.params.catIds)
+        if (precision[:, k] >= 0).all()
+    }
+    ap, ap50, ap75, ar = (max(0.0, float(judge.stats[k])) for k in (0, 1, 2, 8))
+    return Evaluation(ap, ap50, ap75, ar, per_category, len(scenes), objects)
+
+
+def _xywh(box_xyxy: np.ndarray[Any, Any]) -> list[float]:
+    x1, y1, x2, y2 = (float(v) for v in box_xyxy)
+    return [x1, y1, x2 - x1, y2 - y1]
+
+
+def _result_rows(found: Sequence[Detections]) -> list[dict[str, Any]]:
+    return [
+        {"image_id": image_id, "category_id": int(category), "bbox": _xywh(box), "score": float(score)}
+        for image_id, result in enumerate(found, start=1)
+        for box, score, category in zip(result.boxes_xyxy, result.scores, result.category_ids, strict=True)
+    ]
+
+
+def _truth_document(scenes: Sequence[Scene], categories: Sequence[Category]) -> dict[str, Any]:
+    annotations: list[dict[str, Any]] = []
+    for image_id, scene in enumerate(scenes, start=1):
+        for box, category, crowd in zip(scene.boxes_xyxy, scene.category_ids, scene.is_crowd, strict=True):
+            bbox = _xywh(box)
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": int(category),
+                    "bbox": bbox,
+                    "area": bbox[2] * bbox[3],
+                    "iscrowd": int(crowd),
+                }
+            )
+    return {
+        "info": {},
+        "images": [
+            {"id": k, "width": scene.size_wh[0], "height": scene.size_wh[1]}
+            for k, scene in enumerate(scenes, start=1)
+        ],
+        "categories": [{"id": c.id, "name": c.name} for c in categories],
+        "annotations": annotations,
+    }
