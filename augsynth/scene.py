@@ -22,6 +22,7 @@ class Reason(StrEnum):
     ACCEPTED = "accepted"
     NO_CATEGORY = "no_category"
     NO_REGION = "no_region"
+    BAD_IMAGE = "bad_image"
     BLANK = "blank"
     NOT_FOUND = "not_found"
     WRONG_CLASS = "wrong_class"

@@ -1,0 +1,207 @@
+"""The options of a generation run: configuration key = command-line flag = attribute."""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from augsynth.errors import ConfigError
+
+ORIGINALS = ("hardlink", "copy", "omit")
+IMAGE_FORMATS = ("png", "jpg")
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateConfig:
+    """Everything that `augsynth generate` can be told.
+
+    Attributes:
+        n: Accepted objects wanted.
+        annotations: COCO annotation file; None with `images` None means the rendered sample.
+        images: Directory that `file_name` is relative to.
+        out: Output directory.
+        affinity: Affinity file; None builds one from the annotations.
+        model: `embedded`, a diffusers folder or a hub id.
+        model_revision: Revision of a hub id.
+        detector: `embedded`, a detector folder or a hub id.
+        detector_revision: Revision of a hub id.
+        seed: Seed of the run.
+        objects_per_image: New objects a new image holds at most.
+        max_attempts: Attempts in all before the run gives up; 0 means 10 for each object wanted.
+        retries: Attempts for one object before the next is tried.
+        originals: `hardlink`, `copy` or `omit` the source images.
+        image_format: `png` keeps pixels outside the masks bit-identical; `jpg` is smaller and doesn't.
+        device: Torch device.
+        precision: `float32`, `bfloat16` or `float16` of the inpainting model.
+        batch_size: Windows a forward pass.
+        steps: Denoising steps.
+        guidance: Classifier-free guidance scale.
+        alignment: `renoise` or `off`.
+        template: Prompt with `{category}`.
+        negative_prompt: Text of the unconditional branch.
+        context: Side of the edit window over the longer side of the mask.
+        mask_growth: Factor by which the box is grown into the mask.
+        feather: Soft edge in pixels of the model's window.
+        measure: Affinity measure when none is given; empty for the default.
+        tau: Temperature of the category choice.
+        gamma: Exponent that favours rare categories.
+        categories: Names to generate; empty means all.
+        quotas: Most accepted objects a category, by name.
+        max_overlap: Share of an annotated object that a new box may cover.
+        min_size: Least side of a new box in pixels.
+        min_iou: Least IoU of the detected and the planned box.
+        min_score: Fixed detector threshold; 0 calibrates one per category on the real objects.
+        score_quantile: Quantile of the real objects' scores that calibrates the threshold.
+    """
+
+    n: int = 100
+    annotations: str | None = None
+    images: str | None = None
+    out: str = "augmented"
+    affinity: str | None = None
+    model: str = ""
+    model_revision: str | None = None
+    detector: str = ""
+    detector_revision: str | None = None
+    seed: int = 42
+    objects_per_image: int = 2
+    max_attempts: int = 0
+    retries: int = 3
+    originals: str = "hardlink"
+    image_format: str = "png"
+    device: str = "cpu"
+    precision: str = "float32"
+    batch_size: int = 8
+    steps: int = 25
+    guidance: float = 0.0
+    alignment: str = "renoise"
+    template: str = "a photo of a {category}"
+    negative_prompt: str = ""
+    context: float = 1.8
+    mask_growth: float = 1.15
+    feather: float = 3.0
+    measure: str = ""
+    tau: float = 1.0
+    gamma: float = 0.5
+    categories: tuple[str, ...] = ()
+    quotas: Mapping[str, int] = field(default_factory=dict)
+    max_overlap: float = 0.1
+    min_size: float = 8.0
+    min_iou: float = 0.6
+    min_score: float = 0.0
+    score_quantile: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigError(f"{name} is {value}; it must lie in [{low}, {high}]")
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                raise ConfigError(f"{name} is {value!r}; choose one of {', '.join(choices)}")
+        if (self.annotations is None) != (self.images is None):
+            given, missing = ("annotations", "images") if self.images is None else ("images", "annotations")
+            raise ConfigError(f"{given} is given without {missing}; give both, or neither for the sample")
+        if "{category}" not in self.template:
+            raise ConfigError("template has no {category}; write one where the category's name goes")
+
+    @property
+    def attempt_budget(self) -> int:
+        """Attempts in all before the run gives up."""
+        return self.max_attempts or 10 * self.n
+
+
+_RANGES: tuple[tuple[str, float, float], ...] = (
+    ("n", 1, 10_000_000),
+    ("objects_per_image", 1, 100),
+    ("max_attempts", 0, 10**9),
+    ("retries", 1, 1000),
+    ("batch_size", 1, 4096),
+    ("steps", 1, 1000),
+    ("guidance", 0, 50),
+    ("context", 1.0, 10),
+    ("mask_growth", 1.0, 3.0),
+    ("feather", 0, 64),
+    ("tau", 1e-6, 1e6),
+    ("gamma", -10, 10),
+    ("max_overlap", 0, 1),
+    ("min_size", 1, 10_000),
+    ("min_iou", 0, 1),
+    ("min_score", 0, 1),
+    ("score_quantile", 0, 1),
+)
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "originals": ORIGINALS,
+    "image_format": IMAGE_FORMATS,
+    "precision": ("float32", "bfloat16", "float16"),
+    "alignment": ("renoise", "off"),
+}
+
+
+def read_config(path: Path | None, **overrides: Any) -> GenerateConfig:
+    """Return the configuration of a YAML file with overrides that aren't None.
+
+    Raises:
+        ConfigError: The file is no YAML mapping, or a key or value is wrong; a near key is suggested.
+    """
+    import yaml
+
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: can't be read ({error.strerror}); pass an existing YAML file") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            first = str(error).splitlines()[0]
+            raise ConfigError(f"{path}: not YAML ({first}); write one `key: value` a line") from error
+        if not isinstance(loaded, dict | None):
+            raise ConfigError(f"{path}: holds no `key: value` lines; write one a line")
+        values.update(loaded or {})
+    return config_from(values, source=str(path), **overrides)
+
+
+def config_from(values: Mapping[str, Any], *, source: str, **overrides: Any) -> GenerateConfig:
+    """Return the configuration of plain values, checked for unknown keys and wrong types."""
+    known = {f.name for f in fields(GenerateConfig)}
+    merged = {**values, **{k: v for k, v in overrides.items() if v is not None}}
+    for key in merged:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            advice = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(sorted(known))}"
+            raise ConfigError(f"{source}: unknown key {key!r}; {advice}")
+    hints = typing.get_type_hints(GenerateConfig)
+    return GenerateConfig(**{k: _coerce(k, v, hints[k], source) for k, v in merged.items()})
+
+
+def _coerce(key: str, value: Any, hint: Any, source: str) -> Any:
+    wanted = {int: "a whole number", float: "a number", str: "a text"}
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint in wanted:
+        if not isinstance(value, hint) or isinstance(value, bool):
+            raise ConfigError(f"{source}: {key} is {value!r}; it must be {wanted[hint]}")
+        return value
+    if hint == str | None:
+        if value is not None and not isinstance(value, str):
+            raise ConfigError(f"{source}: {key} is {value!r}; it must be a text")
+        return value
+    if key == "categories":
+        if isinstance(value, str) or not all(isinstance(v, str) for v in value):
+            raise ConfigError(f"{source}: categories is {value!r}; it must be a list of names")
+        return tuple(value)
+    if not isinstance(value, Mapping) or not all(isinstance(v, int) and v >= 0 for v in value.values()):
+        raise ConfigError(f"{source}: {key} is {value!r}; it must map category names to counts")
+    return dict(value)
+
+
+def plain_config(config: GenerateConfig) -> dict[str, Any]:
+    """Return the configuration as plain values for YAML or JSON."""
+    values = asdict(config)
+    values["categories"] = list(values["categories"])
+    return values
