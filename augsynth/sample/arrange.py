@@ -155,8 +155,8 @@ def arrange(
     low, high = world.NUM_OBJECTS
     limit = int(rng.integers(low, high + 1))
     floor = _Floor(forbidden, rng)
-    for _ in range(20):
-        if len(floor.items) >= limit:
+    for attempt in range(80):
+        if len(floor.items) >= (limit if attempt < 20 else low):
             break
         stray = bool(floor.items) and rng.random() < world.STRAY_PROB
         category = _draw(rng, dict(world.STRAY_WEIGHTS if stray else group.weights))

@@ -1,0 +1,202 @@
+"""The rendered sample: determinism, COCO validity, and the world that its ground truth states."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections import Counter
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from augsynth.errors import DatasetError
+from augsynth.sample import CATEGORIES, RenderedScene, ground_truth, render_scene, write_sample
+from augsynth.sample.world import GROUPS, MIN_VISIBILITY, RELATIONS, REPELLED, SIZE_WH
+
+NAMES = {c.id: c.name for c in CATEGORIES}
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[RenderedScene]:
+    return [render_scene(7, i) for i in range(110)]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sample(tmp_path_factory.mktemp("sample") / "set", num_images=20, seed=3, workers=1)
+
+
+def names_of(scene: RenderedScene) -> list[str]:
+    return [NAMES[int(c)] for c in scene.category_ids]
+
+
+def test_same_seed_and_index_give_the_same_scene_and_others_do_not() -> None:
+    first, again = render_scene(5, 9), render_scene(5, 9)
+    assert (first.image == again.image).all() and (first.masks == again.masks).all()
+    assert first.items == again.items
+    assert (first.image != render_scene(5, 10).image).mean() > 0.5
+    assert (first.image != render_scene(6, 9).image).mean() > 0.5
+
+
+def test_variety_changes_the_camera_only_and_is_checked() -> None:
+    calm, full = render_scene(5, 9, variety=0.0), render_scene(5, 9)
+    assert (calm.boxes_xyxy == full.boxes_xyxy).all() and (calm.image != full.image).any()
+    with pytest.raises(ValueError, match="variety"):
+        render_scene(5, 9, variety=1.5)
+
+
+def test_bytes_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
+    for workers in (1, 2):
+        write_sample(tmp_path / str(workers), num_images=20, seed=3, workers=workers)
+    files = sorted(p.relative_to(tmp_path / "1") for p in (tmp_path / "1").rglob("*") if p.is_file())
+    assert len(files) == 22
+    for file in files:
+        assert (tmp_path / "1" / file).read_bytes() == (tmp_path / "2" / file).read_bytes(), file
+
+
+def test_index_ranges_of_one_seed_join_up(tmp_path: Path, written: Path) -> None:
+    write_sample(tmp_path / "tail", num_images=2, seed=3, first_index=18, workers=1)
+    for index in (18, 19):
+        name = f"images/scene_{index:06d}.jpg"
+        assert (tmp_path / "tail" / name).read_bytes() == (written.parents[1] / name).read_bytes()
+
+
+def test_pycocotools_reads_it_and_masks_fit_boxes_and_areas(written: Path) -> None:
+    from pycocotools.coco import COCO
+
+    with redirect_stdout(io.StringIO()):
+        coco = COCO(str(written))
+    assert sorted(coco.cats) == list(range(1, 9))
+    assert sorted(coco.anns) == list(range(1, len(coco.anns) + 1))
+    for image in coco.imgs.values():
+        with Image.open(written.parents[1] / "images" / image["file_name"]) as picture:
+            assert picture.size == (image["width"], image["height"]) == SIZE_WH and picture.mode == "RGB"
+    for row in coco.anns.values():
+        mask = coco.annToMask(row)
+        ys, xs = mask.any(1).nonzero()[0], mask.any(0).nonzero()[0]
+        assert row["bbox"] == [xs[0], ys[0], xs[-1] + 1 - xs[0], ys[-1] + 1 - ys[0]]
+        assert row["area"] == mask.sum() > 0 and row["iscrowd"] == 0
+
+
+def test_truth_file_states_the_world_and_each_scene(written: Path) -> None:
+    truth = json.loads((written.parents[1] / "ground_truth.json").read_text("utf-8"))
+    assert truth["relations"] == ground_truth()["relations"] and len(truth["scenes"]) == 20
+    rows = json.loads(written.read_text("utf-8"))["annotations"]
+    counts = Counter(row["image_id"] for row in rows)
+    for number, scene in enumerate(truth["scenes"], start=1):
+        assert len(scene["parents"]) == len(scene["sizes"]) == counts[number]
+
+
+def test_objects_are_tight_visible_disjoint_and_on_free_ground(scenes: list[RenderedScene]) -> None:
+    for scene in scenes:
+        assert 3 <= len(scene.items) <= 14
+        assert scene.masks.sum(0).max() <= 1
+        assert not (scene.masks & scene.forbidden).any()
+        assert 0.25 <= scene.forbidden.mean() <= 0.5
+        for box, mask in zip(scene.boxes_xyxy.astype(int), scene.masks, strict=True):
+            x1, y1, x2, y2 = box
+            assert mask.sum() == mask[y1:y2, x1:x2].sum()
+            assert mask[y1, :].any() and mask[y2 - 1, :].any() and mask[:, x1].any() and mask[:, x2 - 1].any()
+    longer = np.concatenate([(s.boxes_xyxy[:, 2:] - s.boxes_xyxy[:, :2]).max(1) for s in scenes])
+    assert longer.max() <= 43 and np.quantile(longer, 0.02) >= 16
+    assert MIN_VISIBILITY >= 0.45
+
+
+def test_objects_grow_towards_the_bottom(scenes: list[RenderedScene]) -> None:
+    cups = [i for s in scenes for i in s.items if i.category == "cup"]
+    y, size = np.array([i.centre_xy[1] for i in cups]), np.array([i.size for i in cups])
+    assert np.corrcoef(y, size)[0, 1] > 0.8
+
+
+def test_categories_have_a_long_tail(scenes: list[RenderedScene]) -> None:
+    counts = Counter(int(c) for s in scenes for c in s.category_ids)
+    share = {NAMES[c]: n / sum(counts.values()) for c, n in counts.items()}
+    order = sorted(share, key=lambda name: share[name])
+    assert order[:2] == ["battery", "lid"] and len(order) == 8
+    assert 0 < share["battery"] <= 0.025 and share["lid"] <= 0.07
+
+
+def test_groups_show_in_the_counts_and_repelled_pairs_never_meet(scenes: list[RenderedScene]) -> None:
+    present = [set(names_of(s)) for s in scenes]
+
+    def lift(a: str, b: str) -> float:
+        both = sum({a, b} <= p for p in present) / len(present)
+        return both / (sum(a in p for p in present) * sum(b in p for p in present) / len(present) ** 2)
+
+    assert all(not set(pair) <= p for pair in REPELLED for p in present)
+    for a, b in (("cup", "lid"), ("bottle", "can"), ("carton", "lid"), ("bag", "lid")):
+        assert lift(a, b) > 1.15, (a, b)
+    for a, b in (("can", "bag"), ("bottle", "cup"), ("can", "cup")):
+        assert lift(a, b) < 0.8, (a, b)
+    for scene in scenes:
+        group = next(g for g in GROUPS if g.name == scene.group)
+        strays = [n for n in names_of(scene) if n not in group.members]
+        assert len(strays) <= 0.6 * len(scene.items)
+
+
+def test_relations_are_where_the_truth_says(scenes: list[RenderedScene]) -> None:
+    for number, relation in enumerate(RELATIONS):
+        distance, turn = [], []
+        for scene in scenes:
+            for item in scene.items:
+                if item.relation != number:
+                    continue
+                anchor = scene.items[item.parent]
+                assert (anchor.category, item.category) == (relation.anchor, relation.category)
+                dx, dy = (item.centre_xy[k] - anchor.centre_xy[k] for k in (0, 1))
+                distance.append(math.hypot(dx, dy) / anchor.size)
+                angle = math.degrees(math.atan2(dy, dx)) - relation.angle_deg
+                turn.append((angle + 180) % 360 - 180)
+        if len(distance) < 12:
+            continue
+        assert abs(np.mean(distance) - relation.distance) < relation.distance_std
+        assert abs(np.mean(turn)) < relation.angle_std_deg
+        assert np.std(distance) < 2 * relation.distance_std and np.std(turn) < 2 * relation.angle_std_deg
+    assert np.mean([i.relation >= 0 for s in scenes for i in s.items]) > 0.4
+
+
+def test_the_colour_of_a_box_does_not_tell_the_category(scenes: list[RenderedScene]) -> None:
+    colours, labels = [], []
+    for scene in scenes:
+        for (x1, y1, x2, y2), category in zip(scene.boxes_xyxy.astype(int), scene.category_ids, strict=True):
+            pixels = scene.image[y1:y2, x1:x2].reshape(-1, 3)
+            colours.append(np.concatenate([pixels.mean(0), pixels.std(0)]))
+            labels.append(int(category))
+    x, y = np.array(colours), np.array(labels)
+    split = len(y) * 2 // 3
+    x = (x - x[:split].mean(0)) / x[:split].std(0)
+    nearest = ((x[split:, None] - x[None, :split]) ** 2).sum(2).argsort(1)[:, :5]
+    guess = np.array([Counter(y[row].tolist()).most_common(1)[0][0] for row in nearest])
+    accuracy = (guess == y[split:]).mean()
+    assert accuracy < 0.5, (
+        f"colour alone gives {accuracy:.2f} (largest category {np.bincount(y).max() / len(y):.2f})"
+    )
+
+
+def test_a_finished_sample_is_left_alone_and_an_interrupted_one_is_finished(
+    tmp_path: Path, written: Path
+) -> None:
+    out = written.parents[1]
+    stamp = written.stat().st_mtime_ns
+    assert write_sample(out, num_images=20, seed=3, workers=1) == written
+    assert written.stat().st_mtime_ns == stamp
+    document = write_sample(tmp_path, num_images=2, workers=1).read_bytes()
+    (tmp_path / "annotations/instances.json").unlink()
+    assert write_sample(tmp_path, num_images=2, workers=1).read_bytes() == document
+
+
+def test_foreign_directories_and_other_settings_are_refused(tmp_path: Path, written: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(DatasetError, match="not empty"):
+        write_sample(tmp_path, num_images=1)
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+    with pytest.raises(DatasetError, match="is a file"):
+        write_sample(tmp_path / "notes.txt", num_images=1)
+    with pytest.raises(DatasetError, match="other settings"):
+        write_sample(written.parents[1], num_images=21, seed=3)
+    with pytest.raises(DatasetError, match="num_images"):
+        write_sample(tmp_path / "new", num_images=0)
