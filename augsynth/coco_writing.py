@@ -2,7 +2,7 @@
 
 An original annotation is carried as it was read. What is written anew, a synthetic object or the copy of a
 real annotation for a new image, obeys every rule: integer ids from 1, `iscrowd` present, `area` above 0, an
-unrounded `bbox` inside the image, and a `segmentation` only if it is polygons of at least 6 numbers or an RLE.
+unrounded `bbox` inside the image, a `segmentation` only if it is polygons of at least 6 numbers or an RLE.
 Synthetic objects have no known outline, so they carry no `segmentation` unless the caller has a mask: a box
 drawn as a polygon would teach a mask head that objects are rectangles.
 """
@@ -78,7 +78,7 @@ def synthetic_annotation(
         segmentation: Polygons or RLE where a mask is known; `area` is then the mask's.
 
     Raises:
-        ValueError: An id isn't an integer ≥ 1, the box is empty or not finite, an attribute isn't a scalar, or
+        ValueError: An id isn't an integer ≥ 1, the box is empty or not finite, an attribute is no scalar, or
             the segmentation is neither polygons of at least 6 numbers nor an RLE.
     """
     extra = {**(attributes or {}), "synthetic": True, "score": float(score)}

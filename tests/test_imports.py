@@ -1,0 +1,110 @@
+"""The layers of the package: imports point downwards only, and the lower half costs next to nothing."""
+
+import ast
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "augsynth"
+
+# Lowest first. A module imports from the rows below its own, from its own package, or from its own family
+# (affinity, affinity_file, …). A new module gets its place here.
+LAYERS = [
+    ("L0", "scene errors"),
+    ("L1", "geometry masks seeding config images coco_faults loglinear evidence"),
+    ("L1", "cooccurrence coco_blocks"),
+    ("L2", "coco coco_writing affinity affinity_fit affinity_file layout prompts"),
+    ("L3", "placement compose"),
+    ("L4", "inpaint detect"),
+    ("L5", "verify"),
+    ("L6", "shards"),
+    ("L7", "finetune report sample"),
+    ("L7", "engine"),
+    ("L8", "cli"),
+    ("L8", "__main__"),
+]
+ROW = {name: row for row, (_, names) in enumerate(LAYERS) for name in names.split()}
+HEAVY = {"torch", "torchvision", "diffusers", "transformers", "accelerate", "mmdet", "mmcv", "mmengine"}
+
+
+def part_of(path):
+    """The module or package below augsynth that a file belongs to, or None for augsynth itself."""
+    name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return None if name == "__init__" else name
+
+
+def family(name):
+    return name.split("_")[0] if not name.startswith("_") else name
+
+
+def imported_parts(path):
+    """Every part of augsynth that a file imports, wherever in the file, with the line."""
+    package = ["augsynth", *path.relative_to(PACKAGE).parent.parts]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            stem = ".".join([*base, *filter(None, [node.module])])
+            names = [f"{stem}.{alias.name}" for alias in node.names] if stem == "augsynth" else [stem]
+        else:
+            continue
+        for name in names:
+            top, _, rest = name.partition(".")
+            if top == "augsynth" and rest and not rest.startswith("__version__"):
+                yield rest.split(".")[0], node.lineno
+
+
+def files():
+    return sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def test_every_module_has_its_place_in_the_table():
+    parts = {part_of(path) for path in files()} - {None}
+    assert parts <= ROW.keys(), f"add {sorted(parts - ROW.keys())} to LAYERS"
+    assert len(ROW) == sum(len(names.split()) for _, names in LAYERS), "a name stands in two rows"
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_imports_point_downwards_only(path):
+    own = part_of(path)
+    for part, line in imported_parts(path):
+        assert own is not None, f"{path.name}:{line}: augsynth/__init__.py must import nothing of augsynth"
+        assert part in ROW, f"{path.name}:{line} imports augsynth.{part}, which is not in LAYERS"
+        related = part == own or (ROW[part] == ROW[own] and family(part) == family(own))
+        assert related or ROW[part] < ROW[own], f"{path.name}:{line}: {own} must not import {part}"
+
+
+def loaded_by(*modules):
+    """Top-level names that importing modules in a fresh interpreter adds, without the standard library."""
+    code = (
+        "import sys; before = set(sys.modules)\n"
+        + "".join(f"import {module}\n" for module in modules)
+        + "new = {name.split('.')[0] for name in set(sys.modules) - before}\n"
+        + "print(*sorted(new - set(sys.stdlib_module_names)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+    )
+    return set(result.stdout.split())
+
+
+def exists(name):
+    return (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file()
+
+
+def test_importing_augsynth_costs_numpy_only():
+    loaded = loaded_by("augsynth", "augsynth.scene", "augsynth.errors")
+    assert {name for name in loaded if not name.startswith("_")} <= {"augsynth", "numpy"}
+
+
+def test_no_model_library_loads_before_a_model_is_used():
+    light = [
+        name for layer, names in LAYERS for name in names.split() if layer in ("L0", "L1", "L2", "L3", "L6")
+    ]
+    light += ["cli"] * (importlib.util.find_spec("typer") is not None)
+    loaded = loaded_by(*(f"augsynth.{name}" for name in light if exists(name)))
+    assert not loaded & HEAVY
