@@ -1,0 +1,268 @@
+"""Which category belongs beside which: counted in the dataset, readable as a matrix, sampled from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from augsynth import affinity_file
+from augsynth.affinity_fit import DEFAULT_MEASURE, MEASURES, Terms, check_options, fingerprint, fit_terms
+from augsynth.cooccurrence import Cooccurrence, Pair, cooccurrence, instance_matrix, ranked_pairs
+from augsynth.errors import ConfigError, DatasetError
+from augsynth.loglinear import Structure, cross_validate
+from augsynth.scene import Dataset, FloatArray, IntArray
+
+__all__ = ["DEFAULT_MEASURE", "MEASURES", "Affinity", "Pair", "load_affinity_file", "save_affinity_file"]
+
+_BY_LIFT = ("lift", "conditional", "jaccard", "cosine")  # what they say of a pair follows popularity
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Affinity:
+    """Co-occurrence of a dataset's categories (METHOD §1); C categories in file order.
+
+    Attributes:
+        category_ids: (C,) int64 COCO ids.
+        names: Category names.
+        cooccurrence: The counts behind everything, with the shrinkage κ.
+        measure: One of `MEASURES`.
+        matrix: (C, C) float64, row = present, column = candidate. For `loglinear` the natural log of the
+            factor by which the row's category changes the odds of the column's (with k categories present each
+            row counts 1/√k); the diagonal is that of a second object. For the rest see `Cooccurrence.matrix`.
+        terms: The rest of the fitted model: temperature, bias and counts.
+        structure: How much pairs predict at all, cross-validated, whatever the measure.
+        source_sha256: Fingerprint of the categories, boxes and labels it was built from.
+    """
+
+    category_ids: IntArray
+    names: tuple[str, ...]
+    cooccurrence: Cooccurrence
+    measure: str
+    matrix: FloatArray
+    terms: Terms
+    structure: Structure
+    source_sha256: str
+
+    @classmethod
+    def fit(
+        cls,
+        dataset: Dataset,
+        *,
+        measure: str = DEFAULT_MEASURE,
+        kappa: float = 1.0,
+        strength: float | None = None,
+    ) -> Affinity:
+        """Count the dataset and fit the measure; deterministic.
+
+        Args:
+            dataset: Categories and scenes; images aren't needed.
+            measure: One of `MEASURES`.
+            kappa: Shrinkage of pair counts towards independence, in images; 0.5 to 2 does well.
+            strength: L2 penalty of `loglinear`; None chooses it by cross-validation, inf leaves pairs out.
+
+        Raises:
+            ConfigError: Unknown measure, or kappa or strength isn't positive.
+            DatasetError: No image or no category, or an annotation of an unknown category.
+        """
+        check_options(measure, kappa, strength)
+        if not dataset.categories or not dataset.scenes:
+            raise DatasetError(
+                f"{dataset.source}: no categories or no images; nothing to build an affinity from"
+            )
+        category_ids = np.array([category.id for category in dataset.categories], np.int64)
+        try:
+            instances = instance_matrix(dataset.scenes, category_ids)
+        except KeyError as error:
+            where = f"{dataset.source}: annotations: category id {error.args[0]}"
+            raise DatasetError(f"{where} isn't in categories; add it there") from None
+        counts = cooccurrence(instances, kappa=kappa)
+        best, structure = cross_validate(instances)
+        matrix, terms = fit_terms(instances, counts, measure, best if strength is None else strength)
+        names = tuple(category.name for category in dataset.categories)
+        return cls(category_ids, names, counts, measure, matrix, terms, structure, fingerprint(dataset))
+
+    @property
+    def num_scenes(self) -> int:
+        """Images counted, with and without objects."""
+        return self.cooccurrence.num_scenes
+
+    @property
+    def counts(self) -> IntArray:
+        """(C,) images that show the category."""
+        return self.cooccurrence.counts
+
+    @property
+    def pair_counts(self) -> IntArray:
+        """(C, C) images that show both categories; the diagonal is `counts`."""
+        return self.cooccurrence.pair_counts
+
+    @property
+    def instance_counts(self) -> IntArray:
+        """(C,) objects of the category."""
+        return self.cooccurrence.instance_counts
+
+    @property
+    def kappa(self) -> float:
+        """Shrinkage of pair counts towards independence, in images."""
+        return self.cooccurrence.kappa
+
+    @property
+    def prior(self) -> FloatArray:
+        """(C,) chance that an image shows the category, (n_i + ½)/(N + 1)."""
+        return self.cooccurrence.prior
+
+    def has_structure(self) -> bool:
+        """Return whether the rest of an image predicts a category better than popularity, beyond chance."""
+        return self.structure.found
+
+    def scores(self, present_ids: Iterable[int]) -> FloatArray:
+        """Score every category as an addition to a scene.
+
+        Args:
+            present_ids: Category ids of the scene's objects; an id given twice means two objects.
+
+        Returns:
+            (C,) float64. `loglinear`: log odds with popularity, so that softmax gives p(c | S); an empty
+            scene gets those of the prior. Other measures: mean of the matrix rows of the present categories,
+            without popularity (METHOD §1); an empty scene gets zeros.
+
+        Raises:
+            DatasetError: An id isn't one of the categories.
+        """
+        columns, objects = self._columns(present_ids)
+        if self.measure != DEFAULT_MEASURE:
+            return self.matrix[columns].mean(axis=0) if len(columns) else np.zeros(len(self.names))
+        prior = self.cooccurrence.log_odds
+        if not len(columns):
+            return prior
+        rows = self.matrix[columns] + np.log(objects)[:, None] * self.terms.counts[columns]
+        crowd = np.log(len(columns))
+        scores = (
+            prior + self.terms.bias[0] + crowd * self.terms.bias[1] + rows.sum(axis=0) / np.sqrt(len(columns))
+        )
+        scores[columns] = prior[columns] + self.matrix[columns, columns]
+        return np.asarray(scores, np.float64)
+
+    def log_odds(self, present_ids: Iterable[int]) -> FloatArray:
+        """Return (C,) log p(c | S) up to a constant: popularity and evidence, whatever the measure."""
+        scores = self.scores(present_ids)
+        if self.measure == DEFAULT_MEASURE:
+            return scores
+        return np.asarray(self.cooccurrence.log_odds + scores / self.terms.temperature, np.float64)
+
+    def probabilities(
+        self,
+        present_ids: Iterable[int],
+        *,
+        tau: float | None = None,
+        gamma: float = 0.0,
+        quotas: Mapping[int, float] | None = None,
+    ) -> FloatArray:
+        """Return the chances of adding each category: p(c) ∝ exp(score/τ) · rarity(c)^γ · remaining quota(c).
+
+        Args:
+            present_ids: Category ids of the scene's objects. An empty scene falls back to the prior p_c.
+            tau: Temperature, > 0: lower follows the affinity more strictly. None: the measure's best one.
+            gamma: Exponent of rarity(c) = 1/p_c; above 0 favours rare categories.
+            quotas: Category id → objects still wanted, ≥ 0; a category that isn't listed gets none.
+
+        Returns:
+            (C,) float64 that sum to 1, or all zero when every quota is spent.
+
+        Raises:
+            ConfigError: tau isn't above 0, gamma isn't finite, a quota is negative or of an unknown category.
+            DatasetError: A present id isn't one of the categories.
+        """
+        tau = self.terms.temperature if tau is None else tau
+        if not (np.isfinite(tau) and tau > 0):
+            raise ConfigError(f"tau must be a number above 0, got {tau}; 1 is neutral")
+        if not np.isfinite(gamma):
+            raise ConfigError(f"gamma must be a finite number, got {gamma}; 0 leaves rarity out")
+        present = list(present_ids)
+        log_prior = np.log(self.prior)
+        logits = (self.scores(present) / tau if present else log_prior) - gamma * log_prior
+        wanted = np.ones(len(logits)) if quotas is None else self._quotas(quotas)
+        if not wanted.any():
+            return wanted
+        weights = wanted * np.exp(
+            logits - logits[wanted > 0].max(), where=wanted > 0, out=np.zeros_like(logits)
+        )
+        return np.asarray(weights / weights.sum(), np.float64)
+
+    def strongest_pairs(self, k: int = 10) -> list[Pair]:
+        """Return up to k pairs that attract, strongest first: seen together more often than by chance."""
+        counts = self.cooccurrence
+        known = (counts.pair_counts >= 2) & (counts.pair_counts > counts.expected)
+        return ranked_pairs(self.category_ids, self.names, counts, self.matrix, self._pull, known, k)
+
+    def most_repelled_pairs(self, k: int = 10) -> list[Pair]:
+        """Return up to k pairs that repel, strongest first; unknown ones (expected below κ) are left out."""
+        counts = self.cooccurrence
+        known = (counts.expected >= max(counts.kappa, 1.0)) & (counts.pair_counts < counts.expected)
+        return ranked_pairs(self.category_ids, self.names, counts, self.matrix, -self._pull, known, k)
+
+    def check_matches(self, dataset: Dataset) -> None:
+        """Raise ConfigError unless the dataset has the same category ids with the same names."""
+        mine: dict[int, str] = dict(zip(self.category_ids.tolist(), self.names, strict=True))
+        theirs = {category.id: category.name for category in dataset.categories}
+        for category_id in sorted(mine.keys() | theirs.keys()):
+            here, there = mine.get(category_id), theirs.get(category_id)
+            if here != there:
+                here, there = ("missing" if name is None else repr(name) for name in (here, there))
+                raise ConfigError(
+                    f"the affinity doesn't fit {dataset.source}: category id {category_id} is {here} in the "
+                    f"affinity and {there} in the dataset; build it again with `augsynth build-affinity`"
+                )
+
+    @property
+    def _pull(self) -> FloatArray:
+        """(C, C) symmetric, above 0 attracts, below 0 repels: what pairs are ranked by."""
+        return np.log(self.cooccurrence.lift) if self.measure in _BY_LIFT else self.matrix
+
+    def _columns(self, present_ids: Iterable[int]) -> tuple[IntArray, FloatArray]:
+        """Return the distinct present categories' columns and how many objects each has."""
+        ids, objects = np.unique(np.fromiter(present_ids, np.int64), return_counts=True)
+        places = {category_id: column for column, category_id in enumerate(self.category_ids.tolist())}
+        strange = [category_id for category_id in ids.tolist() if category_id not in places]
+        if strange:
+            raise DatasetError(f"category id {strange[0]} isn't in the affinity; build it from this dataset")
+        return np.array([places[i] for i in ids.tolist()], np.int64), objects.astype(np.float64)
+
+    def _quotas(self, quotas: Mapping[int, float]) -> FloatArray:
+        strange = set(quotas) - set(self.category_ids.tolist())
+        if strange:
+            raise ConfigError(
+                f"quotas: category id {min(strange)} isn't in the affinity; use the dataset's ids"
+            )
+        values = np.array([quotas.get(i, 0.0) for i in self.category_ids.tolist()], np.float64)
+        if not (np.isfinite(values) & (values >= 0)).all():
+            raise ConfigError("quotas: every quota must be a finite number, 0 or more")
+        return values
+
+
+def save_affinity_file(path: Path, affinity: Affinity, layout: Mapping[str, Any]) -> None:
+    """Write matrix and layout statistics as one self-contained JSON file, atomically and with stable bytes.
+
+    Args:
+        path: The file to write or replace; its folder must exist.
+        affinity: The matrix.
+        layout: JSON values or numpy arrays; not looked into.
+
+    Raises:
+        DatasetError: The file can't be written.
+    """
+    affinity_file.write(path, affinity_file.encode(affinity), layout)
+
+
+def load_affinity_file(path: Path) -> tuple[Affinity, dict[str, Any]]:
+    """Read what `save_affinity_file` wrote: the affinity, and the layout as JSON values.
+
+    Raises:
+        DatasetError: The file can't be read, isn't an affinity file, or a field of it is damaged.
+    """
+    fields, layout = affinity_file.read(path)
+    return Affinity(**fields), layout

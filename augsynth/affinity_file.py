@@ -1,0 +1,203 @@
+"""The affinity file: one JSON object that carries counts, matrix and layout statistics."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from augsynth.affinity_fit import MEASURES, Terms
+from augsynth.cooccurrence import Cooccurrence
+from augsynth.errors import DatasetError
+from augsynth.loglinear import Structure
+
+FORMAT = "augsynth-affinity"
+VERSION = 1
+_REMEDY = "build it again with `augsynth build-affinity`"
+
+
+def encode(affinity: Any) -> dict[str, Any]:
+    """Return an `Affinity` as JSON values; an infinite strength becomes null."""
+    counts, terms, structure = affinity.cooccurrence, affinity.terms, affinity.structure
+    return {
+        "category_ids": affinity.category_ids,
+        "names": list(affinity.names),
+        "num_scenes": counts.num_scenes,
+        "measure": affinity.measure,
+        "kappa": counts.kappa,
+        "temperature": terms.temperature,
+        "strength": terms.strength if math.isfinite(terms.strength) else None,
+        "source_sha256": affinity.source_sha256,
+        "structure": {name: getattr(structure, name) for name in Structure.__dataclass_fields__},
+        "counts": counts.counts,
+        "instance_counts": counts.instance_counts,
+        "repeat_counts": counts.repeat_counts,
+        "pair_counts": counts.pair_counts,
+        "matrix": affinity.matrix,
+        "bias": terms.bias,
+        "count_matrix": terms.counts,
+    }
+
+
+def write(path: Path, fields: Mapping[str, Any], layout: Mapping[str, Any]) -> None:
+    """Write the file beside its place and move it there, a key a line.
+
+    Raises:
+        DatasetError: The file can't be written.
+    """
+    body = ",\n".join(f"  {json.dumps(key)}: {_dumps(value)}" for key, value in fields.items())
+    head = f'{{\n"format": "{FORMAT}",\n"version": {VERSION},\n'
+    text = f'{head}"affinity": {{\n{body}\n}},\n"layout": {_dumps(dict(layout))}\n}}\n'
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        draft.write_bytes(text.encode())
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise DatasetError(f"{path}: can't be written ({error.strerror}); choose another place") from None
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the keyword arguments of `Affinity`, and the layout.
+
+    Raises:
+        DatasetError: The file can't be read, isn't an affinity file, or a field of it is damaged.
+    """
+    try:
+        document = json.loads(path.read_bytes(), parse_constant=_refuse)
+    except OSError as error:
+        raise DatasetError(f"{path}: can't be read ({error.strerror}); check the path") from None
+    except (ValueError, RecursionError):
+        raise DatasetError(f"{path}: isn't JSON, perhaps cut short; {_REMEDY}") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise DatasetError(f"{path}: isn't an affinity file (no format {FORMAT!r}); {_REMEDY}")
+    if document.get("version") != VERSION:
+        found = document.get("version")
+        raise DatasetError(f"{path}: version: {found!r} can't be read, {VERSION} is expected; {_REMEDY}")
+    fields = Fields(path, "affinity", _object(path, document, "affinity"))
+    return fields.decode(), _object(path, document, "layout")
+
+
+class Fields:
+    """The fields of one JSON object of the file, each checked as it is taken."""
+
+    def __init__(self, path: Path, name: str, record: Mapping[str, Any]) -> None:
+        self._path, self._name, self._record = path, name, record
+
+    def decode(self) -> dict[str, Any]:
+        """Return the keyword arguments of `Affinity`."""
+        names = self._take("names")
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            raise self.fault("names", "must be a list of category names")
+        size = len(names)
+        category_ids = self.array("category_ids", (size,), np.int64)
+        if len(set(category_ids.tolist())) != size:
+            raise self.fault("category_ids", "an id is given twice")
+        measure = self.text("measure")
+        if measure not in MEASURES:
+            raise self.fault("measure", f"must be one of {', '.join(MEASURES)}, not {measure!r}")
+        return {
+            "category_ids": category_ids,
+            "names": tuple(names),
+            "cooccurrence": self._counts(size),
+            "measure": measure,
+            "matrix": self.array("matrix", (size, size), np.float64),
+            "terms": Terms(
+                self.number("temperature", above=0),
+                math.inf if self._take("strength") is None else self.number("strength"),
+                self.array("bias", (2, size), np.float64),
+                self.array("count_matrix", (size, size), np.float64),
+            ),
+            "structure": Fields(self._path, "affinity.structure", self._inner("structure"))._structure(),
+            "source_sha256": self.text("source_sha256"),
+        }
+
+    def _counts(self, size: int) -> Cooccurrence:
+        counts = self.array("counts", (size,), np.int64)
+        pairs = self.array("pair_counts", (size, size), np.int64)
+        if (pairs != pairs.T).any() or (pairs.diagonal() != counts).any():
+            raise self.fault("pair_counts", "must be symmetric with counts on the diagonal")
+        num_scenes = self.number("num_scenes", above=0)
+        if num_scenes != int(num_scenes) or num_scenes < counts.max():
+            raise self.fault("num_scenes", "must be a whole number, not below any of counts")
+        return Cooccurrence(
+            int(num_scenes),
+            counts,
+            pairs,
+            self.array("repeat_counts", (size,), np.int64),
+            self.array("instance_counts", (size,), np.int64),
+            self.number("kappa", above=0),
+        )
+
+    def _structure(self) -> Structure:
+        prior, pairless, paired = (self.number(f"{name}log_loss") for name in ("prior_", "pairless_", ""))
+        return Structure(int(self.number("num_cases")), prior, pairless, paired, self.number("z"))
+
+    def number(self, name: str, *, above: float = -math.inf) -> float:
+        """Return a finite number above a bound."""
+        value = self._take(name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise self.fault(name, f"must be a number, not {str(value)[:40]!r}")
+        if value <= above:
+            raise self.fault(name, f"must be above {above}, not {value}")
+        return float(value)
+
+    def text(self, name: str) -> str:
+        """Return a string."""
+        value = self._take(name)
+        if not isinstance(value, str):
+            raise self.fault(name, f"must be text, not {str(value)[:40]!r}")
+        return value
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: type[np.int64] | type[np.float64]) -> Any:
+        """Return an array of one shape, counts (int64) or finite numbers (float64)."""
+        try:
+            values = np.array(self._take(name), np.float64)
+        except (TypeError, ValueError, OverflowError):
+            raise self.fault(name, f"must be numbers of shape {shape}") from None
+        if values.shape != shape or not np.isfinite(values).all():
+            raise self.fault(name, f"must be finite numbers of shape {shape}, not {values.shape}")
+        if dtype is np.int64 and (values != np.rint(values)).any():
+            raise self.fault(name, "must be whole numbers")
+        return values.astype(dtype)
+
+    def fault(self, name: str, what: str) -> DatasetError:
+        """Return the error that names file and field."""
+        return DatasetError(f"{self._path}: {self._name}.{name}: {what}; {_REMEDY}")
+
+    def _take(self, name: str) -> Any:
+        if name not in self._record:
+            raise self.fault(name, "is missing")
+        return self._record[name]
+
+    def _inner(self, name: str) -> Mapping[str, Any]:
+        value = self._take(name)
+        if not isinstance(value, dict):
+            raise self.fault(name, "must be an object")
+        return value
+
+
+def _object(path: Path, document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = document.get(name)
+    if not isinstance(value, dict):
+        raise DatasetError(f"{path}: {name}: is missing or isn't an object; {_REMEDY}")
+    return value
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(constant)
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, default=_plain, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} can't be written to an affinity file")

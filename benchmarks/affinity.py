@@ -1,0 +1,151 @@
+"""Judge of METHOD §1: hide one category of a held-out image, rank all absent ones given the rest.
+
+    python benchmarks/affinity.py [--data DIR] [--sample ANNOTATIONS] [--seeds 5]
+    python benchmarks/affinity.py --train FILE [FILE …] --test FILE [FILE …]
+
+Every image with at least two categories gives one case per category. Log loss in nats, its ratio to that of the
+popularity prior p_c/(1 − p_c), recall@1, recall@3 and mean reciprocal rank (ties count half). Nothing is chosen
+on held-out images: temperatures and the log-linear strength come from cross-validation inside the training part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from augsynth.affinity import DEFAULT_MEASURE, Affinity
+from augsynth.affinity_fit import Terms, fit_terms
+from augsynth.coco import read_dataset
+from augsynth.cooccurrence import FORMULAS, instance_matrix
+from augsynth.scene import Dataset, FloatArray, Scene
+from augsynth.seeding import derive_rng
+
+Judge = dict[str, FloatArray]
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+COLUMNS = ("log loss", "ratio", "recall@1", "recall@3", "MRR")
+
+
+def read(*files: Path) -> Dataset:
+    """Read files of the same categories as one dataset."""
+    parts = [read_dataset(file) for file in files]
+    return replace(parts[0], scenes=tuple(scene for part in parts for scene in part.scenes))
+
+
+def split(dataset: Dataset, num_train: int, *, seed: int) -> tuple[Dataset, Dataset]:
+    """Deal the images out at random."""
+    order = derive_rng(seed, "affinity judge").permutation(len(dataset.scenes))
+    train, test = ([dataset.scenes[i] for i in part] for part in (order[:num_train], order[num_train:]))
+    return replace(dataset, scenes=tuple(train)), replace(dataset, scenes=tuple(test))
+
+
+def variants(train: Dataset) -> Iterator[tuple[str, Affinity]]:
+    """Yield every row of the table: a name and an affinity whose `log_odds` are to be judged."""
+    fitted = Affinity.fit(train)
+    instances = instance_matrix(train.scenes, fitted.category_ids)
+    zeros = Terms(1.0, 0.0, np.zeros_like(fitted.terms.bias), np.zeros_like(fitted.matrix))
+    yield "prior", replace(fitted, measure="npmi", matrix=zeros.counts, terms=zeros)
+    for name, strength in (
+        *((formula, 0.0) for formula in FORMULAS),
+        (f"{DEFAULT_MEASURE}, no pairs", np.inf),
+    ):
+        measure = name.split(",")[0]
+        matrix, terms = fit_terms(instances, fitted.cooccurrence, measure, strength)
+        if name == "npmi":
+            quarter = replace(terms, temperature=0.25)
+            yield "npmi, β = 4", replace(fitted, measure=measure, matrix=matrix, terms=quarter)
+        yield name, replace(fitted, measure=measure, matrix=matrix, terms=terms)
+    yield DEFAULT_MEASURE, fitted
+
+
+def judge(affinity: Affinity, scenes: tuple[Scene, ...]) -> FloatArray:
+    """Return log loss, recall@1, recall@3 and mean reciprocal rank over the cases of the scenes."""
+    rows = []
+    for scene in scenes:
+        for hidden in np.unique(scene.category_ids):
+            rest = scene.category_ids[scene.category_ids != hidden]
+            if len(rest):
+                rows.append(_case(affinity, int(hidden), rest))
+    return np.mean(rows, axis=0) if rows else np.full(4, np.nan)
+
+
+def _case(affinity: Affinity, hidden: int, rest: FloatArray) -> tuple[float, float, float, float]:
+    absent = ~np.isin(affinity.category_ids, rest)
+    scores = affinity.log_odds(rest)[absent]
+    score = scores[affinity.category_ids[absent] == hidden][0]
+    rank = 1 + (scores > score).sum() + ((scores == score).sum() - 1) / 2
+    return float(np.logaddexp.reduce(scores) - score), float(rank <= 1), float(rank <= 3), 1 / rank
+
+
+def evaluate(train: Dataset, test: Dataset) -> tuple[Judge, Affinity]:
+    """Return the figures of every row, and the default affinity."""
+    table: Judge = {}
+    for name, affinity in variants(train):
+        loss, *ranks = judge(affinity, test.scenes)
+        prior = table["prior"][0] if table else loss
+        table[name] = np.array([loss, loss / prior, *ranks])
+    return table, affinity
+
+
+def show(title: str, pairs: list[tuple[Dataset, Dataset]]) -> None:
+    """Print the mean table over splits, the spread of the ratios, and what the user is told."""
+    start = time.perf_counter()
+    tables, affinities = zip(*(evaluate(*pair) for pair in pairs), strict=True)
+    seconds = time.perf_counter() - start
+    train, test = pairs[0]
+    over = f", mean of {len(pairs)} splits" if len(pairs) > 1 else ""
+    print(f"\n### {title}: {len(train.scenes):,} → {len(test.scenes):,} images{over}\n")
+    print("| measure | " + " | ".join(COLUMNS) + " |")
+    print("|---|" + "---:|" * len(COLUMNS))
+    for name in tables[0]:
+        figures = np.array([table[name] for table in tables])
+        cells = [f"{value:.3f}" for value in figures.mean(axis=0)]
+        if len(pairs) > 1:
+            cells[1] += f" ± {figures[:, 1].std():.3f}"
+        print(f"| {name} | " + " | ".join(cells) + " |")
+    strengths = ", ".join(f"{affinity.terms.strength:g}" for affinity in affinities)
+    print(
+        f"\nstrength chosen: {strengths}; {seconds:.0f} s for all rows\n{affinities[0].structure.sentence()}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of the real data sets")
+    parser.add_argument("--sample", type=Path, help="annotation file of the rendered sample")
+    parser.add_argument("--train", type=Path, nargs="+", help="annotation files to fit on")
+    parser.add_argument("--test", type=Path, nargs="+", help="annotation files to judge on")
+    parser.add_argument("--seeds", type=int, default=5, help="random splits of undivided data sets")
+    options = parser.parse_args()
+    print(f"Affinity judge, {datetime.date.today()}")
+    if options.train and options.test:
+        show(options.train[0].parent.name, [(read(*options.train), read(*options.test))])
+        return
+    for name, train, test in (
+        ("trash_annotations", ("fold_1", "fold_2"), ("fold_3",)),
+        ("aerial_maritime", ("instances_train",), ("instances_valid", "instances_test")),
+        ("blood_cells", ("instances_train",), ("instances_val", "instances_test")),
+    ):
+        files = [[options.data / name / f"{part}.json" for part in parts] for parts in (train, test)]
+        if all(file.exists() for part in files for file in part):
+            show(name, [(read(*files[0]), read(*files[1]))])
+    undivided = [
+        ("TACO", options.data / "taco" / "annotations_all.json", 1100 / 1500),
+        ("coco_mini", options.data / "coco_mini" / "instances.json", 2 / 3),
+    ]
+    if options.sample:
+        undivided.append(("sample", options.sample, 0.7))
+    for name, file, share in undivided:
+        if file.exists():
+            dataset = read(file)
+            num_train = round(share * len(dataset.scenes))
+            show(name, [split(dataset, num_train, seed=seed) for seed in range(options.seeds)])
+
+
+if __name__ == "__main__":
+    main()
