@@ -1,0 +1,191 @@
+"""Where objects lie relative to one another: log-polar lifts of real over random offsets, with back-off.
+
+An offset is the vector from an anchor's centre to an object's centre in units of the anchor's longer side
+(stable under rotation of the anchor, and free of the image's resolution). For a pair of categories
+
+    lift(offset) = (real pairs there + kappa * lift of the parent) / (pairs expected there at random + kappa),
+
+the shrinkage that the affinity matrix uses for counts. Parents: pair, narrow kernel -> pair, wide kernel ->
+the object's category next to its own or to other kinds -> all pairs of the dataset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from augsynth.scene import FloatArray, IntArray
+
+NUM_RADII, NUM_ANGLES = 44, 36
+_LOG_RADIUS = (np.log(0.1), np.log(14.0))
+_NARROW, _WIDE = 0.7, 3.0
+_KAPPA_NARROW, _KAPPA_WIDE = 0.75, 4.0
+NUM_CELLS = NUM_RADII * NUM_ANGLES
+
+
+def offset_cells(anchors_xyxy: FloatArray, boxes_xyxy: FloatArray) -> IntArray:
+    """Return the (N, M) log-polar cells of N boxes as seen from M anchors."""
+    offset, _ = offsets(anchors_xyxy, boxes_xyxy)
+    low, high = _LOG_RADIUS
+    log_radius = np.log(np.hypot(offset[..., 0], offset[..., 1]) + 1e-9)
+    ring = np.clip((log_radius - low) / (high - low) * NUM_RADII, 0, NUM_RADII - 1).astype(np.int64)
+    turn = np.arctan2(offset[..., 1], offset[..., 0]) / (2 * np.pi) % 1.0
+    return np.asarray(ring * NUM_ANGLES + (turn * NUM_ANGLES).astype(np.int64) % NUM_ANGLES)
+
+
+def offsets(anchors_xyxy: FloatArray, boxes_xyxy: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return (N, M, 2) offsets of boxes in anchors' longer sides, and the (M,) longer sides in pixels."""
+    sides = (anchors_xyxy[:, 2:] - anchors_xyxy[:, :2]).max(axis=1)
+    centres = (boxes_xyxy[:, None, :2] + boxes_xyxy[:, None, 2:]) / 2
+    delta = centres - (anchors_xyxy[:, :2] + anchors_xyxy[:, 2:]) / 2
+    return np.asarray(delta / sides[:, None]), np.asarray(sides)
+
+
+def cell_offset(cells: IntArray, jitter: FloatArray) -> FloatArray:
+    """Return (N, 2) offsets inside log-polar cells; `jitter` (N, 2) in [0, 1) is the place in the cell."""
+    low, high = _LOG_RADIUS
+    radius = np.exp(low + (cells // NUM_ANGLES + jitter[:, 0]) / NUM_RADII * (high - low))
+    angle = (cells % NUM_ANGLES + jitter[:, 1]) / NUM_ANGLES * 2 * np.pi
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Offsets:
+    """Counts of real and of random offsets, and the log lifts that follow from them.
+
+    Attributes:
+        num_categories: Number of categories C; pairs are (anchor index, object index).
+        real: Pair -> (NUM_CELLS,) counts of real offsets.
+        expected: (C, NUM_CELLS) offsets a random object has from an anchor of the category; a row sums to 1.
+        narrow: (P, NUM_CELLS) log lifts, narrow kernel; wide: the same, wide kernel.
+        row_of: (C, C) row of a pair in `narrow` and `wide`.
+    """
+
+    num_categories: int
+    real: Mapping[tuple[int, int], NDArray[np.float32]]
+    expected: NDArray[np.float32]
+    narrow: NDArray[np.float32] = field(init=False)
+    wide: NDArray[np.float32] = field(init=False)
+    row_of: IntArray = field(init=False)
+
+    def __post_init__(self) -> None:
+        count = self.num_categories
+        everything, own, other = _totals(self, lambda a, c: True), {}, {}
+        root = _lift(everything, 1.0, _KAPPA_WIDE, _WIDE)
+        same = _lift(_totals(self, lambda a, c: a == c), root, _KAPPA_WIDE, _WIDE)
+        cross = _lift(_totals(self, lambda a, c: a != c), root, _KAPPA_WIDE, _WIDE)
+        for c in range(count):
+            own[c] = _lift(_totals(self, lambda a, k, c=c: a == c == k), same, _KAPPA_WIDE, _WIDE)  # type: ignore[misc]
+            other[c] = _lift(_totals(self, lambda a, k, c=c: k == c != a), cross, _KAPPA_WIDE, _WIDE)  # type: ignore[misc]
+        wide = [own[c] for c in range(count)] + [other[c] for c in range(count)]
+        narrow = list(wide)
+        row_of = np.where(np.eye(count, dtype=bool), 0, count) + np.arange(count)[None]
+        for (a, c), real in sorted(self.real.items()):
+            counts = (real, self.expected[a] * real.sum())
+            row_of[a, c] = len(wide)
+            wide.append(_lift(counts, own[c] if a == c else other[c], _KAPPA_WIDE, _WIDE))
+            narrow.append(_lift(counts, wide[-1], _KAPPA_NARROW, _NARROW))
+        shape = (-1, NUM_CELLS)
+        object.__setattr__(self, "wide", np.log(np.array(wide, np.float32)).reshape(shape))
+        object.__setattr__(self, "narrow", np.log(np.array(narrow, np.float32)).reshape(shape))
+        object.__setattr__(self, "row_of", row_of.astype(np.int64))
+
+    def log_lifts(self, anchor: IntArray, category: int, cells: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Return (N, M) narrow and wide log lifts of N boxes of one category index next to M anchors."""
+        rows = self.row_of[anchor, category]
+        return (
+            self.narrow[rows[None], cells].astype(np.float64),
+            self.wide[rows[None], cells].astype(np.float64),
+        )
+
+    def draw(self, anchor: int, category: int, *, num: int, rng: np.random.Generator) -> FloatArray:
+        """Draw (num, 2) offsets for an object next to an anchor, in the anchor's longer sides."""
+        row = self.row_of[anchor, category]
+        chance = np.exp(self.narrow[row].astype(np.float64)) * (self.expected[anchor] + 1e-6)
+        cells = rng.choice(NUM_CELLS, num, p=chance / chance.sum())
+        return cell_offset(cells, rng.random((num, 2)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-able form: sparse counts of real pairs, expectations on a coarse grid."""
+        pairs = []
+        for (a, c), real in sorted(self.real.items()):
+            cells = np.flatnonzero(real)
+            pairs.append(
+                {"anchor": a, "category": c, "cells": cells.tolist(), "counts": real[cells].tolist()}
+            )
+        rows = [[float(f"{v:.5g}") for v in row] for row in _coarse(self.expected).tolist()]
+        return {"num_categories": self.num_categories, "pairs": pairs, "expected": rows}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Offsets:
+        """Return the counts of `to_dict`."""
+        real = {}
+        for pair in data["pairs"]:
+            counts = np.zeros(NUM_CELLS, np.float32)
+            counts[np.asarray(pair["cells"], np.int64)] = pair["counts"]
+            real[int(pair["anchor"]), int(pair["category"])] = counts
+        count = int(data["num_categories"])
+        coarse = np.asarray(data["expected"], np.float32).reshape(count, -1)
+        return cls(count, real, _fine(coarse))
+
+
+def count_offsets(groups: list[tuple[IntArray, int, IntArray]], num_categories: int) -> Offsets:
+    """Count offsets of real and random places.
+
+    Args:
+        groups: For each real object: (M,) category indices of the anchors, its own category index, and (N, M)
+            cells of its place (first row) and of the random places it is compared with.
+        num_categories: Number of categories.
+    """
+    real: dict[tuple[int, int], NDArray[np.float32]] = {}
+    expected = np.full((num_categories, NUM_CELLS), 1e-4, np.float32)
+    for anchors, category, cells in groups:
+        for m, a in enumerate(anchors.tolist()):
+            counts = real.setdefault((a, category), np.zeros(NUM_CELLS, np.float32))
+            counts[cells[0, m]] += 1
+            if len(cells) > 1:
+                share = np.bincount(cells[1:, m], minlength=NUM_CELLS) / (len(cells) - 1)
+                expected[a] += share.astype(np.float32)
+    pooled = expected.sum(axis=0)
+    expected += 5 * pooled / pooled.sum()
+    expected /= expected.sum(axis=1, keepdims=True)
+    return Offsets(num_categories, real, _fine(_coarse(expected)))
+
+
+def _coarse(expected: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return (C, rings * 4) sums of expectations over quarters of a turn."""
+    grid = expected.reshape(len(expected), NUM_RADII, 4, NUM_ANGLES // 4)
+    return np.asarray(grid.sum(axis=3).reshape(len(expected), -1))
+
+
+def _fine(coarse: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return (C, NUM_CELLS) expectations, each quarter of a turn spread evenly."""
+    spread = np.repeat(coarse.reshape(len(coarse), NUM_RADII, 4), NUM_ANGLES // 4, axis=2)
+    return np.asarray(spread.reshape(len(coarse), -1) / (NUM_ANGLES // 4), np.float32)
+
+
+def _totals(table: Offsets, wanted: Any) -> tuple[FloatArray, FloatArray]:
+    """Return real and expected counts summed over the wanted pairs."""
+    real, expected = np.zeros(NUM_CELLS), np.zeros(NUM_CELLS)
+    for (a, c), counts in table.real.items():
+        if wanted(a, c):
+            real += counts
+            expected += table.expected[a] * counts.sum()
+    return real, expected
+
+
+def _lift(counts: tuple[Any, Any], parent: FloatArray | float, kappa: float, bandwidth: float) -> FloatArray:
+    """Return (NUM_CELLS,) shrunk lifts; the kernel's peak is 1, so that sums are effective counts."""
+    real, expected = (_windowed(part, bandwidth) for part in counts)
+    return np.asarray((real + kappa * parent) / (expected + kappa))
+
+
+def _windowed(cells: Any, bandwidth: float) -> FloatArray:
+    grid = np.asarray(cells, np.float64).reshape(NUM_RADII, NUM_ANGLES)
+    grid = ndimage.gaussian_filter(grid, bandwidth, mode=("nearest", "wrap"))
+    return np.asarray(grid.ravel() * 2 * np.pi * bandwidth**2)
