@@ -117,7 +117,7 @@ def heat_map(
     count = len(names)
     if matrix.shape != (count, count) or not count:
         raise ValueError(f"matrix must be ({count}, {count}) for {count} names, got {matrix.shape}")
-    side = max(3.2, 0.19 * count + 1.0) if count > _MAX_NUMBERED else 0.62 * count + 1.6
+    side = max(3.2, 0.22 * count + 1.0) if count > _MAX_NUMBERED else 0.62 * count + 1.6
     figure = Figure(figsize=(side + 2.6, side + 1.8), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
