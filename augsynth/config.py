@@ -47,7 +47,7 @@ class GenerateConfig:
         mask_growth: Factor by which the box is grown into the mask.
         feather: Soft edge in pixels of the model's window.
         measure: Affinity measure when none is given; empty for the default.
-        tau: Temperature of the category choice.
+        tau: Temperature of the category choice; 0 takes the affinity's own.
         gamma: Exponent that favours rare categories.
         categories: Names to generate; empty means all.
         quotas: Most accepted objects a category, by name.
@@ -85,7 +85,7 @@ class GenerateConfig:
     mask_growth: float = 1.15
     feather: float = 3.0
     measure: str = ""
-    tau: float = 1.0
+    tau: float = 0.0
     gamma: float = 0.5
     categories: tuple[str, ...] = ()
     quotas: Mapping[str, int] = field(default_factory=dict)
@@ -127,7 +127,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("context", 1.0, 10),
     ("mask_growth", 1.0, 3.0),
     ("feather", 0, 64),
-    ("tau", 1e-6, 1e6),
+    ("tau", 0, 1e6),
     ("gamma", -10, 10),
     ("max_overlap", 0, 1),
     ("min_size", 1, 10_000),

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image as PilImage
 
+from augsynth.errors import ConfigError
 from augsynth.finetune.autoencoder import train_autoencoder
 from augsynth.finetune.denoiser import encode_windows, train_denoiser
 from augsynth.finetune.loop import Progress, Schedule
@@ -59,10 +60,17 @@ def finetune(
     config: FinetuneConfig,
     out: Path,
     progress: Progress,
+    autoencoder_dir: Path | None = None,
 ) -> Path:
     """Train autoencoder, text encoder and denoiser, and write them in the diffusers layout.
 
     Stopped at any point and started again with the same arguments, it goes on where it was.
+
+    Args:
+        dataset: Images and objects to learn.
+        read_image: Returns a scene's (H, W, 3) uint8 RGB image.
+        out: Directory of the training.
+        autoencoder_dir: An `AutoencoderKL` folder of the preset's sizes to use instead of training one.
 
     Returns:
         The folder that `StableDiffusionInpaintPipeline.from_pretrained` loads: `out / "model"`.
@@ -85,7 +93,9 @@ def finetune(
     windows = cut_windows(dataset, read_image, rules=rules, seed=config.seed)
     fingerprint = _fingerprint(windows, config)
     vae_dir = work / "vae"
-    if (vae_dir / "config.json").exists() and (vae_dir / "fingerprint").read_text() == fingerprint:
+    if autoencoder_dir is not None:
+        autoencoder = _load_autoencoder(autoencoder_dir, preset.cell).to(config.device)
+    elif (vae_dir / "config.json").exists() and (vae_dir / "fingerprint").read_text() == fingerprint:
         autoencoder = AutoencoderKL.from_pretrained(vae_dir).to(config.device)
     else:
         autoencoder = train_autoencoder(
@@ -134,6 +144,17 @@ def finetune(
     )
     torch.set_grad_enabled(True)
     return model_dir
+
+
+def _load_autoencoder(folder: Path, cell: int) -> Any:
+    from diffusers import AutoencoderKL
+
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"{folder}: no config.json in it; pass the vae folder of a diffusers checkpoint")
+    autoencoder = AutoencoderKL.from_pretrained(folder)
+    if 2 ** (len(autoencoder.config.block_out_channels) - 1) != cell or autoencoder.config.latent_channels != 4:
+        raise ConfigError(f"{folder}: the autoencoder must have {cell} pixels a cell and 4 channels, as the preset")
+    return autoencoder.requires_grad_(False).eval()
 
 
 def save_pipeline(parts: dict[str, Any], folder: Path, figures: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augsynth.compose import cut_window, mask_cells
-from augsynth.errors import DatasetError
+from augsynth.errors import ConfigError, DatasetError
 from augsynth.geometry import clip_boxes, grow_box, intersections, square_window
 from augsynth.scene import Dataset, FloatArray, Image, IntArray, Scene
 from augsynth.seeding import derive_rng
@@ -41,6 +41,12 @@ class WindowRules:
     max_context: float = 2.4
     balance: float = 0.6
     symmetry: str = "mirror"
+
+    def __post_init__(self) -> None:
+        if self.symmetry not in SYMMETRIES:
+            raise ConfigError(f"symmetry is {self.symmetry!r}; choose one of {', '.join(SYMMETRIES)}")
+        if self.num_windows < 1:
+            raise ConfigError(f"num_windows is {self.num_windows}; it must be at least 1")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,135 @@
+"""The verbs beside `generate`: build an affinity file, train an inpainter, train a detector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as PilImage
+
+from augsynth.affinity import DEFAULT_MEASURE, Affinity, save_affinity_file
+from augsynth.coco import read_dataset
+from augsynth.coco_faults import repair_lines
+from augsynth.errors import ConfigError
+from augsynth.images import read_image
+from augsynth.layout import Layout
+from augsynth.scene import Dataset, Image, Scene
+
+
+def build_affinity_file(
+    annotations: Path, out: Path, *, measure: str | None, kappa: float, num_pairs: int
+) -> Iterator[str]:
+    """Write the affinity file and its heat map; yield the lines a user reads.
+
+    Raises:
+        ConfigError: The output is no JSON path or an option is out of range.
+        DatasetError: The annotations can't be used.
+    """
+    from augsynth.report import heat_map
+
+    if out.suffix != ".json":
+        raise ConfigError(f"{out}: an affinity file is JSON; let --out end with .json")
+    dataset = read_dataset(annotations)
+    yield from repair_lines(dataset)
+    affinity = Affinity.fit(dataset, measure=measure or DEFAULT_MEASURE, kappa=kappa)
+    save_affinity_file(out, affinity, Layout.fit(dataset).to_dict())
+    picture = out.with_suffix(".png")
+    heat_map(affinity.matrix, affinity.names, path=picture, title=f"{affinity.measure}, {annotations.name}")
+    objects = int(affinity.instance_counts.sum())
+    yield f"{len(dataset.scenes)} images, {objects} objects, {len(affinity.names)} categories; {affinity.measure}"
+    for title, found in (
+        ("strongest pairs", affinity.strongest_pairs(num_pairs)),
+        ("most repelled pairs", affinity.most_repelled_pairs(num_pairs)),
+    ):
+        yield f"{title}:" if found else f"{title}: none"
+        yield from (f"  {pair}" for pair in found)
+    yield str(affinity.structure)
+    yield f"written: {out}, {picture}"
+
+
+def scaled(dataset: Dataset, image_scale: float) -> tuple[Dataset, Callable[[Scene], Image]]:
+    """Return a dataset whose scenes and images are resized, and the function that reads its images.
+
+    Raises:
+        ConfigError: The scale isn't in (0, 4].
+    """
+    if not 0 < image_scale <= 4:
+        raise ConfigError(f"image_scale is {image_scale}; it must lie in (0, 4]")
+    if image_scale == 1:
+        return dataset, partial(read_image, dataset)
+    scenes = []
+    originals = {scene.image_id: scene for scene in dataset.scenes}
+    for scene in dataset.scenes:
+        width, height = (max(1, round(side * image_scale)) for side in scene.size_wh)
+        factor = np.tile([width / scene.size_wh[0], height / scene.size_wh[1]], 2)
+        scenes.append(replace(scene, size_wh=(width, height), boxes_xyxy=scene.boxes_xyxy * factor))
+
+    def read_scaled(scene: Scene) -> Image:
+        picture = PilImage.fromarray(read_image(dataset, originals[scene.image_id]))
+        return np.asarray(picture.resize(scene.size_wh, PilImage.Resampling.LANCZOS))
+
+    return replace(dataset, scenes=tuple(scenes)), read_scaled
+
+
+def run_finetune(options: Mapping[str, Any], *, progress: Callable[[str, int, int, float], None]) -> Path:
+    """Train an inpainting model with the command line's options and return its folder.
+
+    Raises:
+        AugsynthError: As `finetune`; ConfigError for options out of range.
+    """
+    import torch
+
+    from augsynth.finetune import FinetuneConfig, finetune
+
+    if options["threads"]:
+        torch.set_num_threads(options["threads"])
+    names = FinetuneConfig.__dataclass_fields__
+    chosen = {k: v for k, v in options.items() if k in names}
+    dataset, read = scaled(
+        read_dataset(options["annotations"], images=options["images"]), options["image_scale"]
+    )
+    return finetune(
+        dataset,
+        read,
+        config=FinetuneConfig(**chosen),
+        out=options["out"],
+        progress=progress,
+        autoencoder_dir=options["autoencoder"],
+    )
+
+
+def run_train_detector(options: Mapping[str, Any], *, show: Callable[[str], None]) -> Iterator[str]:
+    """Train a detector with the command line's options; yield its figures as lines.
+
+    Raises:
+        AugsynthError: As `train_detector`; ConfigError for options out of range.
+    """
+    from augsynth.detect.training import DetectorTraining, train_detector
+
+    dataset = read_dataset(options["annotations"], images=options["images"])
+    yield from repair_lines(dataset)
+    val = None
+    if options["val_annotations"] is not None:
+        val = read_dataset(options["val_annotations"], images=options["val_images"] or options["images"])
+    names = DetectorTraining.__dataclass_fields__
+    try:
+        training = DetectorTraining(**{k: v for k, v in options.items() if k in names and v is not None})
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    roots = {id(scene): dataset for scene in dataset.scenes}
+    if val is not None:
+        roots.update({id(scene): val for scene in val.scenes})
+
+    def read(scene: Scene) -> Image:
+        return read_image(roots.get(id(scene), dataset), scene)
+
+    report = train_detector(
+        dataset, read, out=options["out"], options=training, val=val, progress=lambda p: show(str(p))
+    )
+    figures = report.evaluation
+    yield f"{'held out' if report.held_out else 'training images'}: {figures}"
+    yield f"detector in {report.out}; use it with --detector {report.out}"

@@ -1,0 +1,174 @@
+"""Parse, call, print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from augsynth import __version__
+from augsynth.errors import AugsynthError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Enrich a COCO detection dataset with labelled objects painted where they belong.",
+)
+console = Console()
+errors = Console(stderr=True)
+
+
+def main() -> None:
+    """Run the command line; an error a user can mend is one line and exit code 2."""
+    try:
+        app()
+    except AugsynthError as error:
+        errors.print(f"augsynth: {error}", markup=False, highlight=False, soft_wrap=True)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        errors.print("augsynth: interrupted; the same command goes on where it stopped", markup=False)
+        raise SystemExit(130) from None
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        console.print(__version__, highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Hold the options of every command."""
+
+
+@app.command()
+def sample(
+    out: Annotated[Path, typer.Option(help="Directory to write.")],
+    num_images: Annotated[int, typer.Option(help="Scenes to draw.")] = 200,
+    seed: Annotated[int, typer.Option(help="Seed of the scenes.")] = 42,
+    workers: Annotated[int, typer.Option(help="Processes that draw.")] = 2,
+) -> None:
+    """Draw the rendered sample dataset: trash in scenes whose structure is known."""
+    from augsynth.sample import write_sample
+
+    path = write_sample(out, num_images=num_images, seed=seed, workers=workers)
+    console.print(f"{num_images} scenes; annotations in {path}", highlight=False, soft_wrap=True)
+
+
+@app.command("build-affinity")
+def build_affinity(
+    annotations: Annotated[Path, typer.Option(help="COCO annotation file; images aren't needed.")],
+    out: Annotated[Path, typer.Option(help="Affinity file to write (JSON); a heat map goes beside it.")],
+    measure: Annotated[str | None, typer.Option(help="Affinity measure; the default is the judge's best.")] = None,
+    kappa: Annotated[float, typer.Option(help="Shrinkage of pair counts, in images.")] = 1.0,
+    pairs: Annotated[int, typer.Option(help="Pairs to print.")] = 10,
+) -> None:
+    """Count what appears with what, and where: affinity matrix, layout statistics and a heat map."""
+    from augsynth.building import build_affinity_file
+
+    for line in build_affinity_file(annotations, out, measure=measure, kappa=kappa, num_pairs=pairs):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def generate(
+    n: Annotated[int | None, typer.Option("--n", help="Accepted objects wanted (100).")] = None,
+    annotations: Annotated[str | None, typer.Option(help="COCO annotation file; without it the sample.")] = None,
+    images: Annotated[str | None, typer.Option(help="Image directory.")] = None,
+    out: Annotated[str | None, typer.Option(help="Output directory (augmented).")] = None,
+    affinity: Annotated[str | None, typer.Option(help="Affinity file; built when not given.")] = None,
+    model: Annotated[str | None, typer.Option(help="Inpainter: `embedded`, folder or hub id.")] = None,
+    detector: Annotated[str | None, typer.Option(help="Filter: `embedded`, folder or hub id.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file with any option of the run.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the run (42).")] = None,
+    objects_per_image: Annotated[int | None, typer.Option(help="New objects in a new image at most (2).")] = None,
+    max_attempts: Annotated[int | None, typer.Option(help="Attempts before giving up (10 for each object).")] = None,
+    originals: Annotated[str | None, typer.Option(help="hardlink, copy or omit (hardlink).")] = None,
+    image_format: Annotated[str | None, typer.Option(help="png or jpg (png).")] = None,
+    device: Annotated[str | None, typer.Option(help="Torch device (cpu).")] = None,
+    precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16 (float32).")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Windows a forward pass (8).")] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps (25).")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale (2 embedded, 7.5 otherwise).")] = None,
+    alignment: Annotated[str | None, typer.Option(help="renoise or off (renoise).")] = None,
+    min_iou: Annotated[float | None, typer.Option(help="Least IoU of detected and planned box.")] = None,
+    min_score: Annotated[float | None, typer.Option(help="Fixed score threshold; 0 calibrates.")] = None,
+) -> None:
+    """Paint objects where they belong until N are accepted, and write the augmented dataset."""
+    options = {k: v for k, v in locals().items() if k != "config"}
+    from augsynth.config import read_config
+    from augsynth.progress import RunDisplay, summary_lines
+
+    settings = read_config(config, **options)
+    from augsynth.generate import generate as run
+
+    with RunDisplay(console) as display:
+        tally = run(settings, progress=display.update)
+    for line in summary_lines(tally, Path(settings.out)):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def finetune(
+    annotations: Annotated[Path, typer.Option(help="COCO annotation file.")],
+    images: Annotated[Path, typer.Option(help="Image directory.")],
+    out: Annotated[Path, typer.Option(help="Directory of the training; the model is written to OUT/model.")],
+    preset: Annotated[str, typer.Option(help="Size of the model.")] = "small-64",
+    autoencoder_steps: Annotated[int, typer.Option(help="Steps of the first stage.")] = 2000,
+    denoiser_steps: Annotated[int, typer.Option(help="Steps of the second stage.")] = 8000,
+    num_windows: Annotated[int, typer.Option(help="Training windows to cut.")] = 20_000,
+    symmetry: Annotated[str, typer.Option(help="none, mirror or dihedral.")] = "mirror",
+    image_scale: Annotated[float, typer.Option(help="Resize images by this first.")] = 1.0,
+    autoencoder: Annotated[Path | None, typer.Option(help="Autoencoder folder to use instead of stage one.")] = None,
+    autoencoder_batch_size: Annotated[int, typer.Option(help="Windows a step of stage one.")] = 24,
+    denoiser_batch_size: Annotated[int, typer.Option(help="Windows a step of stage two.")] = 32,
+    save_every: Annotated[int, typer.Option(help="Steps between checkpoints and sample pictures.")] = 250,
+    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 42,
+    device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 takes all.")] = 0,
+) -> None:
+    """Train a small inpainting model of the dataset's own domain from scratch; resumable."""
+    options = locals()
+    from augsynth.building import run_finetune
+    from augsynth.progress import TrainingDisplay
+
+    with TrainingDisplay(console) as display:
+        folder = run_finetune(options, progress=display.update)
+    console.print(f"model in {folder}; use it with --model {folder}", highlight=False, soft_wrap=True)
+
+
+@app.command("train-detector")
+def train_detector(
+    annotations: Annotated[Path, typer.Option(help="COCO annotation file.")],
+    images: Annotated[Path, typer.Option(help="Image directory.")],
+    out: Annotated[Path, typer.Option(help="Detector folder to write.")],
+    val_annotations: Annotated[Path | None, typer.Option(help="COCO file to report on; else a held-out tenth.")] = None,
+    val_images: Annotated[Path | None, typer.Option(help="Its image directory.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Architecture.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the images.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps, instead of epochs.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    image_scale: Annotated[float | None, typer.Option(help="Resize images by this; chosen when not given.")] = None,
+    vertical_flip: Annotated[bool, typer.Option(help="Mirror top and bottom too.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 42,
+    device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+) -> None:
+    """Train a small detector on a COCO dataset, for the filter; reports COCO AP."""
+    options: dict[str, Any] = locals()
+    from augsynth.building import run_train_detector
+
+    for line in run_train_detector(options, show=lambda text: console.print(text, markup=False, highlight=False)):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""`augsynth generate`: from a dataset to an augmented dataset, resumable at any point."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from augsynth import __version__
+from augsynth.coco import read_dataset
+from augsynth.config import GenerateConfig, plain_config
+from augsynth.engine import paint_shard, source_order
+from augsynth.errors import ConfigError, ResumeError
+from augsynth.publish import (
+    count_by_category,
+    count_reasons,
+    kept_attempts,
+    publish_dataset,
+    write_contact_sheets,
+)
+from augsynth.scene import Dataset, Scene
+from augsynth.shards import RunFolder, check_output
+from augsynth.studio import Studio, open_studio
+
+JOBS_PER_SHARD = 8
+# What a run may change without becoming another run: where it runs and what it shows.
+_FREE_KEYS = frozenset({"out", "device", "batch_size"})
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a run has done so far.
+
+    Attributes:
+        wanted: Accepted objects asked for.
+        accepted: Objects in written images.
+        attempts: Attempts made.
+        images: New images.
+        reasons: Attempts by verdict.
+        by_category: Verdicts by category id.
+        finished: Whether the dataset has been published.
+    """
+
+    wanted: int
+    accepted: int = 0
+    attempts: int = 0
+    images: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    by_category: dict[int, Counter[str]] = field(default_factory=dict)
+    accepted_by_category: Counter[int] = field(default_factory=Counter)
+    finished: bool = False
+
+    def add(self, shard: Mapping[str, Any]) -> None:
+        """Count a committed shard."""
+        kept = kept_attempts(shard)
+        self.accepted += len(kept)
+        self.accepted_by_category.update(int(a["category_id"]) for a in kept)
+        self.attempts += len(shard["attempts"])
+        self.images += len(shard["images"])
+        self.reasons += count_reasons(shard["attempts"])
+        for category_id, counts in count_by_category(shard["attempts"]).items():
+            self.by_category[category_id] = self.by_category.get(category_id, Counter()) + counts
+
+    @property
+    def yield_share(self) -> float:
+        """Accepted verdicts over attempts, 0 before the first."""
+        return self.reasons["accepted"] / self.attempts if self.attempts else 0.0
+
+
+Progress = Callable[[str, Tally], None]
+
+
+def generate(config: GenerateConfig, *, progress: Progress) -> Tally:
+    """Paint accepted objects until there are enough or the attempt budget is spent, and publish the dataset.
+
+    Args:
+        config: The options.
+        progress: Called with a stage name and the tally so far.
+
+    Returns:
+        The tally of the whole run, including what earlier invocations did.
+
+    Raises:
+        AugsynthError: Bad options, data, models or output directory; nothing that was committed is lost.
+    """
+    out = Path(config.out)
+    check_output(out)
+    progress("reading", Tally(config.n))
+    config, dataset = open_dataset(config)
+    with RunFolder(out, fingerprint(config, dataset)) as folder:
+        tally = Tally(config.n)
+        if folder.finished:
+            raise ResumeError(f"{out}: the run is finished; nothing was changed; choose another --out for a new one")
+        shards = folder.read_shards()
+        for shard in shards:
+            tally.add(shard)
+        progress("loading", tally)
+        studio = open_studio(config, dataset)
+        order = enumerate(source_order(len(dataset.scenes), seed=config.seed))
+        for _ in range(sum(s["jobs"] for s in shards)):
+            next(order)
+        progress("painting", tally)
+        while tally.accepted < tally.wanted and tally.attempts < config.attempt_budget:
+            shards.append(_work(studio, folder, len(shards), order, tally))
+            tally.add(shards[-1])
+            progress("painting", tally)
+        progress("writing", tally)
+        publish_dataset(out, dataset, shards, config=config, models=studio.models)
+        pictures = [(shard["attempts"], folder.read_tiles(i)) for i, shard in enumerate(shards)]
+        write_contact_sheets(out, pictures, names=studio.names)
+        folder.finish()
+        tally.finished = True
+    progress("done", tally)
+    return tally
+
+
+def _work(
+    studio: Studio, folder: RunFolder, index: int, order: Any, tally: Tally
+) -> dict[str, Any]:
+    config = studio.config
+    left = tally.wanted - tally.accepted
+    num_jobs = max(1, min(JOBS_PER_SHARD, -(-left // config.objects_per_image)))
+    jobs: list[tuple[int, Scene]] = [
+        (number, studio.dataset.scenes[place]) for number, place in itertools.islice(order, num_jobs)
+    ]
+    shard = paint_shard(
+        studio,
+        jobs,
+        wanted=left,
+        budget=config.attempt_budget - tally.attempts,
+        accepted_before=tally.accepted_by_category,
+        image_dir=folder.out / "images",
+    )
+    record = {"jobs": num_jobs, "attempts": shard.attempts, "images": shard.images}
+    folder.commit(index, record, tiles=shard.tiles)
+    return record
+
+
+def open_dataset(config: GenerateConfig) -> tuple[GenerateConfig, Dataset]:
+    """Read the dataset, or draw the sample into the output, and fill in the models' defaults.
+
+    Raises:
+        ConfigError: A category or quota names no category of the dataset.
+        DatasetError: The dataset can't be used.
+    """
+    if config.annotations is None or config.images is None:
+        from augsynth.sample import write_sample
+
+        root = Path(config.out) / "sample"
+        annotations, images = write_sample(root), root / "images"
+        defaults = {"model": "embedded", "detector": "embedded"}
+    else:
+        annotations, images = Path(config.annotations), Path(config.images)
+        defaults = {
+            "model": "stable-diffusion-v1-5/stable-diffusion-inpainting",
+            "detector": "IDEA-Research/grounding-dino-tiny",
+        }
+    dataset = read_dataset(annotations, images=images)
+    names = {category.name for category in dataset.categories}
+    for key in (*config.categories, *config.quotas):
+        if key not in names:
+            raise ConfigError(f"category {key!r} isn't in {annotations}; it has {', '.join(sorted(names))}")
+    filled: dict[str, Any] = {k: getattr(config, k) or v for k, v in defaults.items()}
+    if not config.guidance:
+        filled["guidance"] = 2.0 if filled["model"] == "embedded" or Path(filled["model"]).is_dir() else 7.5
+    return replace(config, **filled), dataset
+
+
+def fingerprint(config: GenerateConfig, dataset: Dataset) -> dict[str, Any]:
+    """Return what a run depends on: options, source bytes, model weights, version."""
+    values = {k: v for k, v in plain_config(config).items() if k not in _FREE_KEYS}
+    digests = {
+        "source_sha256": _digest([dataset.source]),
+        "affinity_sha256": _digest([Path(config.affinity)]) if config.affinity else None,
+        "model_sha256": weights_digest(config.model),
+        "detector_sha256": weights_digest(config.detector),
+    }
+    return {**values, **digests, "version": __version__}
+
+
+def weights_digest(model: str) -> str | None:
+    """Return the SHA-256 of a local model's weight files, or None for a hub id."""
+    from augsynth.inpaint.loading import EMBEDDED
+
+    folder = Path(model)
+    return _digest(sorted(folder.rglob("*.safetensors"))) if folder.is_dir() else None
+
+
+def _digest(paths: list[Path]) -> str | None:
+    digest = hashlib.sha256()
+    for path in paths:
+        if path.is_file():
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,122 @@
+"""What a person sees while a run works, and when it is done."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from augsynth.generate import Tally
+
+_STAGES = {
+    "reading": "reading the dataset",
+    "loading": "learning the scenes, loading models",
+    "painting": "painting",
+    "writing": "writing the dataset",
+    "done": "done",
+}
+
+
+class RunDisplay:
+    """A progress bar with yield and time left; plain lines where the output is no terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("yield {task.fields[share]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.task = self.bar.add_task("", total=None, share="-")
+        self.stage = ""
+        self.shown = 0.0
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def update(self, stage: str, tally: Tally) -> None:
+        """Show a stage and the tally so far."""
+        share = f"{tally.yield_share:.0%}" if tally.attempts else "-"
+        self.bar.update(
+            self.task,
+            description=_STAGES[stage],
+            total=tally.wanted,
+            completed=min(tally.accepted, tally.wanted),
+            share=share,
+        )
+        now = time.monotonic()
+        if not self.console.is_terminal and (stage != self.stage or now - self.shown > 30):
+            text = f"{_STAGES[stage]}: {tally.accepted}/{tally.wanted} accepted, {tally.attempts} attempts, yield {share}"
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self.shown = now
+        self.stage = stage
+
+
+def summary_lines(tally: Tally, out: Path) -> list[str]:
+    """Return what the user reads when a run is over."""
+    missing = tally.wanted - tally.accepted
+    lines = [
+        f"{tally.accepted} objects in {tally.images} new images, {tally.attempts} attempts, "
+        f"yield {tally.yield_share:.0%}: {out / 'annotations' / 'instances_augmented.json'}"
+    ]
+    rejected = {k: v for k, v in tally.reasons.most_common() if k != "accepted"}
+    if rejected:
+        lines.append("rejected: " + ", ".join(f"{k} {v}" for k, v in rejected.items()))
+    if missing > 0:
+        lines.append(
+            f"{missing} objects short: the budget of attempts is spent; raise --max-attempts, or look at "
+            f"{out / 'contact_sheet_rejected.png'} for what goes wrong"
+        )
+    return lines
+
+
+class TrainingDisplay:
+    """A progress bar for the stages of a training; a line every half minute where there is no terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]:.4f}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.tasks: dict[str, int] = {}
+        self.shown = 0.0
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def update(self, stage: str, step: int, steps: int, loss: float) -> None:
+        """Show how far a stage is."""
+        if stage not in self.tasks:
+            self.tasks[stage] = int(self.bar.add_task(stage, total=steps, loss=0.0))
+        self.bar.update(self.bar.task_ids[self.tasks[stage]], completed=step, loss=loss)
+        now = time.monotonic()
+        if not self.console.is_terminal and (now - self.shown > 30 or step == steps):
+            self.console.print(f"{stage} {step}/{steps} loss {loss:.4f}", markup=False, highlight=False)
+            self.shown = now

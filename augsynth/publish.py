@@ -1,0 +1,185 @@
+"""From committed shards to a self-contained COCO dataset with provenance and pictures to look at."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from augsynth.coco_writing import (
+    augmented_document,
+    copied_annotation,
+    next_ids,
+    synthetic_annotation,
+    synthetic_document,
+    synthetic_image_record,
+    write_json,
+)
+from augsynth.config import GenerateConfig, plain_config
+from augsynth.images import place_original, write_atomically
+from augsynth.report import contact_sheet
+from augsynth.scene import Dataset, Reason
+
+AUGMENTED = "annotations/instances_augmented.json"
+SYNTHETIC = "annotations/instances_synthetic.json"
+PROVENANCE = "provenance.jsonl"
+SHEET_TILES = 48
+
+
+def publish_dataset(
+    out: Path,
+    dataset: Dataset,
+    shards: Sequence[Mapping[str, Any]],
+    *,
+    config: GenerateConfig,
+    models: Mapping[str, Any],
+) -> None:
+    """Write annotations, provenance and the effective configuration, and put the originals in place.
+
+    Args:
+        out: The run's directory, whose `images/` holds the new images.
+        dataset: The source.
+        shards: Committed records in order: `attempts` and `images`.
+        config: Written as `config.yaml`, without the output path.
+        models: Names, revisions and digests, for provenance.
+    """
+    image_id, annotation_id = next_ids(dataset.document)
+    sources = {record["id"]: record for record in dataset.document["images"]}
+    annotations_of: dict[int, list[Mapping[str, Any]]] = {}
+    for raw in dataset.document["annotations"]:
+        annotations_of.setdefault(raw["image_id"], []).append(raw)
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    attempts: list[dict[str, Any]] = []
+    for shard in shards:
+        records = [dict(attempt) for attempt in shard["attempts"]]
+        for new in shard["images"]:
+            size = (int(new["size_wh"][0]), int(new["size_wh"][1]))
+            source = sources[new["source_image_id"]]
+            images.append(
+                synthetic_image_record(source, image_id=image_id, file_name=new["file_name"], size_wh=size)
+            )
+            for raw in annotations_of.get(source["id"], []):
+                copy = copied_annotation(raw, annotation_id=annotation_id, image_id=image_id, size_wh=size)
+                if copy is not None:
+                    annotations.append(copy)
+                    annotation_id += 1
+            for number in new["attempts"]:
+                attempt = records[number]
+                attempt.update(image_id=image_id, annotation_id=annotation_id, file_name=new["file_name"])
+                annotations.append(
+                    synthetic_annotation(
+                        annotation_id=annotation_id,
+                        image_id=image_id,
+                        category_id=attempt["category_id"],
+                        box_xyxy=attempt["box_xyxy"],
+                        size_wh=size,
+                        score=attempt["score"],
+                        attributes={
+                            "seed": attempt["seed"],
+                            "iou": attempt["iou"],
+                            "source_image_id": attempt["source_image_id"],
+                        },
+                    )
+                )
+                annotation_id += 1
+            image_id += 1
+        attempts.extend(records)
+    _place_originals(out, dataset, config.originals)
+    write_json(out / SYNTHETIC, synthetic_document(dataset.document, images, annotations))
+    write_json(out / AUGMENTED, augmented_document(dataset.document, images, annotations))
+    _write_lines(out / PROVENANCE, attempts, models)
+    values = {k: v for k, v in plain_config(config).items() if k != "out"}
+    text = yaml.safe_dump({**values, "models": dict(models)}, sort_keys=True).encode()
+    write_atomically(out / "config.yaml", lambda file: file.write(text))
+
+
+def count_reasons(attempts: Sequence[Mapping[str, Any]]) -> Counter[str]:
+    """Return how often each verdict was given."""
+    return Counter(str(attempt["reason"]) for attempt in attempts)
+
+
+def count_by_category(attempts: Sequence[Mapping[str, Any]]) -> dict[int, Counter[str]]:
+    """Return the verdicts of each category id that was attempted."""
+    counts: dict[int, Counter[str]] = {}
+    for attempt in attempts:
+        if attempt.get("category_id") is not None:
+            counts.setdefault(int(attempt["category_id"]), Counter())[str(attempt["reason"])] += 1
+    return counts
+
+
+def kept_attempts(shard: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the attempts whose object is in a written image."""
+    return [
+        a for a in shard["attempts"] if a["reason"] == Reason.ACCEPTED and not a.get("surplus", False)
+    ]
+
+
+def _place_originals(out: Path, dataset: Dataset, mode: str) -> None:
+    if dataset.image_root is None:
+        return
+    for record in dataset.document["images"]:
+        source = dataset.image_root / record["file_name"]
+        if source.is_file():
+            place_original(source, out / "images" / record["file_name"], mode=mode)
+
+
+def _write_lines(path: Path, attempts: Sequence[Mapping[str, Any]], models: Mapping[str, Any]) -> None:
+    lines = [
+        json.dumps({"attempt": i, **{k: v for k, v in a.items() if k != "tile"}, **models}, sort_keys=True)
+        for i, a in enumerate(attempts)
+    ]
+    text = "".join(line + "\n" for line in lines).encode()
+    write_atomically(path, lambda file: file.write(text))
+
+
+def write_contact_sheets(
+    out: Path,
+    shards: Sequence[tuple[Sequence[Mapping[str, Any]], Sequence[NDArray[np.uint8]]]],
+    *,
+    names: Mapping[int, str],
+) -> None:
+    """Write `contact_sheet_accepted.png` and `contact_sheet_rejected.png`: windows before and after.
+
+    Args:
+        out: The run's directory.
+        shards: Attempts and tiles of each shard; a tile holds the window before and after, side by side.
+        names: Category names by COCO id.
+    """
+    for accepted in (True, False):
+        chosen = [
+            (attempt, tiles[attempt["tile"]])
+            for attempts, tiles in shards
+            for attempt in attempts
+            if "tile" in attempt and (attempt["reason"] == Reason.ACCEPTED) == accepted
+        ][:SHEET_TILES]
+        if not chosen:
+            continue
+        word = "accepted" if accepted else "rejected"
+        contact_sheet(
+            [np.split(tile, 2, axis=1) for _, tile in chosen],
+            path=out / f"contact_sheet_{word}.png",
+            captions=[_caption(attempt, names) for attempt, _ in chosen],
+            boxes_xyxy=[_box_in_window(attempt) for attempt, _ in chosen],
+            accepted=[accepted] * len(chosen),
+            title=f"{word}: window before and after, with the {'label' if accepted else 'planned box'}",
+        )
+
+
+def _caption(attempt: Mapping[str, Any], names: Mapping[int, str]) -> str:
+    name = names[int(attempt["category_id"])]
+    if attempt["reason"] == Reason.ACCEPTED:
+        return f"{name} {attempt['score']:.2f}"
+    return f"{name}: {attempt['reason']}"
+
+
+def _box_in_window(attempt: Mapping[str, Any]) -> NDArray[np.float64]:
+    accepted = attempt["reason"] == Reason.ACCEPTED
+    box = np.array(attempt["box_xyxy"] if accepted else attempt["planned_xyxy"], np.float64)
+    return np.asarray(box - np.tile(np.array(attempt["window_xyxy"][:2], np.float64), 2))
