@@ -64,3 +64,25 @@ def square_window(
     low = np.clip(low, np.ceil(box_xyxy[2:]).astype(np.int64) - side, np.floor(box_xyxy[:2]).astype(np.int64))
     low = np.clip(low, 0, np.array(size_wh) - side)
     return np.concatenate([low, low + side])
+
+
+def view_around(window_xyxy: IntArray, size_wh: tuple[int, int], *, side: int) -> IntArray:
+    """Return the part of an image that a detector looks at: about `side` pixels around a window.
+
+    The whole image when it is at most half as large again, so that nothing is cut that needn't be.
+
+    Args:
+        window_xyxy: (4,) window; a view is at least twice as wide.
+        size_wh: Size of the image.
+        side: Side in pixels that the detector works best at.
+
+    Returns:
+        (4,) int64 xyxy inside the image.
+    """
+    side = max(side, 2 * int(window_xyxy[2] - window_xyxy[0]))
+    if max(size_wh) <= 1.5 * side:
+        return np.array([0, 0, *size_wh], np.int64)
+    extent = np.minimum(side, size_wh)
+    centre = (window_xyxy[:2] + window_xyxy[2:]) / 2
+    low = np.clip(np.round(centre - extent / 2), 0, np.array(size_wh) - extent).astype(np.int64)
+    return np.concatenate([low, low + extent])

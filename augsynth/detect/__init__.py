@@ -21,7 +21,7 @@ class Detector(Protocol):
 
     Attributes:
         name: What was loaded, for provenance.
-        view_px: Longer side in source pixels of the images it works best on.
+        view_px: Side in source pixels of the images it works best on.
     """
 
     name: str
@@ -60,14 +60,14 @@ def load_detector(
         raise ConfigError("the dataset has no categories to detect: check its annotation file")
     folder = Path(model)
     if (folder / CONFIG_FILE).is_file() and _is_ours(folder):
-        from augsynth.detect.torchvision import TorchvisionDetector  # noqa: PLC0415
+        from augsynth.detect.torchvision import TorchvisionDetector
 
         return TorchvisionDetector.load(
             folder, categories, device=device, batch_size=batch_size, min_score=min_score
         )
     if _looks_like_a_path(str(model)) and not (folder / CONFIG_FILE).is_file():
         raise BackendError(f"no detector in {folder}: {CONFIG_FILE} is missing; {OFFLINE}")
-    from augsynth.detect.transformers import load_transformers_detector  # noqa: PLC0415
+    from augsynth.detect.transformers import load_transformers_detector
 
     return load_transformers_detector(
         str(model),

@@ -67,7 +67,7 @@ def check_preset(preset: str) -> None:
 
 def torchvision_detectors() -> list[str]:
     """Return the names of torchvision's box detectors."""
-    from torchvision.models import detection  # noqa: PLC0415
+    from torchvision.models import detection
 
     return [n for n in list_models(module=detection) if "keypoint" not in n and "mask" not in n]
 
@@ -87,6 +87,7 @@ def build_model(
         ConfigError: The preset is unknown.
     """
     check_preset(preset)
+    model: nn.Module
     if preset in PRESETS:
         model = _build_preset(PRESETS[preset], num_categories)
     else:
@@ -97,7 +98,13 @@ def build_model(
     return model
 
 
-class NativeSize(GeneralizedRCNNTransform):
+def channels_last(network: Any, device: str) -> None:
+    """Lay the weights out so that a CPU convolves them a quarter faster."""
+    if device == "cpu":
+        network.to(memory_format=torch.channels_last)
+
+
+class NativeSize(GeneralizedRCNNTransform):  # type: ignore[misc]
     """Normalise and batch images at the size they come in."""
 
     def __init__(self, transform: GeneralizedRCNNTransform, *, divisor: int) -> None:
@@ -163,10 +170,10 @@ class PyramidBackbone(nn.Module):
 class QualityHead(nn.Module):
     """A one-stage head with one tower for class, box and localisation quality.
 
-    Differs from torchvision's FCOS head in three ways that matter for small networks trained from
-    scratch: batch norm per level (Tan et al. 2020, arXiv 1911.09070) instead of group norm over the whole map, so
-    that a crop and the whole image get the same features; softplus distances, which can't die; and the
-    quality output predicts the IoU of the box (Wu et al. 2020, arXiv 1912.05992) instead of centre-ness.
+    Differs from torchvision's FCOS head in three ways that matter for small networks trained from scratch:
+    batch norm per level (Tan et al. 2020, arXiv 1911.09070) instead of group norm over the whole map, so that
+    a crop and the whole image get the same features; softplus distances, which can't die; and the quality
+    output predicts the IoU of the box (Wu et al. 2020, arXiv 1912.05992) instead of centre-ness.
     """
 
     def __init__(self, channels: int, *, num_classes: int, tower: int) -> None:
@@ -180,15 +187,16 @@ class QualityHead(nn.Module):
         self.scales = nn.Parameter(torch.ones(len(STRIDES)))
         self.output = nn.Conv2d(channels, num_classes + 5, 3, 1, 1)
         nn.init.normal_(self.output.weight, std=0.01)
-        nn.init.zeros_(self.output.bias)
-        nn.init.constant_(self.output.bias[:num_classes], -4.6)
-        nn.init.constant_(self.output.bias[num_classes : num_classes + 4], 2.0)
+        bias = torch.tensor([-4.6] * num_classes + [2.0] * 4 + [0.0])  # a 1 % prior; boxes of 4 strides
+        self.output.bias = nn.Parameter(bias)
 
     def forward(self, features: Sequence[Tensor]) -> dict[str, Tensor]:
         """Return (N, locations, ·) class logits, distances in strides and quality logits."""
         outputs = []
-        for level, x in enumerate(features):
-            for conv, norm in zip(self.convs, self.norms[level], strict=True):  # type: ignore[arg-type]
+        for level, feature in enumerate(features):
+            norms: Any = self.norms[level]
+            x = feature
+            for conv, norm in zip(self.convs, norms, strict=True):
                 x = torch.relu(norm(conv(x)))
             out = self.output(x).flatten(2).transpose(1, 2).float()
             logits, distances, quality = out.split([self.num_classes, 4, 1], dim=2)
@@ -235,7 +243,7 @@ def _paired_ious(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
     return inter / union.clamp(min=1e-6)
 
 
-def _build_preset(arch: Architecture, num_categories: int) -> nn.Module:
+def _build_preset(arch: Architecture, num_categories: int) -> Any:
     backbone = PyramidBackbone(arch)
     if arch.two_stage:
         return FasterRCNN(

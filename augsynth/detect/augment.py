@@ -150,4 +150,4 @@ def _photometric(image: Image, view: View) -> Image:
     x *= np.array(view.gain_rgb, np.float32)
     if view.noise:
         x += np.random.default_rng(view.noise_seed).standard_normal(x.shape, np.float32) * view.noise
-    return np.clip(x + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(x + 0.5, 0, 255), np.uint8)

@@ -70,8 +70,8 @@ def evaluate_detections(
     Ids are counted anew from 1 (pycocotools scores a match with annotation id 0 as a miss) and the size of
     an object is the area of its box.
     """
-    from pycocotools.coco import COCO  # noqa: PLC0415
-    from pycocotools.cocoeval import COCOeval  # noqa: PLC0415
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
 
     objects = int(sum((~scene.is_crowd).sum() for scene in scenes))
     results = _result_rows(found)

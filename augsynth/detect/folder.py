@@ -97,8 +97,8 @@ def write_config(folder: Path, config: DetectorConfig) -> None:
 
 def write_weights(folder: Path, state: Mapping[str, Any]) -> None:
     """Write the weights as float16; buffers such as batch norm statistics stay as they are."""
-    import torch  # noqa: PLC0415
-    from safetensors.torch import save  # noqa: PLC0415
+    import torch
+    from safetensors.torch import save
 
     def compact(name: str, tensor: Any) -> Any:
         halve = tensor.dtype == torch.float32 and "running_" not in name
@@ -114,8 +114,8 @@ def read_weights(folder: Path) -> dict[str, Any]:
     Raises:
         BackendError: The file is missing or damaged.
     """
-    from safetensors import SafetensorError  # noqa: PLC0415
-    from safetensors.torch import load_file  # noqa: PLC0415
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
 
     path = folder / WEIGHTS_FILE
     try:

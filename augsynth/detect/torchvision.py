@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from augsynth.detect import match_categories
-from augsynth.detect.architectures import build_model
+from augsynth.detect.architectures import build_model, channels_last
 from augsynth.detect.folder import DetectorConfig, read_config, read_weights
 from augsynth.errors import BackendError
 from augsynth.scene import Category, Detections, Image
@@ -54,8 +54,7 @@ class TorchvisionDetector:
         self.view_px = config.view_px
         self.config = config
         self._network = network.eval().to(device)
-        if device == "cpu":  # a quarter faster there
-            self._network.to(memory_format=torch.channels_last)
+        channels_last(self._network, device)
         self._device = device
         self._batch_size = batch_size
         self._min_score = min_score

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from augsynth.detect.architectures import build_model, check_preset
+from augsynth.detect.architectures import check_preset
 from augsynth.detect.augment import Example
 from augsynth.detect.evaluation import Evaluation, evaluate_detector
 from augsynth.detect.examples import (
@@ -32,66 +31,19 @@ from augsynth.detect.folder import (
     write_config,
     write_weights,
 )
-from augsynth.detect.torchvision import TorchvisionDetector, to_tensor
-from augsynth.errors import BackendError, DatasetError, ResumeError
+from augsynth.detect.steps import (
+    DetectorTraining,
+    TrainingState,
+    initial_state,
+    load_checkpoint,
+    save_checkpoint,
+    take_step,
+)
+from augsynth.detect.torchvision import TorchvisionDetector
+from augsynth.errors import DatasetError, ResumeError
 from augsynth.scene import Dataset, Image, Scene
-from augsynth.seeding import derive_seed
 
-
-@dataclass(frozen=True, slots=True)
-class DetectorTraining:
-    """How to train.
-
-    Attributes:
-        preset: Architecture, see `architectures.PRESETS`, or a torchvision detector's name.
-        epochs: Passes over the images, when `steps` is None.
-        steps: Optimiser steps.
-        batch_size: Images in a step.
-        lr: Peak learning rate of AdamW; warm-up, then cosine down to a fiftieth.
-        weight_decay: Of weights, not of biases and norms.
-        image_scale: Images are resized by this; None chooses from the objects' sizes.
-        max_canvas_px: Larger images are cropped while training.
-        vertical_flip: Also mirror top and bottom (microscopy, aerial photographs).
-        repeat_threshold: Images of categories in fewer than this share of images are repeated (Gupta et al.
-            2019, arXiv 1908.03195); 0 turns it off.
-        ema_decay: Of the averaged weights, which are the ones kept.
-        pretrained_backbone: Start torchvision networks from an ImageNet backbone.
-        seed: Of initial weights, order and augmentation.
-        bf16: Mixed precision; None uses it where the processor is faster with it.
-        device: A torch device.
-        threads: CPU threads, None for torch's default.
-        checkpoint_every: Steps between checkpoints.
-        cache_mb: Memory for decoded images.
-    """
-
-    preset: str = "fcos_small"
-    epochs: float = 30.0
-    steps: int | None = None
-    batch_size: int = 16
-    lr: float = 2e-3
-    weight_decay: float = 0.05
-    image_scale: float | None = None
-    max_canvas_px: int = 640
-    vertical_flip: bool = False
-    repeat_threshold: float = 0.1
-    ema_decay: float = 0.998
-    pretrained_backbone: bool = False
-    seed: int = 42
-    bf16: bool | None = None
-    device: str = "cpu"
-    threads: int | None = None
-    checkpoint_every: int = 200
-    cache_mb: int = 4000
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "steps", "batch_size", "lr", "max_canvas_px", "checkpoint_every", "threads"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be above 0, got {value}")
-        if self.image_scale is not None and not 0 < self.image_scale <= 4:
-            raise ValueError(f"image_scale must be in (0, 4], got {self.image_scale}")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay must be in [0, 1), got {self.ema_decay}")
+__all__ = ["DetectorTraining", "Progress", "TrainingReport", "train_detector"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +72,6 @@ class TrainingReport:
     held_out: bool
     steps: int
     seconds: float
-
-
-@dataclass(slots=True)
-class _State:
-    """What a checkpoint holds."""
-
-    network: nn.Module
-    optimizer: torch.optim.Optimizer
-    averaged: dict[str, torch.Tensor]
-    step: int = 0
-    losses: list[float] = field(default_factory=list)
 
 
 def train_detector(
@@ -213,7 +154,7 @@ def _run(
     digest: str,
     resume: bool,
     progress: Callable[[Progress], None],
-) -> _State:
+) -> TrainingState:
     """Take every step, from the checkpoint if there is one."""
     steps, scale = options.steps or 1, options.image_scale or 1.0
     stream = ExampleStream(
@@ -227,84 +168,21 @@ def _run(
         repeat_threshold=options.repeat_threshold,
         cache_mb=options.cache_mb,
     )
-    state = _initial_state(options, num_categories=len(train.categories))
+    state = initial_state(options, num_categories=len(train.categories))
     checkpoint = work / "checkpoint.pt"
     if resume and checkpoint.is_file():
-        _load_checkpoint(checkpoint, state, digest=digest)
+        load_checkpoint(checkpoint, state, digest=digest)
     work.mkdir(parents=True, exist_ok=True)
     begin, first = time.monotonic(), state.step
     for batch in _prefetched(stream, range(state.step, steps)):
-        state.losses.append(_take_step(state, batch, options))
+        state.losses.append(take_step(state, batch, options))
         state.step += 1
         if state.step % 20 == 0 or state.step == steps:
             pace = (time.monotonic() - begin) / (state.step - first)
             progress(Progress(state.step, steps, float(np.mean(state.losses[-20:])), pace))
         if state.step % options.checkpoint_every == 0 or state.step == steps:
-            _save_checkpoint(checkpoint, state, digest=digest)
+            save_checkpoint(checkpoint, state, digest=digest)
     return state
-
-
-def _initial_state(options: DetectorTraining, *, num_categories: int) -> _State:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(options.seed, "detector", "weights"))
-        network = build_model(
-            options.preset, num_categories=num_categories, pretrained_backbone=options.pretrained_backbone
-        )
-    network = network.train().to(options.device)
-    trainable = [p for p in network.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": options.weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=options.lr)
-    averaged = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    return _State(network, optimizer, averaged)
-
-
-def _take_step(state: _State, batch: list[Example], options: DetectorTraining) -> float:
-    """Take one optimiser step and return the loss."""
-    device, steps = options.device, options.steps or 1
-    for group in state.optimizer.param_groups:
-        group["lr"] = options.lr * lr_factor(state.step, steps)
-    images = [to_tensor(example.image).to(device) for example in batch]
-    targets = [
-        {
-            "boxes": torch.from_numpy(example.boxes_xyxy).float().to(device),
-            "labels": torch.from_numpy(example.labels).to(device),
-        }
-        for example in batch
-    ]
-    with torch.random.fork_rng(devices=[]):  # two-stage networks sample their proposals
-        torch.manual_seed(derive_seed(options.seed, "detector", "step", state.step))
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bool(options.bf16)):
-            losses: Mapping[str, torch.Tensor] = state.network(images, targets)
-        loss = torch.stack([value.float() for value in losses.values()]).sum()
-    if not torch.isfinite(loss):
-        raise BackendError(f"training diverged at step {state.step}: try a smaller --lr than {options.lr:g}")
-    state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(state.network.parameters(), 10.0)
-    state.optimizer.step()
-    _average(state, decay=min(options.ema_decay, (1 + state.step) / (10 + state.step)))
-    return float(loss.detach())
-
-
-def _average(state: _State, *, decay: float) -> None:
-    with torch.no_grad():
-        for name, tensor in state.network.state_dict().items():
-            if tensor.is_floating_point():
-                state.averaged[name].lerp_(tensor, 1 - decay)
-            else:
-                state.averaged[name].copy_(tensor)
-
-
-def lr_factor(step: int, steps: int) -> float:
-    """Return the share of the peak learning rate: linear warm-up over 5 %, then cosine to 0.02."""
-    warmup = max(1, min(500, steps // 20))
-    if step < warmup:
-        return (step + 1) / warmup
-    share = (step - warmup) / max(1, steps - warmup)
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share))
 
 
 def _prefetched(stream: ExampleStream, steps: range) -> Iterator[list[Example]]:
@@ -315,37 +193,6 @@ def _prefetched(stream: ExampleStream, steps: range) -> Iterator[list[Example]]:
             batch = coming.result() if coming else stream.batch(step)
             coming = pool.submit(stream.batch, step + 1) if step + 1 < steps.stop else None
             yield batch
-
-
-def _save_checkpoint(path: Path, state: _State, *, digest: str) -> None:
-    document = {
-        "digest": digest,
-        "step": state.step,
-        "losses": state.losses[-20:],
-        "network": state.network.state_dict(),
-        "averaged": state.averaged,
-        "optimizer": state.optimizer.state_dict(),
-    }
-    part = path.with_suffix(".part")
-    torch.save(document, part)
-    part.replace(path)
-
-
-def _load_checkpoint(path: Path, state: _State, *, digest: str) -> None:
-    try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged file
-        raise ResumeError(f"{path}: can't be read ({error}); remove {path.parent} to start again") from None
-    if document.get("digest") != digest:
-        raise ResumeError(
-            f"{path.parent} belongs to a training with other options or data: repeat them, remove the folder, "
-            "or choose another --out"
-        )
-    state.network.load_state_dict(document["network"])
-    state.optimizer.load_state_dict(document["optimizer"])
-    for name, tensor in document["averaged"].items():
-        state.averaged[name].copy_(tensor)
-    state.step, state.losses = int(document["step"]), list(document["losses"])
 
 
 def _fixed_options(options: DetectorTraining) -> dict[str, Any]:

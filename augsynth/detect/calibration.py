@@ -1,0 +1,142 @@
+"""Score thresholds from the scores that a dataset's own objects get."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augsynth.detect import Detector
+from augsynth.geometry import ious, view_around
+from augsynth.scene import Dataset, Detections, Image, IntArray, Scene
+from augsynth.seeding import derive_rng
+
+SAME_PLACE_IOU = 0.5
+MIN_INSTANCES = 10
+MAX_VIEWS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Least detector score of each category.
+
+    Attributes:
+        pooled: For categories without an entry of their own.
+        by_category: COCO id -> score.
+        num_instances: COCO id -> real objects that the score was taken from.
+    """
+
+    pooled: float
+    by_category: Mapping[int, float] = field(default_factory=dict)
+    num_instances: Mapping[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for score in (self.pooled, *self.by_category.values()):
+            if not 0 <= score <= 1:
+                raise ValueError(f"a score threshold must be in [0, 1], got {score}")
+
+    def __getitem__(self, category_id: int) -> float:
+        return self.by_category.get(category_id, self.pooled)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return a JSON document; `from_dict` reads it."""
+        return {
+            "pooled": self.pooled,
+            "by_category": {str(k): v for k, v in sorted(self.by_category.items())},
+            "num_instances": {str(k): v for k, v in sorted(self.num_instances.items())},
+        }
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Thresholds:
+        """Read what `as_dict` wrote."""
+        return cls(
+            float(document["pooled"]),
+            {int(k): float(v) for k, v in document.get("by_category", {}).items()},
+            {int(k): int(v) for k, v in document.get("num_instances", {}).items()},
+        )
+
+
+def calibrate(
+    detector: Detector,
+    dataset: Dataset,
+    read_image: Callable[[Scene], Image],
+    *,
+    quantile: float = 0.1,
+    max_images: int = 200,
+    seed: int = 42,
+    floor: float = 0.05,
+) -> Thresholds:
+    """Return thresholds from the scores that the dataset's own objects get.
+
+    An object's score is that of the best detection of its category at IoU ≥ 0.5; objects that are not found
+    don't count. A category with fewer than 10 found objects takes the quantile of all objects.
+
+    Args:
+        detector: The detector that will judge.
+        dataset: Real objects; crowds don't count.
+        read_image: Returns a scene's image, HWC uint8 RGB.
+        quantile: Share of real objects that the threshold would reject, in [0, 1].
+        max_images: At most so many images with objects are looked at, drawn by the seed.
+        seed: The run's seed.
+        floor: Least threshold.
+
+    Raises:
+        ValueError: The quantile is outside [0, 1].
+    """
+    if not 0 <= quantile <= 1:
+        raise ValueError(f"quantile must be in [0, 1], got {quantile}")
+    scenes = [scene for scene in dataset.scenes if (~scene.is_crowd).any()]
+    order = derive_rng(seed, "calibrate").permutation(len(scenes))[:max_images]
+    scores: dict[int, list[float]] = {}
+    for k in sorted(order.tolist()):
+        scene, image = scenes[k], read_image(scenes[k])
+        views = _views(scene, side=detector.view_px)
+        crops = [np.ascontiguousarray(image[v[1] : v[3], v[0] : v[2]]) for v, _ in views]
+        for (view, counted), found in zip(views, detector.detect(crops), strict=True):
+            boxes = found.boxes_xyxy + np.tile(view[:2], 2)
+            _collect_scores(scene, counted, Detections(boxes, found.scores, found.category_ids), scores)
+    return thresholds_from_scores(scores, quantile=quantile, floor=floor)
+
+
+def thresholds_from_scores(
+    scores: Mapping[int, Sequence[float]], *, quantile: float, floor: float = 0.05
+) -> Thresholds:
+    """Return the low quantile of each category's scores, backing off to all of them where there are few."""
+    everything = [score for group in scores.values() for score in group]
+    pooled = max(floor, float(np.quantile(everything, quantile))) if everything else floor
+    enough = {k: group for k, group in scores.items() if len(group) >= MIN_INSTANCES}
+    own = {k: round(max(floor, float(np.quantile(group, quantile))), 4) for k, group in enough.items()}
+    return Thresholds(round(pooled, 4), own, {k: len(group) for k, group in scores.items()})
+
+
+def _views(scene: Scene, *, side: int) -> list[tuple[IntArray, NDArray[np.bool_]]]:
+    """Return the views that show the scene's objects as the filter will see them, and whom each counts.
+
+    Each real object is counted once, in a view that holds all of it (or in the one drawn around it).
+    """
+    views: list[tuple[IntArray, NDArray[np.bool_]]] = []
+    left = ~scene.is_crowd
+    while left.any() and len(views) < MAX_VIEWS:
+        first = int(np.flatnonzero(left)[0])
+        box = scene.boxes_xyxy[first]
+        view = view_around(np.round(box).astype(np.int64), scene.size_wh, side=side)
+        inside = (scene.boxes_xyxy[:, :2] >= view[:2]).all(1) & (scene.boxes_xyxy[:, 2:] <= view[2:]).all(1)
+        counted = left & inside
+        counted[first] = True
+        views.append((view, counted))
+        left = left & ~counted
+    return views
+
+
+def _collect_scores(
+    scene: Scene, counted: NDArray[np.bool_], found: Detections, scores: dict[int, list[float]]
+) -> None:
+    """Append the score of each counted object: its category's best detection at the same place."""
+    same = ious(scene.boxes_xyxy, found.boxes_xyxy) >= SAME_PLACE_IOU
+    same &= scene.category_ids[:, None] == found.category_ids[None]
+    for category_id, row in zip(scene.category_ids[counted], same[counted], strict=True):
+        if row.any():
+            scores.setdefault(int(category_id), []).append(float(found.scores[row].max()))

@@ -1,0 +1,209 @@
+"""The instance-level filter: is the new object what it was meant to be, and did nothing else break?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augsynth.detect.calibration import SAME_PLACE_IOU, Thresholds, calibrate
+from augsynth.geometry import box_areas, clip_boxes, intersections, ious
+from augsynth.scene import Detections, FloatArray, Plan, Reason, Scene, Verdict
+
+__all__ = ["FilterRules", "Thresholds", "calibrate", "judge", "refit_box"]
+
+
+@dataclass(frozen=True, slots=True)
+class FilterRules:
+    """What an accepted object must satisfy.
+
+    Attributes:
+        min_iou: Least IoU of the detected and the planned box.
+        min_score: Fixed score for every category; None takes the calibrated one.
+        min_size_ratio, max_size_ratio: Bounds of √(detected area / planned area).
+        max_extra_overlap: A second object counts as painted when more than this share of it lies in the mask.
+        lost_factor: A neighbour is lost when its score falls below this share of its threshold.
+        clip_to_mask: Cut the re-fitted box to the mask: no new pixel lies outside.
+    """
+
+    min_iou: float = 0.5
+    min_score: float | None = None
+    min_size_ratio: float = 0.5
+    max_size_ratio: float = 2.0
+    max_extra_overlap: float = 0.3
+    lost_factor: float = 0.7
+    clip_to_mask: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("min_iou", "max_extra_overlap", "lost_factor"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+        if self.min_score is not None and not 0 <= self.min_score <= 1:
+            raise ValueError(f"min_score must be in [0, 1], got {self.min_score}")
+        if not 0 < self.min_size_ratio <= 1 <= self.max_size_ratio:
+            raise ValueError(
+                "the size ratios must satisfy 0 < min_size_ratio <= 1 <= max_size_ratio, got "
+                f"{self.min_size_ratio} and {self.max_size_ratio}"
+            )
+
+
+def judge(
+    plan: Plan,
+    *,
+    before: Detections,
+    after: Detections,
+    scene: Scene,
+    thresholds: Thresholds,
+    rules: FilterRules,
+) -> Verdict:
+    """Return the verdict on one painted object; everything is in image pixels.
+
+    Args:
+        plan: What was to be painted, and where.
+        before: Detections on the image before the edit, of the same view as `after`.
+        after: Detections after it.
+        scene: The image's annotations without the new object.
+        thresholds: Scores from which a detection counts.
+        rules: What must hold.
+
+    Returns:
+        Accepted with the re-fitted box, or the first of these that holds: WRONG_CLASS, NOT_FOUND, LOW_SCORE,
+        LOW_IOU, BAD_SIZE, LOST_NEIGHBOUR, EXTRA_OBJECT.
+    """
+    target, planned = plan.placement.category_id, plan.placement.box_xyxy
+    overlap = ious(after.boxes_xyxy, planned[None])[:, 0]
+    is_new = ~_belongs_to_another(after, overlap, scene)
+    best = _best(after, (after.category_ids == target) & is_new, overlap, min_iou=rules.min_iou)
+    rival = _best_rival(after, best, target=target, is_new=is_new, overlap=overlap, rules=rules)
+    counts = _score_passes(after, thresholds, rules)
+    if rival is not None and counts[rival] and (best is None or after.scores[rival] > after.scores[best]):
+        return _rejected(Reason.WRONG_CLASS, after, best, overlap)
+    if best is None:
+        return _rejected(Reason.NOT_FOUND, after, None, overlap)
+    box = refit_box(after.boxes_xyxy[best], plan, scene, rules)
+    ratio = float(np.sqrt(box_areas(box[None])[0] / box_areas(planned[None])[0]))
+    faults = {
+        Reason.LOW_SCORE: not counts[best],
+        Reason.LOW_IOU: overlap[best] < rules.min_iou,
+        Reason.BAD_SIZE: not rules.min_size_ratio <= ratio <= rules.max_size_ratio,
+        Reason.LOST_NEIGHBOUR: _lost_neighbours(plan, before, after, scene, thresholds, rules).any(),
+        Reason.EXTRA_OBJECT: _extra_objects(plan, before, after, scene, best, counts, rules).any(),
+    }
+    for reason, holds in faults.items():
+        if holds:
+            return _rejected(reason, after, best, overlap)
+    return Verdict(Reason.ACCEPTED, box, float(after.scores[best]), float(overlap[best]))
+
+
+def refit_box(box_xyxy: FloatArray, plan: Plan, scene: Scene, rules: FilterRules) -> FloatArray:
+    """Return the detected box cut to the mask and the image: the label of an accepted object."""
+    box: FloatArray = clip_boxes(box_xyxy[None], scene.size_wh)[0]
+    if rules.clip_to_mask:
+        low = np.maximum(box[:2], plan.mask_xyxy[:2])
+        high = np.minimum(box[2:], plan.mask_xyxy[2:])
+        if (high > low).all():
+            box = np.concatenate([low, high])
+    return box
+
+
+def _rejected(reason: Reason, after: Detections, best: int | None, overlap: FloatArray) -> Verdict:
+    if best is None:
+        return Verdict(reason, None, 0.0, 0.0)
+    return Verdict(reason, after.boxes_xyxy[best].copy(), float(after.scores[best]), float(overlap[best]))
+
+
+def _score_passes(found: Detections, thresholds: Thresholds, rules: FilterRules) -> NDArray[np.bool_]:
+    least = [_least_score(int(c), thresholds, rules) for c in found.category_ids]
+    return np.asarray(found.scores >= np.array(least, np.float64))
+
+
+def _least_score(category_id: int, thresholds: Thresholds, rules: FilterRules) -> float:
+    return thresholds[category_id] if rules.min_score is None else rules.min_score
+
+
+def _belongs_to_another(after: Detections, overlap: FloatArray, scene: Scene) -> NDArray[np.bool_]:
+    """Tell which detections fit an annotated object of their class better than the planned box."""
+    with_scene = ious(after.boxes_xyxy, scene.boxes_xyxy)
+    with_scene = np.where(after.category_ids[:, None] == scene.category_ids[None], with_scene, 0.0)
+    closest = with_scene.max(1, initial=0.0)
+    return np.asarray((closest >= SAME_PLACE_IOU) & (closest > overlap))
+
+
+def _best(after: Detections, mask: NDArray[np.bool_], overlap: FloatArray, *, min_iou: float) -> int | None:
+    """Return the best-scored detection that fits the planned box, else the one that fits it best."""
+    fitting = np.flatnonzero(mask & (overlap >= min_iou))
+    if len(fitting):
+        return int(fitting[np.argmax(after.scores[fitting])])
+    touching = np.flatnonzero(mask & (overlap > 0.1))
+    return int(touching[np.argmax(overlap[touching])]) if len(touching) else None
+
+
+def _best_rival(
+    after: Detections,
+    best: int | None,
+    *,
+    target: int,
+    is_new: NDArray[np.bool_],
+    overlap: FloatArray,
+    rules: FilterRules,
+) -> int | None:
+    """Return the best-scored new detection of another class at the same place."""
+    there = overlap >= min(rules.min_iou, SAME_PLACE_IOU)
+    if best is not None:
+        there |= ious(after.boxes_xyxy, after.boxes_xyxy[best][None])[:, 0] >= SAME_PLACE_IOU
+    rivals = np.flatnonzero((after.category_ids != target) & is_new & there)
+    return int(rivals[np.argmax(after.scores[rivals])]) if len(rivals) else None
+
+
+def _lost_neighbours(
+    plan: Plan,
+    before: Detections,
+    after: Detections,
+    scene: Scene,
+    thresholds: Thresholds,
+    rules: FilterRules,
+) -> NDArray[np.bool_]:
+    """Tell which annotated objects around the edit were found before and aren't any more.
+
+    An object is around the edit when it touches the mask or half of it lies in the window.
+    """
+    touches = intersections(scene.boxes_xyxy, plan.mask_xyxy[None])[:, 0] > 0
+    in_window = intersections(scene.boxes_xyxy, plan.window_xyxy[None].astype(np.float64))[:, 0]
+    near = touches | (in_window >= 0.5 * box_areas(scene.boxes_xyxy))
+    least = np.array([_least_score(int(c), thresholds, rules) for c in scene.category_ids]).reshape(-1)
+    seen_before = _object_scores(scene, before) >= least
+    seen_after = _object_scores(scene, after) >= least * rules.lost_factor
+    return np.asarray(near & ~scene.is_crowd & seen_before & ~seen_after)
+
+
+def _object_scores(scene: Scene, found: Detections) -> FloatArray:
+    """Return the score of each annotated object's best detection at the same place, -1 for none."""
+    same = ious(scene.boxes_xyxy, found.boxes_xyxy) >= SAME_PLACE_IOU
+    same &= scene.category_ids[:, None] == found.category_ids[None]
+    return np.asarray(np.where(same, found.scores[None], -1.0).max(1, initial=-1.0))
+
+
+def _extra_objects(
+    plan: Plan,
+    before: Detections,
+    after: Detections,
+    scene: Scene,
+    best: int,
+    counts: NDArray[np.bool_],
+    rules: FilterRules,
+) -> NDArray[np.bool_]:
+    """Tell which detections in the mask are neither the new object nor there before nor annotated.
+
+    A weaker detection of the same class that lies inside the new object is a part of it.
+    """
+    boxes = after.boxes_xyxy
+    in_mask = intersections(boxes, plan.mask_xyxy[None])[:, 0] > rules.max_extra_overlap * box_areas(boxes)
+    with_best = ious(boxes, boxes[best][None])[:, 0]
+    inside = intersections(boxes, boxes[best][None])[:, 0] >= 0.8 * box_areas(boxes)
+    part = inside & (after.category_ids == after.category_ids[best])
+    was_there = ious(boxes, before.boxes_xyxy).max(1, initial=0.0) >= SAME_PLACE_IOU
+    annotated = ious(boxes, scene.boxes_xyxy).max(1, initial=0.0) >= SAME_PLACE_IOU
+    extra = counts & in_mask & (with_best < SAME_PLACE_IOU) & ~part & ~was_there & ~annotated
+    extra[best] = False
+    return np.asarray(extra)
