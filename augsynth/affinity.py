@@ -31,8 +31,8 @@ class Affinity:
         cooccurrence: The counts behind everything, with the shrinkage κ.
         measure: One of `MEASURES`.
         matrix: (C, C) float64, row = present, column = candidate. For `loglinear` the natural log of the
-            factor by which the row's category changes the odds of the column's (with k categories present each
-            row counts 1/√k); the diagonal is that of a second object. For the rest see `Cooccurrence.matrix`.
+            factor by which the row's category changes the odds of the column's (each of k present ones counts
+            1/√k); the diagonal is that of a second object. For the rest see `Cooccurrence.matrix`.
         terms: The rest of the fitted model: temperature, bias and counts.
         structure: How much pairs predict at all, cross-validated, whatever the measure.
         source_sha256: Fingerprint of the categories, boxes and labels it was built from.
@@ -62,7 +62,7 @@ class Affinity:
             dataset: Categories and scenes; images aren't needed.
             measure: One of `MEASURES`.
             kappa: Shrinkage of pair counts towards independence, in images; 0.5 to 2 does well.
-            strength: L2 penalty of `loglinear`; None chooses it by cross-validation, inf leaves pairs out.
+            strength: L2 penalty of `loglinear`; None chooses it by cross-validation, inf is the prior.
 
         Raises:
             ConfigError: Unknown measure, or kappa or strength isn't positive.

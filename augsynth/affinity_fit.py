@@ -24,7 +24,7 @@ class Terms:
 
     Attributes:
         temperature: τ at which the scores predict held-out images best; 1 for `loglinear`.
-        strength: L2 penalty of the log-linear fit, 0 for other measures, inf for one without pairs.
+        strength: L2 penalty of the log-linear fit, 0 for other measures, inf for the prior alone.
         bias: (2, C) constant and slope on log |S|; zeros except for `loglinear`.
         counts: (C, C) what each e-fold of more objects of the row adds; zeros except for `loglinear`.
     """
@@ -61,8 +61,7 @@ def fit_terms(
         temperature = best_temperature(instances, measure=measure, kappa=counts.kappa)
         return counts.matrix(measure), Terms(temperature, 0.0, np.zeros((2, size)), np.zeros((size, size)))
     prior, repeats = counts.log_odds, counts.repeat_prob
-    path = [strength] if np.isinf(strength) else [np.inf, strength]
-    model = fit_path(hide_one(instances), prior, path)[-1]
+    model = next(fit_path(hide_one(instances), prior, [strength]))
     repeats = np.log(np.clip(repeats, 1e-6, 1 - 1e-6))
     repeats = repeats - np.log1p(-np.exp(repeats))
     repeats += repeat_offset(model, instances=instances, offset=prior, repeats=repeats)

@@ -11,7 +11,7 @@ have Gaussian priors around 0, the one free strength is chosen by cross-validati
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,13 +21,17 @@ from scipy.optimize import minimize, minimize_scalar
 
 from augsynth.scene import FloatArray, IntArray
 
-STRENGTHS = (np.inf, 64.0, 16.0, 8.0, 4.0, 2.0, 1.0, 0.5)
+NO_PAIRS = 1e6  # from this strength on W and V are held at 0
+STRENGTHS = (np.inf, NO_PAIRS, 64.0, 16.0, 8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125)
 _COUNT_STRENGTH = 5.0  # penalty on V, in units of that on W: counts say less than presence
 _BIAS_STRENGTH = 1.0
-_CHUNK = 2048
+_CHUNK = 512
 _MAX_CELLS = 40_000_000  # examples × categories that the final fit reads
 _MAX_CV_CELLS = 1_500_000
 _NUM_FOLDS = 5
+_PATIENCE = 2  # strengths in a row that don't improve before the weaker ones are left out
+_MIN_CV_IMAGES = 10
+_FEW_IMAGES_STRENGTH = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +59,7 @@ class LogLinear:
         pairs: (C, C) symmetric W with a zero diagonal, natural-log units.
         counts: (C, C) V, row = present category.
         bias: (2, C): b and d.
-        strength: The L2 penalty on W; inf means without pairs.
+        strength: The L2 penalty on W; `NO_PAIRS` means without pairs, inf the prior alone.
     """
 
     pairs: FloatArray
@@ -88,11 +92,14 @@ class Structure:
 
     @property
     def found(self) -> bool:
-        """Whether the model beats the prior beyond chance (z ≥ 2.5).
+        """Whether the model beats the prior beyond chance (z ≥ 2) and by more than 0.01 nats per case.
 
         Were categories independent, the prior's odds would be the best forecast there is.
         """
-        return self.z >= 2.5
+        return self.z >= 2 and self.prior_log_loss - self.log_loss > 0.01
+
+    def __str__(self) -> str:
+        return self.sentence()
 
     def sentence(self) -> str:
         """Return one line for the user."""
@@ -101,7 +108,7 @@ class Structure:
         figures = f"held-out log loss {self.log_loss:.3f} against the prior's {self.prior_log_loss:.3f} "
         figures += f"on {self.num_cases:,} cases, z = {self.z:.1f}"
         if not self.found:
-            return f"No structure: what else is in an image says no more than the prior ({figures})."
+            return f"No structure found: what else is in an image says no more than the prior ({figures})."
         ratio = self.log_loss / self.prior_log_loss
         return f"Structure: what else is in an image says more than the prior, {ratio:.3f}× ({figures})."
 
@@ -152,39 +159,58 @@ def log_loss(logits: FloatArray, examples: Examples) -> FloatArray:
     return np.asarray(np.log(np.exp(logits).sum(axis=1)) - hit, np.float64)
 
 
-def fit_path(examples: Examples, offset: FloatArray, strengths: Sequence[float]) -> list[LogLinear]:
-    """Fit the model at each strength in turn, every fit starting from the one before.
+def fit_path(examples: Examples, offset: FloatArray, strengths: Sequence[float]) -> Iterator[LogLinear]:
+    """Yield the model at each strength in turn, every fit starting from the one before.
 
     Args:
         examples: The cases to learn from.
         offset: (C,) log odds of the popularity prior.
-        strengths: L2 penalties on W; best from strong to weak.
+        strengths: L2 penalties on W, from strong to weak.
     """
     size = len(offset)
     chunks = list(_chunks(examples, offset))
     theta = np.zeros((2 * size + 2, size))
-    path = []
+    curvature = _curvature(examples, offset)
     for strength in strengths:
-        free = slice(None) if np.isfinite(strength) else slice(2 * size, None)
+        if np.isinf(strength):
+            yield _unpacked(theta, strength)
+            continue
+        free = slice(None) if strength < NO_PAIRS else slice(2 * size, None)
         penalty = np.full((2 * size + 2, 1), _BIAS_STRENGTH)
-        if np.isfinite(strength):
-            penalty[:size], penalty[size : 2 * size] = strength, _COUNT_STRENGTH * strength
+        penalty[:size], penalty[size : 2 * size] = strength, _COUNT_STRENGTH * strength
+
+        scale = 1 / np.sqrt(curvature + penalty)
 
         def objective(
-            flat: FloatArray, free: slice = free, penalty: FloatArray = penalty
+            flat: FloatArray, free: slice = free, penalty: FloatArray = penalty, scale: FloatArray = scale
         ) -> tuple[float, FloatArray]:
             current = theta.copy()
-            current[free] = flat.reshape(-1, size)
+            current[free] = flat.reshape(-1, size) * scale[free]
             value, gradient = _value_and_gradient(_symmetric(current), chunks)
             value += 0.5 * float((penalty * current**2).sum())
-            return value, (_symmetric(gradient) + penalty * current)[free].ravel()
+            return value, ((_symmetric(gradient) + penalty * current) * scale)[free].ravel()
 
-        options = {"maxiter": 150, "ftol": 1e-7, "gtol": 1e-4 * max(1.0, len(examples.target) / 1000)}
-        found = minimize(objective, theta[free].ravel(), jac=True, method="L-BFGS-B", options=options)
-        theta[free] = found.x.reshape(-1, size)
-        full = _symmetric(theta)
-        path.append(LogLinear(full[:size], full[size : 2 * size], full[2 * size :], float(strength)))
-    return path
+        start = (theta / scale)[free].ravel()
+        options = {"maxiter": 150, "ftol": 1e-6, "gtol": 1e-3}
+        found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+        theta[free] = found.x.reshape(-1, size) * scale[free]
+        yield _unpacked(_symmetric(theta), strength)
+
+
+def _unpacked(theta: FloatArray, strength: float) -> LogLinear:
+    size = theta.shape[1]
+    parts = theta[:size].copy(), theta[size : 2 * size].copy(), theta[2 * size :].copy()
+    return LogLinear(*parts, float(strength))
+
+
+def _curvature(examples: Examples, offset: FloatArray) -> FloatArray:
+    """Return about the diagonal of the Hessian, (2C + 2, C): parameters in its units converge much sooner."""
+    size = len(offset)
+    weight = np.exp(offset - np.logaddexp.reduce(offset))
+    squares = np.asarray(examples.features.power(2).sum(0)).ravel()
+    curvature = np.outer(squares, weight * (1 - weight))
+    curvature[:size] = (curvature[:size] + curvature[:size].T) / 2
+    return curvature
 
 
 def _symmetric(theta: FloatArray) -> FloatArray:
@@ -266,29 +292,25 @@ def log_odds(instances: Any) -> FloatArray:
 
 
 def cross_validate(instances: Any) -> tuple[float, Structure]:
-    """Return the strength with the least held-out log loss and what pairs gain there."""
-    limit = _MAX_CV_CELLS // instances.shape[1]
-    multiple = int((np.diff(instances.indptr) >= 2).sum())
-    if multiple < 2 * _NUM_FOLDS:
-        return 8.0, Structure(0, 0.0, 0.0, 0.0, 0.0)
-    share = max(1, int(np.diff(instances.indptr).sum() // max(limit, 2000)))
-    instances = instances[::share]
-    losses, scenes = [], []
-    for index, (train, held) in enumerate(folds(instances)):
-        cases, offset = hide_one(held), log_odds(train)
-        if not len(cases.target):
-            continue
-        logits = [offset + 0 * cases.present.toarray()]
-        path = fit_path(hide_one(train), offset, STRENGTHS)
-        logits += [offset + model.evidence(cases.features) for model in path]
-        losses.append(np.stack([log_loss(each, cases) for each in logits]))
-        scenes.append(cases.scene * _NUM_FOLDS + index)
-    table, scene = np.hstack(losses), np.concatenate(scenes)
-    mean = table.mean(axis=1)
-    best = int(np.argmin(mean[1:])) + 1
+    """Return the strength with the least held-out log loss, inf if none beats the prior, and its gain."""
+    shown = np.diff(instances.indptr)
+    limit = max(_MAX_CV_CELLS // instances.shape[1], 2000)
+    instances = instances[:: max(1, int(shown[shown >= 2].sum() // limit))]
+    if (np.diff(instances.indptr) >= 2).sum() < _MIN_CV_IMAGES:
+        return _FEW_IMAGES_STRENGTH, Structure(0, 0.0, 0.0, 0.0, 0.0)
+    parts = folds(instances)
+    held, offsets = [hide_one(rest) for _, rest in parts], [log_odds(train) for train, _ in parts]
+    paths = [fit_path(hide_one(train), log_odds(train), STRENGTHS) for train, _ in parts]
+    table: list[FloatArray] = []
+    for models in zip(*paths, strict=True):
+        forecasts = zip(held, offsets, models, strict=True)
+        table.append(np.concatenate([log_loss(o + m.evidence(c.features), c) for c, o, m in forecasts]))
+        means = [float(losses.mean()) for losses in table]
+        best = int(np.argmin(means))
+        if len(means) > best + _PATIENCE and len(means) > len(STRENGTHS) // 2:
+            break
+    scene = np.concatenate([case.scene * _NUM_FOLDS + index for index, case in enumerate(held)])
     gain = np.bincount(np.unique(scene, return_inverse=True)[1], weights=table[0] - table[best])
     error = gain.std() / np.sqrt(len(gain))
     z = float(gain.mean() / error) if error > 0 else 0.0
-    return STRENGTHS[best - 1], Structure(
-        table.shape[1], float(mean[0]), float(mean[1]), float(mean[best]), z
-    )
+    return STRENGTHS[best], Structure(len(table[0]), means[0], means[1], means[best], z)

@@ -3,9 +3,10 @@
     python benchmarks/affinity.py [--data DIR] [--sample ANNOTATIONS] [--seeds 5]
     python benchmarks/affinity.py --train FILE [FILE …] --test FILE [FILE …]
 
-Every image with at least two categories gives one case per category. Log loss in nats, its ratio to that of the
-popularity prior p_c/(1 − p_c), recall@1, recall@3 and mean reciprocal rank (ties count half). Nothing is chosen
-on held-out images: temperatures and the log-linear strength come from cross-validation inside the training part.
+Every image with at least two categories gives one case per category. Log loss in nats, its ratio to that of
+the popularity prior p_c/(1 − p_c), recall@1, recall@3 and mean reciprocal rank (ties count half). Nothing is
+chosen on held-out images: temperatures and the log-linear strength come from cross-validation inside the
+training part.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from augsynth.affinity import DEFAULT_MEASURE, Affinity
 from augsynth.affinity_fit import Terms, fit_terms
 from augsynth.coco import read_dataset
 from augsynth.cooccurrence import FORMULAS, instance_matrix
+from augsynth.loglinear import NO_PAIRS
 from augsynth.scene import Dataset, FloatArray, Scene
 from augsynth.seeding import derive_rng
 
@@ -52,7 +54,7 @@ def variants(train: Dataset) -> Iterator[tuple[str, Affinity]]:
     yield "prior", replace(fitted, measure="npmi", matrix=zeros.counts, terms=zeros)
     for name, strength in (
         *((formula, 0.0) for formula in FORMULAS),
-        (f"{DEFAULT_MEASURE}, no pairs", np.inf),
+        (f"{DEFAULT_MEASURE}, no pairs", NO_PAIRS),
     ):
         measure = name.split(",")[0]
         matrix, terms = fit_terms(instances, fitted.cooccurrence, measure, strength)
