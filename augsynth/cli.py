@@ -19,18 +19,26 @@ app = typer.Typer(
 )
 console = Console()
 errors = Console(stderr=True)
+INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the command line; an error a user can mend is one line and exit code 2."""
     try:
-        app()
-    except AugsynthError as error:
-        errors.print(f"augsynth: {error}", markup=False, highlight=False, soft_wrap=True)
+        status = app(standalone_mode=False)
+    except (AugsynthError, typer.TyperException) as error:
+        message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
+        _complain(" ".join(message.split()) or "see augsynth --help")
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        errors.print("augsynth: interrupted; the same command goes on where it stopped", markup=False)
-        raise SystemExit(130) from None
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    if status == INTERRUPTED:
+        _complain("interrupted; the same command goes on where it stopped")
+    raise SystemExit(status or 0)
+
+
+def _complain(message: str) -> None:
+    errors.print(f"augsynth: {message}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _show_version(wanted: bool) -> None:
@@ -66,7 +74,9 @@ def sample(
 def build_affinity(
     annotations: Annotated[Path, typer.Option(help="COCO annotation file; images aren't needed.")],
     out: Annotated[Path, typer.Option(help="Affinity file to write (JSON); a heat map goes beside it.")],
-    measure: Annotated[str | None, typer.Option(help="Affinity measure; the default is the judge's best.")] = None,
+    measure: Annotated[
+        str | None, typer.Option(help="Affinity measure; the default is the judge's best.")
+    ] = None,
     kappa: Annotated[float, typer.Option(help="Shrinkage of pair counts, in images.")] = 1.0,
     pairs: Annotated[int, typer.Option(help="Pairs to print.")] = 10,
 ) -> None:
@@ -80,7 +90,9 @@ def build_affinity(
 @app.command()
 def generate(
     n: Annotated[int | None, typer.Option("--n", help="Accepted objects wanted (100).")] = None,
-    annotations: Annotated[str | None, typer.Option(help="COCO annotation file; without it the sample.")] = None,
+    annotations: Annotated[
+        str | None, typer.Option(help="COCO annotation file; without it the sample.")
+    ] = None,
     images: Annotated[str | None, typer.Option(help="Image directory.")] = None,
     out: Annotated[str | None, typer.Option(help="Output directory (augmented).")] = None,
     affinity: Annotated[str | None, typer.Option(help="Affinity file; built when not given.")] = None,
@@ -88,18 +100,28 @@ def generate(
     detector: Annotated[str | None, typer.Option(help="Filter: `embedded`, folder or hub id.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with any option of the run.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run (42).")] = None,
-    objects_per_image: Annotated[int | None, typer.Option(help="New objects in a new image at most (2).")] = None,
-    max_attempts: Annotated[int | None, typer.Option(help="Attempts before giving up (10 for each object).")] = None,
+    objects_per_image: Annotated[
+        int | None, typer.Option(help="New objects in a new image at most (2).")
+    ] = None,
+    max_attempts: Annotated[
+        int | None, typer.Option(help="Attempts before giving up (10 for each object).")
+    ] = None,
     originals: Annotated[str | None, typer.Option(help="hardlink, copy or omit (hardlink).")] = None,
     image_format: Annotated[str | None, typer.Option(help="png or jpg (png).")] = None,
     device: Annotated[str | None, typer.Option(help="Torch device (cpu).")] = None,
     precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16 (float32).")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Windows a forward pass (8).")] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps (25).")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Guidance scale (2 embedded, 7.5 otherwise).")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Guidance scale (2 embedded, 7.5 otherwise).")
+    ] = None,
     alignment: Annotated[str | None, typer.Option(help="renoise or off (renoise).")] = None,
-    min_iou: Annotated[float | None, typer.Option(help="Least IoU of detected and planned box.")] = None,
-    min_score: Annotated[float | None, typer.Option(help="Fixed score threshold; 0 calibrates.")] = None,
+    min_iou: Annotated[
+        float | None, typer.Option(help="Least IoU of detected and planned box (0.6).")
+    ] = None,
+    min_score: Annotated[
+        float | None, typer.Option(help="Fixed score threshold (0: calibrated for each category).")
+    ] = None,
 ) -> None:
     """Paint objects where they belong until N are accepted, and write the augmented dataset."""
     options = {k: v for k, v in locals().items() if k != "config"}
@@ -126,7 +148,9 @@ def finetune(
     num_windows: Annotated[int, typer.Option(help="Training windows to cut.")] = 20_000,
     symmetry: Annotated[str, typer.Option(help="none, mirror or dihedral.")] = "mirror",
     image_scale: Annotated[float, typer.Option(help="Resize images by this first.")] = 1.0,
-    autoencoder: Annotated[Path | None, typer.Option(help="Autoencoder folder to use instead of stage one.")] = None,
+    autoencoder: Annotated[
+        Path | None, typer.Option(help="Autoencoder folder to use instead of stage one.")
+    ] = None,
     autoencoder_batch_size: Annotated[int, typer.Option(help="Windows a step of stage one.")] = 24,
     denoiser_batch_size: Annotated[int, typer.Option(help="Windows a step of stage two.")] = 32,
     save_every: Annotated[int, typer.Option(help="Steps between checkpoints and sample pictures.")] = 250,
@@ -149,14 +173,18 @@ def train_detector(
     annotations: Annotated[Path, typer.Option(help="COCO annotation file.")],
     images: Annotated[Path, typer.Option(help="Image directory.")],
     out: Annotated[Path, typer.Option(help="Detector folder to write.")],
-    val_annotations: Annotated[Path | None, typer.Option(help="COCO file to report on; else a held-out tenth.")] = None,
+    val_annotations: Annotated[
+        Path | None, typer.Option(help="COCO file to report on; else a held-out tenth.")
+    ] = None,
     val_images: Annotated[Path | None, typer.Option(help="Its image directory.")] = None,
     preset: Annotated[str | None, typer.Option(help="Architecture.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the images.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps, instead of epochs.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
-    image_scale: Annotated[float | None, typer.Option(help="Resize images by this; chosen when not given.")] = None,
+    image_scale: Annotated[
+        float | None, typer.Option(help="Resize images by this; chosen when not given.")
+    ] = None,
     vertical_flip: Annotated[bool, typer.Option(help="Mirror top and bottom too.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 42,
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
@@ -166,7 +194,9 @@ def train_detector(
     options: dict[str, Any] = locals()
     from augsynth.building import run_train_detector
 
-    for line in run_train_detector(options, show=lambda text: console.print(text, markup=False, highlight=False)):
+    for line in run_train_detector(
+        options, show=lambda text: console.print(text, markup=False, highlight=False)
+    ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

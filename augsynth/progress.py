@@ -61,7 +61,8 @@ class RunDisplay:
         )
         now = time.monotonic()
         if not self.console.is_terminal and (stage != self.stage or now - self.shown > 30):
-            text = f"{_STAGES[stage]}: {tally.accepted}/{tally.wanted} accepted, {tally.attempts} attempts, yield {share}"
+            counts = f"{tally.accepted}/{tally.wanted} accepted, {tally.attempts} attempts, yield {share}"
+            text = f"{_STAGES[stage]}: {counts}"
             self.console.print(text, markup=False, highlight=False, soft_wrap=True)
             self.shown = now
         self.stage = stage
