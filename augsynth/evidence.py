@@ -130,7 +130,7 @@ def fit_evidence(
 def _edges(column: FloatArray, num_bins: int) -> FloatArray:
     """Return the inner quantile edges at which a column can be split."""
     cuts = np.unique(np.quantile(column, np.linspace(0, 1, num_bins + 1)[1:-1], method="inverted_cdf"))
-    return cuts[cuts < column.max()]
+    return np.asarray(cuts[cuts < column.max()])
 
 
 def _softmax(score: FloatArray, starts: IntArray, group: IntArray) -> FloatArray:

@@ -16,6 +16,7 @@ import numpy as np
 from augsynth.evidence import Evidence, Growth, fit_evidence
 from augsynth.geometry import box_areas, intersections
 from augsynth.offsets import Offsets, count_offsets, offset_cells, offsets
+from augsynth.places import random_places, without_object
 from augsynth.scene import Dataset, FloatArray, IntArray, Scene
 from augsynth.seeding import derive_rng
 from augsynth.sizes import Sizes, fit_sizes, heights
@@ -26,61 +27,6 @@ _NUM_RANDOM = 40
 _MAX_OBJECTS = 3000
 _MAX_RANKS = 16
 _FAR = 12.0
-
-
-def random_places(
-    scene: Scene,
-    size_wh: FloatArray,
-    *,
-    num: int,
-    rng: np.random.Generator,
-    avoid_xyxy: FloatArray | None = None,
-    max_avoid: float = 0.1,
-) -> FloatArray:
-    """Draw boxes of one size, uniform over the places that overlap no annotated object.
-
-    Args:
-        scene: Its objects, crowds included, must not be overlapped.
-        size_wh: (2,) width and height in pixels.
-        num: Number of boxes asked for.
-        rng: Where the draws come from.
-        avoid_xyxy: (4,) one more box that may be covered by at most `max_avoid` of the drawn box's area.
-        max_avoid: See `avoid_xyxy`.
-
-    Returns:
-        (K, 4) boxes, K ≤ num: a crowded image has fewer places, or none.
-    """
-    free = np.array(scene.size_wh, np.float64) - size_wh
-    if (free < 0).any():
-        return np.zeros((0, 4))
-    area = float(size_wh.prod())
-    found: list[FloatArray] = []
-    for _ in range(12):
-        low = rng.random((2 * num, 2)) * free
-        boxes = np.hstack([low, low + size_wh])
-        keep = np.ones(len(boxes), bool)
-        if len(scene):
-            keep &= intersections(boxes, scene.boxes_xyxy).max(axis=1) <= 1e-6 * area
-        if avoid_xyxy is not None:
-            keep &= intersections(boxes, avoid_xyxy[None])[:, 0] <= max_avoid * area
-        found.append(boxes[keep])
-        if sum(map(len, found)) >= num:
-            break
-    return np.concatenate(found)[:num]
-
-
-def without_object(scene: Scene, index: int) -> Scene:
-    """Return the scene with one object taken out of its annotation."""
-    keep = np.arange(len(scene)) != index
-    return Scene(
-        scene.image_id,
-        scene.file_name,
-        scene.size_wh,
-        scene.boxes_xyxy[keep],
-        scene.category_ids[keep],
-        scene.annotation_ids[keep],
-        scene.is_crowd[keep],
-    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,7 +56,7 @@ class Layout:
             seed: Draws the random places that real ones are compared with.
         """
         ids = tuple(c.id for c in dataset.categories)
-        index = {c: i for i, c in enumerate(ids)}
+        index = _index(ids)
         rng = derive_rng(seed, "layout")
         comparisons = _compare(dataset, index, rng)
         counts = np.bincount([c.kind for c in comparisons], minlength=len(ids))
@@ -153,8 +99,8 @@ class Layout:
         return self.sizes.log_densities(boxes_xyxy, kind, scene.size_wh, deviation=deviation)
 
     def anchors(self, scene: Scene) -> tuple[FloatArray, IntArray]:
-        """Return boxes (M, 4) and category indices (M,) of a scene's objects, crowds and unknown kinds out."""
-        return _anchors(scene, {c: i for i, c in enumerate(self.category_ids)})
+        """Return (M, 4) boxes and (M,) category indices of objects; crowds and unknown kinds are left out."""
+        return _anchors(scene, _index(self.category_ids))
 
     def features(self, scene: Scene, boxes_xyxy: FloatArray, category_id: int) -> FloatArray:
         """Return the (N, F) columns that `evidence` combines."""
@@ -173,6 +119,41 @@ class Layout:
         for chosen in (np.ones(len(same), bool), same, ~same):
             columns += _near_columns(at.anchors[chosen], at.boxes)
         return np.stack(columns, axis=1)
+
+    def draw(
+        self, scene: Scene, category_id: int, *, num: int, anchored_share: float, rng: np.random.Generator
+    ) -> tuple[FloatArray, IntArray]:
+        """Draw places for a category: a share next to anchors, the others anywhere; sizes to fit.
+
+        Args:
+            scene: Gives the anchors; without any, all places are drawn anywhere.
+            category_id: What is to be placed.
+            num: Number of draws.
+            anchored_share: Share of the draws next to an anchor, in [0, 1].
+            rng: Where the draws come from.
+
+        Returns:
+            (K, 4) boxes inside the image, K ≤ num, and the (K,) index of each one's anchor among the scene's
+            objects, or -1.
+        """
+        kind, size = self.index_of(category_id), np.array(scene.size_wh, np.float64)
+        kinds = np.array([_index(self.category_ids).get(int(c), -1) for c in scene.category_ids], np.int64)
+        usable = np.flatnonzero((kinds >= 0) & ~scene.is_crowd)
+        chosen = np.full(num, -1)
+        if len(usable):
+            chosen[: round(anchored_share * num)] = rng.choice(usable, round(anchored_share * num))
+        centres = rng.random((num, 2)) * size
+        for a in np.unique(chosen[chosen >= 0]):
+            mine = np.flatnonzero(chosen == a)
+            box = scene.boxes_xyxy[a]
+            offset = self.offsets.draw(int(kinds[a]), kind, num=len(mine), rng=rng)
+            centres[mine] = (box[:2] + box[2:]) / 2 + offset * (box[2:] - box[:2]).max()
+        deviation = self.sizes.deviation(scene.boxes_xyxy[usable], kinds[usable], scene.size_wh)
+        height = np.clip(centres[:, 1] / size[1], 0, 1) - 0.5
+        half = self.sizes.draw(height, kind, scene.size_wh, deviation=deviation, rng=rng) / 2
+        boxes = np.hstack([centres - half, centres + half])
+        inside = (boxes[:, :2] >= 0).all(axis=1) & (boxes[:, 2:] <= size).all(axis=1)
+        return boxes[inside], chosen[inside]
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form."""
@@ -219,6 +200,10 @@ def _anchors(scene: Scene, index: Mapping[int, int]) -> tuple[FloatArray, IntArr
     kinds = np.array([index.get(int(c), -1) for c in scene.category_ids], np.int64)
     keep = (kinds >= 0) & ~scene.is_crowd
     return scene.boxes_xyxy[keep], kinds[keep]
+
+
+def _index(category_ids: tuple[int, ...]) -> dict[int, int]:
+    return {c: i for i, c in enumerate(category_ids)}
 
 
 def _folds(num: int, rng: np.random.Generator) -> IntArray:

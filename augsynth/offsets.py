@@ -80,8 +80,8 @@ class Offsets:
         same = _lift(_totals(self, lambda a, c: a == c), root, _KAPPA_WIDE, _WIDE)
         cross = _lift(_totals(self, lambda a, c: a != c), root, _KAPPA_WIDE, _WIDE)
         for c in range(count):
-            own[c] = _lift(_totals(self, lambda a, k, c=c: a == c == k), same, _KAPPA_WIDE, _WIDE)  # type: ignore[misc]
-            other[c] = _lift(_totals(self, lambda a, k, c=c: k == c != a), cross, _KAPPA_WIDE, _WIDE)  # type: ignore[misc]
+            own[c] = _lift(_totals(self, lambda a, k, c=c: a == c == k), same, _KAPPA_WIDE, _WIDE)
+            other[c] = _lift(_totals(self, lambda a, k, c=c: k == c != a), cross, _KAPPA_WIDE, _WIDE)
         wide = [own[c] for c in range(count)] + [other[c] for c in range(count)]
         narrow = list(wide)
         row_of = np.where(np.eye(count, dtype=bool), 0, count) + np.arange(count)[None]

@@ -35,7 +35,8 @@ def is_cut(boxes_xyxy: FloatArray, size_wh: tuple[int, int]) -> Any:
     """Return (N,) bool: the box touches the image border, to within 0.4 % of the side."""
     far = np.array(size_wh, np.float64)
     slack = 0.004 * far
-    return ((boxes_xyxy[:, :2] <= slack) | (boxes_xyxy[:, 2:] >= far - slack)).any(axis=1)
+    touches = (boxes_xyxy[:, :2] <= slack) | (boxes_xyxy[:, 2:] >= far - slack)
+    return np.asarray(touches.any(axis=1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

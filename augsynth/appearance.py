@@ -1,0 +1,154 @@
+"""What the surroundings of a category look like: METHOD's appearance term as a log ratio.
+
+Rings around real objects are compared with rings around random boxes of the same size in the same image, so
+that a score says how much more a place looks like a place of the category than the rest of that image does.
+Each category has its own cloud of real rings as prototypes (with back-off to all objects), and trees weigh
+these against the plain ring features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from augsynth.evidence import Evidence, Growth, fit_evidence
+from augsynth.places import random_places, without_object
+from augsynth.rings import Rings
+from augsynth.scene import Dataset, FloatArray, Image, IntArray, Scene
+from augsynth.seeding import derive_rng
+
+_GROWTH = Growth()
+_NUM_RANDOM = 30
+_MAX_OBJECTS = 2500
+_MAX_RANKS = 16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Appearance:
+    """The surroundings of each category.
+
+    Attributes:
+        category_ids: COCO ids in dataset order.
+        ranks: (C,) rank of each category by its number of objects, 0 the commonest.
+        evidence: Combines ring features into a log ratio; knows nothing when no image could be used.
+    """
+
+    category_ids: tuple[int, ...]
+    ranks: IntArray
+    evidence: Evidence
+
+    @classmethod
+    def fit(
+        cls,
+        dataset: Dataset,
+        read_image: Callable[[Scene], Image],
+        *,
+        max_images: int = 400,
+        seed: int = 42,
+    ) -> Appearance:
+        """Learn what surrounds the objects of a dataset.
+
+        Args:
+            dataset: Scenes without objects are not read.
+            read_image: Returns a scene's image, (H, W, 3) uint8.
+            max_images: At most this many images are read, drawn by the seed.
+            seed: Draws images and random boxes.
+        """
+        ids = tuple(c.id for c in dataset.categories)
+        rng = derive_rng(seed, "appearance")
+        counts = np.array(
+            [sum(int((s.category_ids == c).sum()) for s in dataset.scenes) for c in ids], np.int64
+        )
+        ranks = np.argsort(np.argsort(-counts, kind="stable"), kind="stable")
+        model = cls(ids, ranks, Evidence.empty())
+        scenes = [s for s in dataset.scenes if (~s.is_crowd).any()]
+        chosen = np.sort(rng.permutation(len(scenes))[:max_images])
+        total = sum(int((~scenes[i].is_crowd).sum()) for i in chosen)
+        share = min(1.0, _MAX_OBJECTS / max(total, 1))
+        parts: list[FloatArray] = []
+        for i in chosen:
+            picked = np.flatnonzero(~scenes[i].is_crowd & (rng.random(len(scenes[i])) < share))
+            if len(picked):
+                parts += model._comparisons(scenes[i], read_image(scenes[i]), picked, rng)
+        if not parts:
+            return model
+        sizes = np.array([len(part) for part in parts])
+        evidence = fit_evidence(np.concatenate(parts), sizes, rng=derive_rng(seed, "rings"), growth=_GROWTH)
+        return cls(ids, ranks, evidence)
+
+    def _comparisons(
+        self, scene: Scene, image: Image, picked: IntArray, rng: np.random.Generator
+    ) -> list[FloatArray]:
+        """Return features of each picked object's place (first row) and of random places of its size."""
+        rings = Rings.of(image)
+        parts = []
+        for k in picked.tolist():
+            box, rest = scene.boxes_xyxy[k], without_object(scene, k)
+            category = int(scene.category_ids[k])
+            random = random_places(
+                rest, box[2:] - box[:2], num=_NUM_RANDOM, rng=rng, avoid_xyxy=box, max_avoid=0.3
+            )
+            if len(random) and category in self.category_ids:
+                parts.append(self.features(rest, rings, np.concatenate([box[None], random]), category))
+        return parts
+
+    def log_odds(self, scene: Scene, rings: Rings, boxes_xyxy: FloatArray, category_id: int) -> FloatArray:
+        """Return (N,) log odds that boxes are surrounded as the category is, up to a constant an image.
+
+        Args:
+            scene: The objects that are there, for likeness with their surroundings.
+            rings: `Rings.of` the scene's image.
+            boxes_xyxy: (N, 4) places in pixels of the image.
+            category_id: What would stand there.
+        """
+        return self.evidence.scores(self.features(scene, rings, boxes_xyxy, category_id))
+
+    def features(self, scene: Scene, rings: Rings, boxes_xyxy: FloatArray, category_id: int) -> FloatArray:
+        """Return the (N, F) columns that `evidence` combines.
+
+        Raises:
+            ValueError: The model knows no such category.
+        """
+        if category_id not in self.category_ids:
+            raise ValueError(f"category_id {category_id} is not one of the appearance's {self.category_ids}")
+        rank = float(min(self.ranks[self.category_ids.index(category_id)], _MAX_RANKS))
+        here = rings.signatures(boxes_xyxy)
+        columns = [np.full((len(boxes_xyxy), 1), rank), rings.features(boxes_xyxy)]
+        for chosen in (~scene.is_crowd, ~scene.is_crowd & (scene.category_ids == category_id)):
+            columns.append(_likeness(here, rings.signatures(scene.boxes_xyxy[chosen])))
+        return np.concatenate(columns, axis=1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-able form."""
+        return {
+            "category_ids": list(self.category_ids),
+            "ranks": self.ranks.tolist(),
+            "evidence": self.evidence.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Appearance:
+        """Return the model of `to_dict`.
+
+        Raises:
+            ValueError: A key is missing or holds something else.
+        """
+        try:
+            ids = tuple(int(c) for c in data["category_ids"])
+            return cls(ids, np.asarray(data["ranks"], np.int64), Evidence.from_dict(data["evidence"]))
+        except (KeyError, TypeError, IndexError) as error:
+            raise ValueError(f"not an appearance model: {error!r}") from error
+
+
+_LIKENESS_SCALE = np.array([0.1, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05, 0.2, 0.2])
+
+
+def _likeness(here: FloatArray, others: FloatArray) -> FloatArray:
+    """Return (N, 2) least and mean distance of signatures to those of other objects of the scene."""
+    if not len(others):
+        return np.zeros((len(here), 2))
+    distance = np.linalg.norm((here[:, None] - others[None]) / _LIKENESS_SCALE, axis=2)
+    return np.stack([distance.min(axis=1), distance.mean(axis=1)], axis=1)

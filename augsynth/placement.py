@@ -1,0 +1,223 @@
+"""Surrounding-region alignment: choose the region that a new object belongs in (METHOD's placement).
+
+score = log p(place | scene, category) + size_weight * log p(size | category, position, scene)
+        + appearance_weight * log odds(surroundings | category) - overlap_weight * overlap
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augsynth.affinity import Affinity
+from augsynth.appearance import Appearance
+from augsynth.geometry import box_areas, clip_boxes, intersections, square_window
+from augsynth.layout import Layout
+from augsynth.rings import Rings
+from augsynth.scene import FloatArray, Image, IntArray, Placement, Reason, Scene
+
+_ROUNDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementRules:
+    """What a region must fulfil, and how regions are compared.
+
+    Attributes:
+        max_overlap: Largest share of an annotated object that may be repainted, in [0, 1]; of a crowd or
+            ignore region, also the largest share of the new box that may lie in it.
+        min_size: Least side of the new box in pixels.
+        context: Side of the edit window over the longer side of the mask, ≥ 1.
+        min_side: Least side of the edit window in pixels; a smaller image bounds it.
+        mask_growth: Factor by which the box is grown into what is repainted, ≥ 1.
+        num_candidates: Regions that are scored.
+        anchored_share: Share of them that the layout proposes next to an anchor, in [0, 1].
+        size_weight: Weight of log p(size | category, position, scene).
+        appearance_weight: Weight of the surroundings' log odds.
+        overlap_weight: Price of covering a whole annotated object.
+        num_best: The choice is made among this many best regions.
+        temperature: Their chances are ∝ exp(score / temperature); towards 0 the best one is taken.
+        tau: Temperature of the category choice; None takes the affinity's own.
+        gamma: Exponent that favours rare categories.
+
+    Raises:
+        ValueError: A field lies outside its range.
+    """
+
+    max_overlap: float = 0.1
+    min_size: float = 8.0
+    context: float = 1.8
+    min_side: int = 64
+    mask_growth: float = 1.15
+    num_candidates: int = 240
+    anchored_share: float = 0.6
+    size_weight: float = 0.5
+    appearance_weight: float = 0.7
+    overlap_weight: float = 1.0
+    num_best: int = 12
+    temperature: float = 1.0
+    tau: float | None = None
+    gamma: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} must lie in [{low:g}, {high:g}], got {value}")
+        if self.tau is not None and not self.tau > 0:
+            raise ValueError(f"tau must be above 0 or None, got {self.tau}")
+
+
+_RANGES = (
+    ("max_overlap", 0, 1),
+    ("min_size", 1, 1e6),
+    ("context", 1, 100),
+    ("min_side", 1, 1e6),
+    ("mask_growth", 1, 10),
+    ("num_candidates", 1, 1e5),
+    ("anchored_share", 0, 1),
+    ("size_weight", 0, 100),
+    ("appearance_weight", 0, 100),
+    ("overlap_weight", 0, 1e6),
+    ("num_best", 1, 1e5),
+    ("temperature", 1e-6, 1e6),
+    ("gamma", -100, 100),
+)
+
+
+def propose(
+    scene: Scene,
+    image: Image | Rings,
+    *,
+    category_id: int | None,
+    affinity: Affinity | None,
+    layout: Layout,
+    appearance: Appearance | None,
+    rng: np.random.Generator,
+    rules: PlacementRules,
+    quotas: Mapping[int, float] | None = None,
+) -> Placement | Reason:
+    """Choose what to add to a scene, and where.
+
+    Args:
+        scene: The objects that are there.
+        image: (H, W, 3) uint8, or its `Rings` where several objects are placed in one image.
+        category_id: What to add; None draws it by affinity to what is present.
+        affinity: Needed only where `category_id` is None.
+        layout: Proposes and scores regions.
+        appearance: Scores their surroundings; None leaves that term out.
+        rng: All chance comes from here: same generator state, same placement.
+        rules: Hard rules, weights and the width of the choice.
+        quotas: Remaining number of objects by category id, for the draw by affinity.
+
+    Returns:
+        The placement, or `Reason.NO_CATEGORY`, or `Reason.NO_REGION` where no region fulfils the rules.
+
+    Raises:
+        ValueError: The category is unknown to the layout, or neither category nor affinity is given.
+    """
+    if category_id is None:
+        if affinity is None:
+            raise ValueError("give a category_id, or an affinity to draw it by")
+        category_id = _draw_category(scene, affinity, rng, rules, quotas)
+        if category_id is None:
+            return Reason.NO_CATEGORY
+    boxes, anchors = _admissible(scene, category_id, layout, rng, rules)
+    if not len(boxes):
+        return Reason.NO_REGION
+    scores = score_boxes(scene, image, boxes, category_id, layout=layout, appearance=appearance, rules=rules)
+    best = np.argsort(-scores, kind="stable")[: rules.num_best]
+    weights = np.exp((scores[best] - scores[best[0]]) / rules.temperature)
+    chosen = int(rng.choice(best, p=weights / weights.sum()))
+    anchor = int(anchors[chosen])
+    anchor_id = None if anchor < 0 else int(scene.annotation_ids[anchor])
+    return Placement(category_id, boxes[chosen], anchor_id, float(scores[chosen]))
+
+
+def score_boxes(
+    scene: Scene,
+    image: Image | Rings,
+    boxes_xyxy: FloatArray,
+    category_id: int,
+    *,
+    layout: Layout,
+    appearance: Appearance | None,
+    rules: PlacementRules,
+) -> FloatArray:
+    """Return (N,) alignment scores of regions for a category: log densities up to a constant.
+
+    The image is looked at only around a box, never inside it. Arguments as for `propose`.
+    """
+    scores = layout.log_densities(scene, boxes_xyxy, category_id)
+    if rules.size_weight:
+        scores = scores + rules.size_weight * layout.log_sizes(scene, boxes_xyxy, category_id)
+    if appearance is not None and rules.appearance_weight:
+        rings = image if isinstance(image, Rings) else Rings.of(image)
+        odds = appearance.log_odds(scene, rings, boxes_xyxy, category_id)
+        scores = scores + rules.appearance_weight * odds
+    return scores - rules.overlap_weight * overlaps(scene, boxes_xyxy)
+
+
+def overlaps(scene: Scene, boxes_xyxy: FloatArray) -> FloatArray:
+    """Return (N,) largest shares of an annotated object, crowd or ignore region that boxes cover.
+
+    For crowds and ignore regions the share of the box that lies inside counts as well.
+    """
+    if not len(scene):
+        return np.zeros(len(boxes_xyxy))
+    shared = intersections(boxes_xyxy, scene.boxes_xyxy)
+    covered = shared / box_areas(scene.boxes_xyxy)
+    inside = shared / box_areas(boxes_xyxy)[:, None] * scene.is_crowd
+    return np.asarray(np.maximum(covered, inside).max(axis=1))
+
+
+def _draw_category(
+    scene: Scene,
+    affinity: Affinity,
+    rng: np.random.Generator,
+    rules: PlacementRules,
+    quotas: Mapping[int, float] | None,
+) -> int | None:
+    present = np.unique(scene.category_ids).tolist()
+    chances = affinity.probabilities(present, tau=rules.tau, gamma=rules.gamma, quotas=quotas)
+    total = float(chances.sum())
+    if not total > 0:
+        return None
+    return int(affinity.category_ids[rng.choice(len(chances), p=chances / total)])
+
+
+def _admissible(
+    scene: Scene, category_id: int, layout: Layout, rng: np.random.Generator, rules: PlacementRules
+) -> tuple[FloatArray, IntArray]:
+    """Return up to `num_candidates` regions that fulfil the hard rules, and their anchors' indices."""
+    found: list[tuple[FloatArray, IntArray]] = []
+    for attempt in range(_ROUNDS):
+        share = rules.anchored_share if attempt < _ROUNDS - 1 else 0.0
+        boxes, anchors = layout.draw(
+            scene, category_id, num=rules.num_candidates, anchored_share=share, rng=rng
+        )
+        keep = _fulfils(scene, boxes, rules)
+        found.append((boxes[keep], anchors[keep]))
+        if sum(len(b) for b, _ in found) >= rules.num_candidates // 3:
+            break
+    boxes = np.concatenate([b for b, _ in found])[: rules.num_candidates]
+    return boxes, np.concatenate([a for _, a in found])[: rules.num_candidates]
+
+
+def _fulfils(scene: Scene, boxes: FloatArray, rules: PlacementRules) -> NDArray[np.bool_]:
+    """Return (N,) bool: inside the image, large enough, covers little, and its edit window fits."""
+    if not len(boxes):
+        return np.zeros(0, bool)
+    wh = boxes[:, 2:] - boxes[:, :2]
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    half = wh / 2 * rules.mask_growth
+    masks = clip_boxes(np.hstack([centres - half, centres + half]), scene.size_wh)
+    keep = (boxes[:, :2] >= 0).all(axis=1) & (boxes[:, 2:] <= np.array(scene.size_wh)).all(axis=1)
+    keep &= (wh >= rules.min_size).all(axis=1) & (overlaps(scene, masks) <= rules.max_overlap)
+    for i in np.flatnonzero(keep):
+        window = square_window(masks[i], scene.size_wh, context=rules.context, min_side=rules.min_side)
+        keep[i] = window is not None
+    return keep
