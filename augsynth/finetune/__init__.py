@@ -170,6 +170,10 @@ def save_pipeline(parts: dict[str, Any], folder: Path, figures: dict[str, Any]) 
         **half, safety_checker=None, feature_extractor=None, requires_safety_checker=False
     )
     pipeline.save_pretrained(fresh, safe_serialization=True)
+    # transformers reads weights in the type the configuration names, diffusers in float32: let both agree.
+    config_file = fresh / "text_encoder" / "config.json"
+    text_config = json.loads(config_file.read_text())
+    config_file.write_text(json.dumps({**text_config, "dtype": "float32"}, indent=2, sort_keys=True) + "\n")
     (fresh / "training.json").write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():

@@ -96,36 +96,29 @@ def build_denoiser(preset: Preset) -> UNet2DConditionModel:
 
 
 def build_tokenizer(prompts: Sequence[str]) -> CLIPTokenizer:
-    """Build a byte-level BPE tokenizer in CLIP's format that knows the words of the prompts."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+    """Build a byte-level BPE tokenizer in CLIP's format that knows the words of the prompts.
+
+    The merges of a word join its letters from left to right; other words are spelt in pieces or bytes. Nothing
+    is trained, so the same prompts give the same tokens.
+    """
+    from tokenizers import pre_tokenizers
     from transformers import CLIPTokenizer
 
-    bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token="<|endoftext|>"))
-    bpe.normalizer = normalizers.Lowercase()
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=2000,
-        special_tokens=["<|startoftext|>", "<|endoftext|>"],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        end_of_word_suffix="</w>",
-        show_progress=False,
-    )
-    # CLIP splits on spaces without keeping them: give the trainer the words one by one.
-    words = sorted({word for prompt in prompts for word in prompt.lower().split()})
-    bpe.train_from_iterator(words * 4, trainer)
-    vocab = bpe.get_vocab()
-    for byte in sorted(pre_tokenizers.ByteLevel.alphabet()):
-        vocab.setdefault(byte, len(vocab))
-        vocab.setdefault(byte + "</w>", len(vocab))
-    merges = [tuple(pair) for pair in _merges_of(bpe)]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokens = ["<|startoftext|>", "<|endoftext|>", *letters, *(letter + "</w>" for letter in letters)]
+    vocab = {token: number for number, token in enumerate(tokens)}
+    merges: list[tuple[str, str]] = []
+    splitter = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    for word in sorted({word for prompt in prompts for word in prompt.lower().split()}):
+        pieces = list("".join(piece for piece, _ in splitter.pre_tokenize_str(word)))
+        pieces[-1] += "</w>"
+        joined = pieces[0]
+        for piece in pieces[1:]:
+            if joined + piece not in vocab:
+                merges.append((joined, piece))
+                vocab[joined + piece] = len(vocab)
+            joined += piece
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=16)
-
-
-def _merges_of(bpe: Any) -> list[Any]:
-    import json
-
-    merges = json.loads(bpe.to_str())["model"]["merges"]
-    return [m if isinstance(m, list) else m.split(" ") for m in merges]
 
 
 def build_text_encoder(preset: Preset, tokenizer: CLIPTokenizer) -> CLIPTextModel:

@@ -1,0 +1,158 @@
+"""Training from scratch: windows, resuming, and the standard layout."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from augsynth.errors import ConfigError, DatasetError, ResumeError
+from augsynth.finetune import FinetuneConfig, finetune
+from augsynth.finetune.loop import Schedule
+from augsynth.finetune.presets import build_tokenizer
+from augsynth.finetune.windows import WindowRules, cut_windows
+from augsynth.images import read_image
+from augsynth.scene import Category, Dataset, Image, Scene
+
+CONFIG = FinetuneConfig(
+    preset="tiny-32",
+    autoencoder_steps=6,
+    denoiser_steps=6,
+    autoencoder_batch_size=4,
+    denoiser_batch_size=4,
+    num_windows=60,
+    save_every=2,
+)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    from augsynth.coco import read_dataset
+    from augsynth.sample import write_sample
+
+    root = tmp_path_factory.mktemp("sample")
+    return read_dataset(write_sample(root, num_images=8, seed=3, workers=1), images=root / "images")
+
+
+def ignore(stage: str, step: int, steps: int, loss: float) -> None:
+    pass
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_at(stage: str, step: int) -> Callable[[str, int, int, float], None]:
+    def progress(now: str, done: int, steps: int, loss: float) -> None:
+        if (now, done) == (stage, step):
+            raise Stop
+
+    return progress
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load_file
+
+    files = sorted(folder.rglob("*.safetensors"))
+    return {f"{f.relative_to(folder)}:{k}": v for f in files for k, v in load_file(f).items()}
+
+
+def test_windows_hold_their_objects(dataset: Dataset) -> None:
+    rules = WindowRules(size=64, cell=4, num_windows=120, symmetry="dihedral")
+    windows = cut_windows(dataset, partial(read_image, dataset), rules=rules, seed=1)
+    assert windows.images.shape[1:] == (64, 64, 3)
+    assert windows.cells.shape[1:] == (16, 16)
+    assert len(windows.images) == len(windows.labels) > 100
+    assert (windows.cells.sum((1, 2)) > 0).all()
+    assert set(windows.labels.tolist()) <= set(range(9))
+    assert 0 < (windows.labels == 0).mean() < 0.3
+    again = cut_windows(dataset, partial(read_image, dataset), rules=rules, seed=1)
+    assert np.array_equal(windows.images, again.images) and np.array_equal(windows.labels, again.labels)
+
+
+def test_the_object_is_under_the_mask() -> None:
+    box = np.array([[40.0, 30.0, 60.0, 44.0]])
+    scene = Scene(1, "a.png", (120, 90), box, np.array([5]), np.array([1]), np.array([False]))
+    data = Dataset((Category(5, "can"),), (scene,), {}, Path("a.json"))
+    picture = np.zeros((90, 120, 3), np.uint8)
+    picture[30:44, 40:60] = 255
+    rules = WindowRules(size=32, cell=4, num_windows=40, background_share=0.0, symmetry="dihedral")
+    windows = cut_windows(data, lambda _: picture, rules=rules, seed=0)
+    hole = np.kron(windows.cells, np.ones((1, 4, 4), bool)).astype(bool)
+    white = windows.images.mean(-1) > 128
+    assert white.any((1, 2)).all()
+    assert not (white & ~hole).any()
+    assert (windows.labels == 1).all()
+
+
+def test_rare_categories_are_drawn_more_often_than_they_occur() -> None:
+    boxes = np.array([[10.0 + i, 10, 30 + i, 30] for i in range(20)])
+    scene = Scene(1, "a", (64, 64), boxes, np.array([1] * 19 + [2]), np.arange(1, 21), np.zeros(20, bool))
+    data = Dataset((Category(1, "a"), Category(2, "b")), (scene,), {}, Path("a.json"))
+    rules = WindowRules(size=32, cell=4, num_windows=400, background_share=0.0, balance=1.0)
+    windows = cut_windows(data, lambda _: np.zeros((64, 64, 3), np.uint8), rules=rules, seed=0)
+    assert 0.45 < (windows.labels == 2).mean() < 0.55
+
+
+def test_nothing_to_learn_from_is_said(dataset: Dataset) -> None:
+    empty = Dataset(dataset.categories, (Scene(1, "a.jpg", (64, 64)),), {}, Path("empty.json"))
+    with pytest.raises(DatasetError, match=r"empty\.json.*annotate"):
+        cut_windows(empty, partial(read_image, dataset), rules=WindowRules(32, 4, 10), seed=0)
+    with pytest.raises(ConfigError, match="symmetry"):
+        WindowRules(32, 4, 10, symmetry="round")
+
+
+def test_the_tokenizer_spells_what_it_does_not_know() -> None:
+    tokenizer = build_tokenizer(["a photo of a can", "background"])
+    assert len(tokenizer.tokenize("a photo of a can")) == 5
+    assert tokenizer("zebra 병").input_ids.count(tokenizer.eos_token_id) == 1
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    schedule = Schedule(steps=1000, lr=1.0, warmup=100)
+    rates = [schedule.lr_at(step) for step in range(1000)]
+    assert rates[0] == pytest.approx(0.01)
+    assert max(rates) > 0.95
+    assert rates[-1] == pytest.approx(0.02, abs=0.002)
+
+
+@pytest.mark.parametrize("stop", [("autoencoder", 4), ("denoiser", 4)])
+def test_a_stopped_training_ends_as_if_it_had_not_been(
+    dataset: Dataset, tmp_path: Path, stop: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import augsynth.finetune.loop as loop
+
+    clock = iter(range(0, 10**6, 2))  # progress is shown at most once a second
+    monkeypatch.setattr(loop, "time", type("Clock", (), {"monotonic": staticmethod(lambda: next(clock))}))
+    read: Callable[[Scene], Image] = partial(read_image, dataset)
+    whole = finetune(dataset, read, config=CONFIG, out=tmp_path / "whole", progress=ignore)
+    with pytest.raises(Stop):
+        finetune(dataset, read, config=CONFIG, out=tmp_path / "cut", progress=stop_at(*stop))
+    cut = finetune(dataset, read, config=CONFIG, out=tmp_path / "cut", progress=ignore)
+    expected, got = weights(whole), weights(cut)
+    assert expected.keys() == got.keys()
+    for name in expected:
+        assert np.array_equal(expected[name], got[name]), name
+
+
+def test_the_model_loads_as_a_standard_pipeline_and_foreign_folders_are_refused(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    from diffusers import StableDiffusionInpaintPipeline
+    from PIL import Image as PilImage
+
+    read = partial(read_image, dataset)
+    folder = finetune(dataset, read, config=CONFIG, out=tmp_path / "run", progress=ignore)
+    pipeline = StableDiffusionInpaintPipeline.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    blank = PilImage.new("RGB", (32, 32))
+    result = pipeline("a photo of a can", blank, blank, height=32, width=32, num_inference_steps=2)
+    assert result.images[0].size == (32, 32)
+    assert pipeline.unet.config.in_channels == 9
+    assert {v.dtype for v in weights(folder).values() if v.dtype.kind == "f"} == {np.dtype(np.float16)}
+    assert list((tmp_path / "run" / "training").glob("samples-*.png"))
+    with pytest.raises(ResumeError, match="--out"):
+        finetune(dataset, read, config=replace(CONFIG, seed=7), out=tmp_path / "run", progress=ignore)
