@@ -128,7 +128,8 @@ def _rescale(planes: NDArray[np.float32], size: int, method: PilImage.Resampling
     if planes.shape[0] == size:
         return planes
     channels = [
-        np.asarray(PilImage.fromarray(planes[..., c]).resize((size, size), method)) for c in range(planes.shape[2])
+        np.asarray(PilImage.fromarray(planes[..., c]).resize((size, size), method))
+        for c in range(planes.shape[2])
     ]
     return np.stack(channels, axis=-1)
 
@@ -143,7 +144,9 @@ def _continue_into(difference: FloatArray, hole: NDArray[np.bool_], *, reach: fl
     if not known.any() or not hole.any():
         return np.zeros_like(difference)
     weight = gaussian_filter(known.astype(float), reach) + 1e-9
-    smooth = np.stack([gaussian_filter(difference[..., c] * known, reach) / weight for c in range(3)], axis=-1)
+    smooth = np.stack(
+        [gaussian_filter(difference[..., c] * known, reach) / weight for c in range(3)], axis=-1
+    )
     number = np.full(hole.shape, -1)
     rows, columns = np.nonzero(hole)
     number[rows, columns] = np.arange(len(rows))

@@ -156,7 +156,9 @@ def read_config(path: Path | None, **overrides: Any) -> GenerateConfig:
         try:
             loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise ConfigError(f"{path}: can't be read ({error.strerror}); pass an existing YAML file") from error
+            raise ConfigError(
+                f"{path}: can't be read ({error.strerror}); pass an existing YAML file"
+            ) from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             first = str(error).splitlines()[0]
             raise ConfigError(f"{path}: not YAML ({first}); write one `key: value` a line") from error

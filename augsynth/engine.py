@@ -104,9 +104,7 @@ def paint_shard(
         waiting = canvases
         for retry in range(studio.config.retries):
             waiting = waiting[: max(0, budget - len(shard.attempts))]
-            trials = [
-                t for c in waiting if (t := _plan(studio, c, slot, retry, accepted, shard)) is not None
-            ]
+            trials = [t for c in waiting if (t := _plan(studio, c, slot, retry, accepted, shard)) is not None]
             _paint(studio, trials)
             verdicts = _judge(studio, trials, shard)
             for trial, verdict in zip(trials, verdicts, strict=True):
@@ -180,7 +178,10 @@ def make_plan(studio: Studio, scene: Scene, placement: Placement, *, seed: int) 
         grow_box(placement.box_xyxy, factor=studio.config.mask_growth, pad=0.5)[None], scene.size_wh
     )[0]
     window = square_window(
-        mask, scene.size_wh, context=studio.config.context, min_side=min(studio.inpainter.size, *scene.size_wh)
+        mask,
+        scene.size_wh,
+        context=studio.config.context,
+        min_side=min(studio.inpainter.size, *scene.size_wh),
     )
     if window is None:
         return None
@@ -243,7 +244,9 @@ def _judge(studio: Studio, trials: Sequence[_Trial], shard: Shard) -> list[Verdi
         _keep_tile(trial, record, shard)
         if verdict.accepted and verdict.box_xyxy is not None:
             canvas.scene = canvas.scene.adding(
-                verdict.box_xyxy, category_id=trial.plan.placement.category_id, annotation_id=-trial.number - 1
+                verdict.box_xyxy,
+                category_id=trial.plan.placement.category_id,
+                annotation_id=-trial.number - 1,
             )
             canvas.image, canvas.seen = trial.stitched, after
             canvas.versions.append(trial.stitched)
@@ -289,9 +292,7 @@ def _keep_tile(trial: _Trial, record: dict[str, Any], shard: Shard) -> None:
     shard.tiles.append(np.concatenate(pair, axis=1))
 
 
-def _settle(
-    studio: Studio, canvases: Sequence[Canvas], wanted: int, shard: Shard, image_dir: Path
-) -> None:
+def _settle(studio: Studio, canvases: Sequence[Canvas], wanted: int, shard: Shard, image_dir: Path) -> None:
     left = wanted
     for canvas in canvases:
         kept = canvas.accepted[:left]

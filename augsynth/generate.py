@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from augsynth import __version__
+from augsynth.affinity import save_affinity_file
 from augsynth.coco import read_dataset
 from augsynth.config import GenerateConfig, plain_config
 from augsynth.engine import paint_shard, source_order
@@ -24,7 +25,7 @@ from augsynth.publish import (
 )
 from augsynth.scene import Dataset, Scene
 from augsynth.shards import RunFolder, check_output
-from augsynth.studio import Studio, open_studio
+from augsynth.studio import MODELS, Studio, open_studio
 
 JOBS_PER_SHARD = 8
 # What a run may change without becoming another run: where it runs and what it shows.
@@ -94,13 +95,15 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Tally:
     with RunFolder(out, fingerprint(config, dataset)) as folder:
         tally = Tally(config.n)
         if folder.finished:
-            raise ResumeError(f"{out}: the run is finished; nothing was changed; choose another --out for a new one")
+            raise ResumeError(
+                f"{out}: the run is finished; nothing was changed; choose another --out for a new one"
+            )
         shards = folder.read_shards()
         for shard in shards:
             tally.add(shard)
         progress("loading", tally)
         studio = open_studio(config, dataset)
-        order = enumerate(source_order(len(dataset.scenes), seed=config.seed))
+        order: Iterator[tuple[int, int]] = enumerate(source_order(len(dataset.scenes), seed=config.seed))
         for _ in range(sum(s["jobs"] for s in shards)):
             next(order)
         progress("painting", tally)
@@ -109,7 +112,8 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Tally:
             tally.add(shards[-1])
             progress("painting", tally)
         progress("writing", tally)
-        publish_dataset(out, dataset, shards, config=config, models=studio.models)
+        save_affinity_file(out / "affinity.json", studio.affinity, studio.layout.to_dict())
+        publish_dataset(out, dataset, shards, config=config, models=describe_models(config))
         pictures = [(shard["attempts"], folder.read_tiles(i)) for i, shard in enumerate(shards)]
         write_contact_sheets(out, pictures, names=studio.names)
         folder.finish()
@@ -119,7 +123,7 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Tally:
 
 
 def _work(
-    studio: Studio, folder: RunFolder, index: int, order: Any, tally: Tally
+    studio: Studio, folder: RunFolder, index: int, order: Iterator[tuple[int, int]], tally: Tally
 ) -> dict[str, Any]:
     config = studio.config
     left = tally.wanted - tally.accepted
@@ -182,11 +186,22 @@ def fingerprint(config: GenerateConfig, dataset: Dataset) -> dict[str, Any]:
     return {**values, **digests, "version": __version__}
 
 
+def describe_models(config: GenerateConfig) -> dict[str, Any]:
+    """Return what painted and judged, for provenance: names, revisions and digests of local weights."""
+    return {
+        "model": config.model,
+        "model_revision": config.model_revision,
+        "model_sha256": weights_digest(config.model),
+        "detector": config.detector,
+        "detector_revision": config.detector_revision,
+        "detector_sha256": weights_digest(config.detector),
+        "augsynth": __version__,
+    }
+
+
 def weights_digest(model: str) -> str | None:
     """Return the SHA-256 of a local model's weight files, or None for a hub id."""
-    from augsynth.inpaint.loading import EMBEDDED
-
-    folder = Path(model)
+    folder = MODELS if model == "embedded" else Path(model)
     return _digest(sorted(folder.rglob("*.safetensors"))) if folder.is_dir() else None
 
 

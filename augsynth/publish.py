@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 import yaml
@@ -91,7 +91,7 @@ def publish_dataset(
                 annotation_id += 1
             image_id += 1
         attempts.extend(records)
-    _place_originals(out, dataset, config.originals)
+    _place_originals(out, dataset, cast(Literal["hardlink", "copy", "omit"], config.originals))
     write_json(out / SYNTHETIC, synthetic_document(dataset.document, images, annotations))
     write_json(out / AUGMENTED, augmented_document(dataset.document, images, annotations))
     _write_lines(out / PROVENANCE, attempts, models)
@@ -116,18 +116,21 @@ def count_by_category(attempts: Sequence[Mapping[str, Any]]) -> dict[int, Counte
 
 def kept_attempts(shard: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the attempts whose object is in a written image."""
-    return [
-        a for a in shard["attempts"] if a["reason"] == Reason.ACCEPTED and not a.get("surplus", False)
-    ]
+    return [a for a in shard["attempts"] if a["reason"] == Reason.ACCEPTED and not a.get("surplus", False)]
 
 
-def _place_originals(out: Path, dataset: Dataset, mode: str) -> None:
+def _place_originals(out: Path, dataset: Dataset, mode: Literal["hardlink", "copy", "omit"]) -> None:
     if dataset.image_root is None:
         return
     for record in dataset.document["images"]:
         source = dataset.image_root / record["file_name"]
         if source.is_file():
-            place_original(source, out / "images" / record["file_name"], mode=mode)
+            place_original(
+                source,
+                out / "images" / record["file_name"],
+                mode=mode,
+                size_wh=(int(record["width"]), int(record["height"])),
+            )
 
 
 def _write_lines(path: Path, attempts: Sequence[Mapping[str, Any]], models: Mapping[str, Any]) -> None:

@@ -46,7 +46,9 @@ class RunFolder:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise ResumeError(f"{self.out}: another run is writing here; wait for it or choose another --out") from error
+            raise ResumeError(
+                f"{self.out}: another run is writing here; wait for it or choose another --out"
+            ) from error
         state = read_state(self.out)
         if state is None:
             self._write_state("running")

@@ -5,18 +5,27 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
-from augsynth.affinity import Affinity
+from augsynth.affinity import DEFAULT_MEASURE, Affinity, load_affinity_file
 from augsynth.appearance import Appearance
 from augsynth.config import GenerateConfig
-from augsynth.detect import Detector
+from augsynth.detect import Detector, load_detector
+from augsynth.errors import DatasetError
+from augsynth.images import read_image
 from augsynth.inpaint import Inpainter
+from augsynth.inpaint.loading import load_inpainter
 from augsynth.layout import Layout
 from augsynth.placement import PlacementRules
-from augsynth.scene import Dataset, Scene
-from augsynth.verify import FilterRules, Thresholds
+from augsynth.scene import Dataset, Image, Scene
+from augsynth.verify import FilterRules, Thresholds, calibrate
+
+MODELS = Path(__file__).parent / "sample" / "models"
+EMBEDDED_DETECTOR = str(MODELS / "detector")
+CALIBRATION_IMAGES = 120
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,12 +52,11 @@ class Studio:
     wanted_ids: frozenset[int]
     quotas: Mapping[int, int]
 
-    def choose_category(
-        self, scene: Scene, accepted: Counter[int], rng: np.random.Generator
-    ) -> int | None:
+    def choose_category(self, scene: Scene, accepted: Counter[int], rng: np.random.Generator) -> int | None:
         """Draw a category by affinity to what is present, rarity and remaining quotas; None when none is left."""
         quotas = {
-            c: float(max(0, self.quotas[c] - accepted[c])) if c in self.quotas else 1.0 for c in self.wanted_ids
+            c: float(max(0, self.quotas[c] - accepted[c])) if c in self.quotas else 1.0
+            for c in self.wanted_ids
         }
         chances = self.affinity.probabilities(
             scene.category_ids.tolist(), tau=self.config.tau or None, gamma=self.config.gamma, quotas=quotas
@@ -56,3 +64,82 @@ class Studio:
         if chances.sum() <= 0:
             return None
         return int(rng.choice(self.affinity.category_ids, p=chances))
+
+
+def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
+    """Learn the scenes and load the models.
+
+    Args:
+        config: With `model`, `detector` and `guidance` filled in.
+        dataset: Read with its images.
+
+    Raises:
+        BackendError: A model can't be loaded.
+        ConfigError: Detector or affinity file don't fit the dataset.
+        DatasetError: The affinity file is damaged, or nothing can be learnt from the dataset.
+    """
+    inpainter = load_inpainter(
+        config.model,
+        revision=config.model_revision,
+        device=config.device,
+        precision=config.precision,
+        steps=config.steps,
+        guidance=config.guidance,
+        alignment=config.alignment,
+        negative_prompt=config.negative_prompt,
+        batch_size=config.batch_size,
+    )
+    detector = load_detector(
+        EMBEDDED_DETECTOR if config.detector == "embedded" else config.detector,
+        dataset.categories,
+        device=config.device,
+        revision=config.detector_revision,
+    )
+    affinity, layout = _affinity_and_layout(config, dataset)
+    reader = partial(_read_or_blank, dataset)
+    return Studio(
+        config=config,
+        dataset=dataset,
+        affinity=affinity,
+        layout=layout,
+        appearance=Appearance.fit(dataset, reader, seed=config.seed),
+        inpainter=inpainter,
+        detector=detector,
+        thresholds=calibrate(
+            detector,
+            dataset,
+            reader,
+            quantile=config.score_quantile,
+            max_images=CALIBRATION_IMAGES,
+            seed=config.seed,
+        ),
+        placement_rules=PlacementRules(
+            max_overlap=config.max_overlap,
+            min_size=config.min_size,
+            context=config.context,
+            min_side=inpainter.size,
+            mask_growth=config.mask_growth,
+        ),
+        filter_rules=FilterRules(min_iou=config.min_iou, min_score=config.min_score or None),
+        names={category.id: category.name for category in dataset.categories},
+        wanted_ids=frozenset(
+            c.id for c in dataset.categories if not config.categories or c.name in config.categories
+        ),
+        quotas={c.id: config.quotas[c.name] for c in dataset.categories if c.name in config.quotas},
+    )
+
+
+def _affinity_and_layout(config: GenerateConfig, dataset: Dataset) -> tuple[Affinity, Layout]:
+    if config.affinity is None:
+        return Affinity.fit(dataset, measure=config.measure or DEFAULT_MEASURE), Layout.fit(dataset)
+    affinity, layout = load_affinity_file(Path(config.affinity))
+    affinity.check_matches(dataset)
+    return affinity, Layout.from_dict(layout)
+
+
+def _read_or_blank(dataset: Dataset, scene: Scene) -> Image:
+    """Read an image; one that can't be read teaches nothing, and is reported when a job meets it."""
+    try:
+        return read_image(dataset, scene)
+    except DatasetError:
+        return np.zeros((scene.size_wh[1], scene.size_wh[0], 3), np.uint8)

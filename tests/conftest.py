@@ -55,7 +55,10 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
     pipeline = StableDiffusionInpaintPipeline(
-        **build_parts("v_prediction"), safety_checker=None, feature_extractor=None, requires_safety_checker=False
+        **build_parts("v_prediction"),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
     )
     pipeline.save_pretrained(folder)
     return folder

@@ -30,9 +30,7 @@ def test_pixels_outside_the_feathered_mask_are_untouched(side: int) -> None:
     window = np.array([20, 10, 20 + side, 10 + side])
     cells = mask_cells(np.array([35.0, 25.0, 50.0, 40.0]), window, num_cells=16)
     picture = derive_rng(2).integers(0, 256, (64, 64, 3)).astype(np.uint8)
-    result, opacity = stitch(
-        image, picture, window_xyxy=window, cells=cells, feather=3, rng=derive_rng(3)
-    )
+    result, opacity = stitch(image, picture, window_xyxy=window, cells=cells, feather=3, rng=derive_rng(3))
     assert opacity.max() == 1
     assert np.array_equal(result[opacity == 0], image[opacity == 0])
     assert not np.array_equal(result[opacity > 0], image[opacity > 0])
@@ -58,9 +56,7 @@ def test_grain_of_the_source_is_restored() -> None:
     window = np.array([16, 16, 80, 80])
     cells = mask_cells(np.array([32.0, 32.0, 64.0, 64.0]), window, num_cells=16)
     painted = cut_window(clean, window, size=64)
-    result, opacity = stitch(
-        noisy, painted, window_xyxy=window, cells=cells, feather=2, rng=derive_rng(6)
-    )
+    result, opacity = stitch(noisy, painted, window_xyxy=window, cells=cells, feather=2, rng=derive_rng(6))
     inner = opacity == 1
     spread = (result.astype(float) - clean)[inner].std()
     assert 4.5 < spread < 7.5
@@ -72,6 +68,7 @@ def test_the_same_generator_gives_the_same_bytes() -> None:
     cells = mask_cells(np.array([30.0, 30.0, 50.0, 50.0]), window, num_cells=16)
     picture = cut_window(image, window, size=64)[::-1].copy()
     first, second = (
-        stitch(image, picture, window_xyxy=window, cells=cells, feather=3, rng=derive_rng(9))[0] for _ in range(2)
+        stitch(image, picture, window_xyxy=window, cells=cells, feather=3, rng=derive_rng(9))[0]
+        for _ in range(2)
     )
     assert np.array_equal(first, second)

@@ -23,7 +23,9 @@ def make_request(number: int) -> InpaintRequest:
     return InpaintRequest(image, cells, PROMPTS[number % 3], 100 + number)
 
 
-def pipeline_latents(parts: dict[str, object], request: InpaintRequest, *, guidance: float, steps: int) -> np.ndarray:
+def pipeline_latents(
+    parts: dict[str, object], request: InpaintRequest, *, guidance: float, steps: int
+) -> np.ndarray:
     import torch
     from diffusers import StableDiffusionInpaintPipeline
     from PIL import Image
@@ -54,7 +56,9 @@ def test_without_alignment_it_equals_the_diffusers_pipeline(
     tiny_parts: dict[str, object], guidance: float, number: int
 ) -> None:
     request = make_request(number)
-    ours = AlignedInpainter(**tiny_parts, steps=7, guidance=guidance, alignment="off").sample_latents([request])
+    ours = AlignedInpainter(**tiny_parts, steps=7, guidance=guidance, alignment="off").sample_latents(
+        [request]
+    )
     theirs = pipeline_latents(tiny_parts, request, guidance=guidance, steps=7)
     assert np.abs(ours.numpy() - theirs).max() <= 1e-4
     assert np.abs(theirs).max() > 0.1
@@ -73,7 +77,9 @@ def test_aligned_surroundings_are_the_source_latents(tiny_parts: dict[str, objec
     import torch
 
     request = make_request(1)
-    latents = AlignedInpainter(**tiny_parts, steps=5, alignment="renoise").sample_latents([request]).numpy()[0]
+    latents = (
+        AlignedInpainter(**tiny_parts, steps=5, alignment="renoise").sample_latents([request]).numpy()[0]
+    )
     pixels = torch.from_numpy(request.image).permute(2, 0, 1)[None].float() / 127.5 - 1
     vae = tiny_parts["vae"]
     source = (vae.encode(pixels).latent_dist.mode() * vae.config.scaling_factor).numpy()[0]
@@ -99,7 +105,9 @@ def test_pictures_are_uint8_windows(tiny_checkpoint: Path) -> None:
     assert (painter.size, painter.cell) == (32, 2)
 
 
-def test_unusable_checkpoints_are_named(tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_checkpoints_are_named(
+    tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     (tmp_path / "empty").mkdir()
     with pytest.raises(BackendError, match=r"model_index\.json"):

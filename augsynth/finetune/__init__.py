@@ -152,8 +152,13 @@ def _load_autoencoder(folder: Path, cell: int) -> Any:
     if not (folder / "config.json").is_file():
         raise ConfigError(f"{folder}: no config.json in it; pass the vae folder of a diffusers checkpoint")
     autoencoder = AutoencoderKL.from_pretrained(folder)
-    if 2 ** (len(autoencoder.config.block_out_channels) - 1) != cell or autoencoder.config.latent_channels != 4:
-        raise ConfigError(f"{folder}: the autoencoder must have {cell} pixels a cell and 4 channels, as the preset")
+    if (
+        2 ** (len(autoencoder.config.block_out_channels) - 1) != cell
+        or autoencoder.config.latent_channels != 4
+    ):
+        raise ConfigError(
+            f"{folder}: the autoencoder must have {cell} pixels a cell and 4 channels, as the preset"
+        )
     return autoencoder.requires_grad_(False).eval()
 
 
@@ -165,7 +170,9 @@ def save_pipeline(parts: dict[str, Any], folder: Path, figures: dict[str, Any]) 
 
     fresh, old = folder.with_name(folder.name + ".next"), folder.with_name(folder.name + ".previous")
     shutil.rmtree(fresh, ignore_errors=True)
-    half = {k: copy.deepcopy(v).half() if k in ("vae", "unet", "text_encoder") else v for k, v in parts.items()}
+    half = {
+        k: copy.deepcopy(v).half() if k in ("vae", "unet", "text_encoder") else v for k, v in parts.items()
+    }
     pipeline = StableDiffusionInpaintPipeline(
         **half, safety_checker=None, feature_extractor=None, requires_safety_checker=False
     )
@@ -208,7 +215,9 @@ def write_samples(parts: dict[str, Any], windows: Windows, prompts: list[str], p
         sheet[y : y + size, x : x + size] = shown
         sheet[y + size + 2 : y + 2 * size + 2, x : x + size] = np.where(hole[..., None], picture, source)
     path.parent.mkdir(parents=True, exist_ok=True)
-    PilImage.fromarray(sheet).resize((sheet.shape[1] * 2, sheet.shape[0] * 2), PilImage.Resampling.NEAREST).save(path)
+    PilImage.fromarray(sheet).resize(
+        (sheet.shape[1] * 2, sheet.shape[0] * 2), PilImage.Resampling.NEAREST
+    ).save(path)
 
 
 def _eroded(hole: Any) -> Any:
@@ -226,19 +235,31 @@ def _write_reconstructions(autoencoder: Any, windows: Windows, path: Path) -> No
     picks = derive_rng(42, "reconstructions").permutation(len(windows.images))[:16]
     pixels = torch.from_numpy(windows.images[picks]).permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.no_grad():
-        decoded = autoencoder.decode(autoencoder.encode(pixels.to(autoencoder.device)).latent_dist.mean).sample
+        decoded = autoencoder.decode(
+            autoencoder.encode(pixels.to(autoencoder.device)).latent_dist.mean
+        ).sample
     shown = ((decoded.float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
-    rows = [np.concatenate(list(part), 1) for part in (windows.images[picks[:8]], shown[:8], windows.images[picks[8:]], shown[8:]) if len(part)]
+    rows = [
+        np.concatenate(list(part), 1)
+        for part in (windows.images[picks[:8]], shown[:8], windows.images[picks[8:]], shown[8:])
+        if len(part)
+    ]
     width = min(r.shape[1] for r in rows)
     sheet = np.concatenate([r[:, :width] for r in rows])
     path.parent.mkdir(parents=True, exist_ok=True)
-    PilImage.fromarray(sheet).resize((sheet.shape[1] * 2, sheet.shape[0] * 2), PilImage.Resampling.NEAREST).save(path)
+    PilImage.fromarray(sheet).resize(
+        (sheet.shape[1] * 2, sheet.shape[0] * 2), PilImage.Resampling.NEAREST
+    ).save(path)
 
 
 def _fingerprint(windows: Windows, config: FinetuneConfig) -> str:
     digest = hashlib.sha256()
     for array in (windows.images, windows.cells, windows.labels):
         digest.update(np.ascontiguousarray(array).tobytes())
-    kept = {k: v for k, v in asdict(config).items() if k not in ("device", "save_every", "autoencoder_steps", "denoiser_steps")}
+    kept = {
+        k: v
+        for k, v in asdict(config).items()
+        if k not in ("device", "save_every", "autoencoder_steps", "denoiser_steps")
+    }
     digest.update(json.dumps(kept, sort_keys=True).encode())
     return digest.hexdigest()

@@ -78,9 +78,7 @@ def train_autoencoder(
     return model
 
 
-def _pixels(
-    windows: Windows, images: torch.Tensor, picks: np.ndarray, *, masked: np.ndarray
-) -> torch.Tensor:
+def _pixels(windows: Windows, images: torch.Tensor, picks: np.ndarray, *, masked: np.ndarray) -> torch.Tensor:
     import torch
 
     pixels = images[torch.from_numpy(picks)].permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from augsynth.finetune.loop import Progress, Schedule, run_training
-from augsynth.finetune.presets import Preset, build_denoiser, build_scheduler, build_text_encoder, build_tokenizer
+from augsynth.finetune.presets import (
+    Preset,
+    build_denoiser,
+    build_scheduler,
+    build_text_encoder,
+    build_tokenizer,
+)
 from augsynth.finetune.windows import Windows
 from augsynth.seeding import derive_rng, derive_seed
 

@@ -95,11 +95,11 @@ def cut_windows(
             cells.append(_turn(mask_cells(mask_xyxy, window, num_cells=num_cells), turn))
             labels.append(0 if background else index_of[int(scene.category_ids[k])])
     if not images:
-        raise DatasetError(f"{dataset.source}: no object fits a training window; add larger images or objects")
+        raise DatasetError(
+            f"{dataset.source}: no object fits a training window; add larger images or objects"
+        )
     order = rng.permutation(len(images))
-    return Windows(
-        np.stack(images)[order], np.stack(cells)[order], np.array(labels, np.int64)[order]
-    )
+    return Windows(np.stack(images)[order], np.stack(cells)[order], np.array(labels, np.int64)[order])
 
 
 def _draw_objects(

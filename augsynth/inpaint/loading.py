@@ -10,7 +10,7 @@ from augsynth.errors import BackendError
 if TYPE_CHECKING:
     from augsynth.inpaint.aligned import AlignedInpainter
 
-EMBEDDED = Path(__file__).resolve().parents[1] / "sample" / "models" / "inpainter"
+EMBEDDED = Path(__file__).parents[1] / "sample" / "models" / "inpainter"
 OFFLINE_ADVICE = "without a network pass --model FOLDER (a diffusers folder), or --model embedded"
 
 
@@ -44,7 +44,9 @@ def load_inpainter(
     folder = Path(source)
     if folder.exists() and not (folder / "model_index.json").is_file():
         raise BackendError(f"{model}: no model_index.json in it; pass a folder in the diffusers layout")
-    if not folder.exists() and (model == "embedded" or source.count("/") != 1 or source.startswith((".", "/", "~"))):
+    if not folder.exists() and (
+        model == "embedded" or source.count("/") != 1 or source.startswith((".", "/", "~"))
+    ):
         raise BackendError(f"{model}: no such folder, nor a hub id like owner/name; {OFFLINE_ADVICE}")
     logging.disable_progress_bar()
     verbosity = logging.get_verbosity()
