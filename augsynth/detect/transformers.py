@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,7 @@ class TextQueryDetector(ClosedSetDetector):
     def _results(self, pictures: list[PIL.Image.Image], sizes_hw: list[tuple[int, int]]) -> list[Any]:
         prompts = [f"a photo of a {prompt}" for prompt in self._prompts]
         inputs = self._processor(
-            images=pictures, text=[prompts] * len(pictures), return_tensors="pt", padding=True
+            images=pictures, text=[prompts] * len(pictures), return_tensors="pt", truncation=True
         ).to(self._device)
         outputs = self._network(**inputs)
         results: list[Any] = self._processor.post_process_grounded_object_detection(
