@@ -1,0 +1,213 @@
+"""The whole road on the rendered sample with the models that ship with the package."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PilImage
+
+from augsynth.coco import read_dataset
+from augsynth.compose import mask_cells
+from augsynth.config import GenerateConfig
+from augsynth.engine import view_around
+from augsynth.errors import ResumeError
+from augsynth.generate import Tally, generate
+from augsynth.images import read_image
+from augsynth.sample import write_sample
+from augsynth.shards import RunFolder
+
+
+def ignore(stage: str, tally: Tally) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("source")
+    write_sample(root, num_images=30, seed=5, workers=2)
+    return root
+
+
+@pytest.fixture(scope="module")
+def config(source: Path) -> GenerateConfig:
+    return GenerateConfig(
+        n=9,
+        annotations=str(source / "annotations" / "instances.json"),
+        images=str(source / "images"),
+        model="embedded",
+        detector="embedded",
+        guidance=2.0,
+        objects_per_image=1,
+        steps=10,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(config: GenerateConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tally]:
+    out = tmp_path_factory.mktemp("run") / "out"
+    return out, generate(replace(config, out=str(out)), progress=ignore)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def provenance(out: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (out / "provenance.jsonl").read_text().splitlines()]
+
+
+def test_the_run_has_what_was_asked_for(run: tuple[Path, Tally]) -> None:
+    out, tally = run
+    assert tally.finished and tally.accepted == 9
+    names = {p.name for p in out.iterdir()}
+    assert {"images", "annotations", "provenance.jsonl", "affinity.json", "config.yaml", "run.json"} <= names
+    assert "contact_sheet_accepted.png" in names and "shards" not in names
+
+
+def test_pycocotools_loads_both_files_and_every_new_object_is_marked(
+    run: tuple[Path, Tally], source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pycocotools.coco import COCO
+
+    out, _ = run
+    augmented = COCO(str(out / "annotations" / "instances_augmented.json"))
+    synthetic = COCO(str(out / "annotations" / "instances_synthetic.json"))
+    original = json.loads((source / "annotations" / "instances.json").read_text())
+    marked = [a for a in synthetic.anns.values() if a.get("attributes", {}).get("synthetic")]
+    assert len(marked) == 9
+    assert len(augmented.imgs) == len(original["images"]) + len(synthetic.imgs)
+    assert augmented.dataset["annotations"][: len(original["annotations"])] == original["annotations"]
+    assert len(augmented.anns) == len(augmented.dataset["annotations"])
+    known = {a["annotation_id"]: a for a in provenance(out) if "annotation_id" in a}
+    assert set(known) == {a["id"] for a in marked}
+    for a in marked:
+        assert a["iscrowd"] == 0 and a["area"] > 0 and "segmentation" not in a
+        assert known[a["id"]]["seed"] == a["attributes"]["seed"]
+        assert known[a["id"]]["category_id"] == a["category_id"]
+        image = synthetic.imgs[a["image_id"]]
+        x, y, w, h = a["bbox"]
+        assert x >= 0 and y >= 0 and x + w <= image["width"] and y + h <= image["height"]
+    for record in augmented.imgs.values():
+        assert (out / "images" / record["file_name"]).is_file()
+        assert PilImage.open(out / "images" / record["file_name"]).size == (record["width"], record["height"])
+
+
+def test_pixels_outside_the_masks_are_those_of_the_source(
+    run: tuple[Path, Tally], source: Path
+) -> None:
+    out, _ = run
+    dataset = read_dataset(source / "annotations" / "instances.json", images=source / "images")
+    scenes = {scene.image_id: scene for scene in dataset.scenes}
+    kept = [a for a in provenance(out) if "annotation_id" in a]
+    for attempt in kept:
+        before = read_image(dataset, scenes[attempt["source_image_id"]])
+        after = np.asarray(PilImage.open(out / "images" / attempt["file_name"]))
+        window = np.array(attempt["window_xyxy"])
+        side = int(window[2] - window[0])
+        planned = np.array(attempt["planned_xyxy"])
+        grown = np.concatenate([planned[:2] - 8, planned[2:] + 8])
+        cells = mask_cells(grown, window, num_cells=side)
+        allowed = np.zeros(before.shape[:2], bool)
+        allowed[window[1] : window[3], window[0] : window[2]] = cells
+        changed = (before != after).any(-1)
+        assert changed.any()
+        assert not (changed & ~allowed).any()
+
+
+def test_rejected_objects_leave_no_pixel(run: tuple[Path, Tally]) -> None:
+    out, tally = run
+    written = {p.name for p in (out / "images" / "augsynth").iterdir()}
+    named = {Path(str(a["file_name"])).name for a in provenance(out) if "annotation_id" in a}
+    assert written == named
+    assert len(provenance(out)) == tally.attempts
+    assert sum(tally.reasons.values()) == tally.attempts
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(
+    run: tuple[Path, Tally], config: GenerateConfig, tmp_path: Path
+) -> None:
+    generate(replace(config, out=str(tmp_path / "again")), progress=ignore)
+    assert files_of(tmp_path / "again") == files_of(run[0])
+    generate(replace(config, out=str(tmp_path / "other"), seed=43, n=1), progress=ignore)
+    assert files_of(tmp_path / "other")["provenance.jsonl"] != files_of(run[0])["provenance.jsonl"]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_killed_run_ends_as_if_it_had_not_been(
+    run: tuple[Path, Tally], config: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    commit: Callable[..., None] = RunFolder.commit
+    done = []
+
+    def dying(self: RunFolder, index: int, record: object, **rest: object) -> None:
+        if moment == "after":
+            commit(self, index, record, **rest)
+        done.append(index)
+        raise KeyboardInterrupt
+
+    out = tmp_path / "cut"
+    monkeypatch.setattr(RunFolder, "commit", dying)
+    with pytest.raises(KeyboardInterrupt):
+        generate(replace(config, out=str(out)), progress=ignore)
+    monkeypatch.setattr(RunFolder, "commit", commit)
+    assert done == [0] and not (out / "annotations").exists()
+    tally = generate(replace(config, out=str(out)), progress=ignore)
+    assert tally.accepted == 9
+    assert files_of(out) == files_of(run[0])
+
+
+def test_a_finished_run_is_left_alone(run: tuple[Path, Tally], config: GenerateConfig) -> None:
+    before = files_of(run[0])
+    for changed in (config, replace(config, n=20)):
+        with pytest.raises(ResumeError, match="--out"):
+            generate(replace(changed, out=str(run[0])), progress=ignore)
+    assert files_of(run[0]) == before
+
+
+def test_a_foreign_directory_is_left_alone(config: GenerateConfig, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ResumeError, match=r"thesis\.txt"):
+        generate(replace(config, out=str(tmp_path)), progress=ignore)
+    assert files_of(tmp_path) == {"thesis.txt": b"years of work"}
+
+
+def test_a_spent_budget_is_said_and_the_run_is_published(config: GenerateConfig, tmp_path: Path) -> None:
+    strict = replace(config, out=str(tmp_path / "out"), min_score=1.0, max_attempts=5, n=3)
+    tally = generate(strict, progress=ignore)
+    assert tally.finished and tally.accepted == 0 and tally.attempts == 5
+    assert "accepted" not in tally.reasons
+    document = json.loads((tmp_path / "out" / "annotations" / "instances_synthetic.json").read_text())
+    assert document["images"] == [] and document["annotations"] == []
+    assert (tmp_path / "out" / "contact_sheet_rejected.png").is_file()
+
+
+def test_unreadable_images_are_counted_not_fatal(
+    config: GenerateConfig, source: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    shutil.copytree(source, tmp_path / "data")
+    images = sorted((tmp_path / "data" / "images").iterdir())
+    for path in images[::2]:
+        path.write_bytes(path.read_bytes()[:2000])
+    damaged = replace(
+        config,
+        annotations=str(tmp_path / "data" / "annotations" / "instances.json"),
+        images=str(tmp_path / "data" / "images"),
+        out=str(tmp_path / "out"),
+        n=4,
+    )
+    tally = generate(damaged, progress=ignore)
+    assert tally.accepted == 4
+    assert tally.reasons["bad_image"] > 0
+
+
+def test_the_view_holds_the_window() -> None:
+    for window in ([0, 0, 64, 64], [900, 500, 964, 564], [700, 0, 764, 64]):
+        view = view_around(np.array(window), (1000, 600), side=320)
+        assert (view[:2] <= window[:2]).all() and (view[2:] >= window[2:]).all()
+        assert view[2] <= 1000 and view[3] <= 600
+    assert view_around(np.array([0, 0, 64, 64]), (320, 240), side=320).tolist() == [0, 0, 320, 240]
