@@ -1,0 +1,95 @@
+"""Grades of boxes by a detector that serves as the judge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augsynth.detect import Detector
+from augsynth.geometry import ious, view_around
+from augsynth.scene import Detections, FloatArray, Image, IntArray
+
+SAME_PLACE_IOU = 0.7
+RIGHT_IOU = 0.7
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grades:
+    """What the judge said about some boxes.
+
+    Attributes:
+        category_ids: (N,) int64 what each box is meant to show.
+        iou: (N,) of the answer that overlaps it most, 0 where there is none.
+        right_class: (N,) bool, whether that answer has the box's class.
+    """
+
+    category_ids: IntArray
+    iou: FloatArray
+    right_class: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.iou)
+
+    def right(self, min_iou: float = RIGHT_IOU) -> NDArray[np.bool_]:
+        """Return (N,) which boxes are found with the right class at an IoU."""
+        return np.asarray(self.right_class & (self.iou >= min_iou))
+
+    def only(self, chosen: NDArray[np.bool_]) -> Grades:
+        return Grades(self.category_ids[chosen], self.iou[chosen], self.right_class[chosen])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Grades]) -> Grades:
+        if not parts:
+            return cls(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.bool_))
+        columns = ([getattr(part, name) for part in parts] for name in ("category_ids", "iou", "right_class"))
+        return cls(*(np.concatenate(column) for column in columns))
+
+
+def one_answer_a_place(found: Detections, *, min_score: float) -> Detections:
+    """Return detections of at least a score, without those that a better one of any class overlaps."""
+    kept: list[int] = []
+    overlap = ious(found.boxes_xyxy, found.boxes_xyxy)
+    for i in np.argsort(-found.scores, kind="stable"):
+        if found.scores[i] >= min_score and not (overlap[i, kept] > SAME_PLACE_IOU).any():
+            kept.append(int(i))
+    return Detections(found.boxes_xyxy[kept], found.scores[kept], found.category_ids[kept])
+
+
+def grade(
+    judge: Detector, image: Image, boxes_xyxy: FloatArray, category_ids: IntArray, *, min_score: float
+) -> Grades:
+    """Let the judge look at an image around each box and compare its answers with the labels."""
+    size_wh = (image.shape[1], image.shape[0])
+    views = [_view(box, size_wh, judge.view_px) for box in boxes_xyxy]
+    distinct = sorted(set(views))
+    crops = [np.ascontiguousarray(image[y1:y2, x1:x2]) for x1, y1, x2, y2 in distinct]
+    seen = dict(zip(distinct, judge.detect(crops) if crops else [], strict=True))
+    iou, right = np.zeros(len(boxes_xyxy)), np.zeros(len(boxes_xyxy), np.bool_)
+    for i, (box, view) in enumerate(zip(boxes_xyxy, views, strict=True)):
+        answers = one_answer_a_place(seen[view], min_score=min_score)
+        if len(answers):
+            overlap = ious(answers.boxes_xyxy + np.tile(view[:2], 2), box[None])[:, 0]
+            best = int(np.argmax(overlap))
+            iou[i] = overlap[best]
+            right[i] = overlap[best] > 0 and answers.category_ids[best] == category_ids[i]
+    return Grades(np.asarray(category_ids, np.int64), iou, right)
+
+
+def _view(box_xyxy: FloatArray, size_wh: tuple[int, int], side: int) -> tuple[int, int, int, int]:
+    around = np.concatenate([np.floor(box_xyxy[:2]), np.ceil(box_xyxy[2:])]).astype(np.int64)
+    x1, y1, x2, y2 = (int(v) for v in view_around(around, size_wh, side=side))
+    return x1, y1, x2, y2
+
+
+def wilson(right: int, num: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share (Wilson 1927)."""
+    if not num:
+        return float("nan"), float("nan")
+    z = 1.96
+    share, factor = right / num, 1 + z * z / num
+    centre = (share + z * z / (2 * num)) / factor
+    half = z * np.sqrt(share * (1 - share) / num + z * z / (4 * num * num)) / factor
+    return float(centre - half), float(centre + half)
