@@ -131,5 +131,7 @@ def run_train_detector(options: Mapping[str, Any], *, show: Callable[[str], None
         dataset, read, out=options["out"], options=training, val=val, progress=lambda p: show(str(p))
     )
     figures = report.evaluation
-    yield f"{'held out' if report.held_out else 'training images'}: {figures}"
+    where = "held-out images" if report.held_out else "its own training images"
+    yield f"AP {figures.ap:.3f}, AP50 {figures.ap50:.3f}, AP75 {figures.ap75:.3f} on {figures.num_images} {where}"
+    yield "AP50: " + ", ".join(f"{name} {value:.2f}" for name, value in figures.category_ap50.items())
     yield f"detector in {report.out}; use it with --detector {report.out}"
