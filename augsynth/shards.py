@@ -75,7 +75,7 @@ class RunFolder:
         Raises:
             ResumeError: A record is damaged.
         """
-        records = []
+        records: list[dict[str, Any]] = []
         while (path := self._record(len(records))).is_file():
             try:
                 records.append(json.loads(path.read_text(encoding="utf-8")))

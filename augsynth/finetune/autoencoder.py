@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,10 +40,10 @@ def train_autoencoder(
     import torch
 
     torch.manual_seed(derive_seed(seed, "autoencoder"))
-    model = build_autoencoder(preset)
+    model: Any = build_autoencoder(preset)
     images = torch.from_numpy(windows.images)
 
-    def loss_of(vae: torch.nn.Module, step: int) -> torch.Tensor:
+    def loss_of(vae: Any, step: int) -> torch.Tensor:
         rng = derive_rng(seed, "autoencoder", step)
         picks = rng.integers(len(images), size=schedule.batch_size)
         pixels = _pixels(windows, images, picks, masked=rng.random(len(picks)) < MASKED_SHARE).to(device)
@@ -55,7 +55,8 @@ def train_autoencoder(
         noise = torch.randn(mean.shape, generator=generator, device=device)
         decoded = vae.decoder(vae.post_quant_conv(mean + noise * (0.5 * logvar).exp())).float()
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
-        return _reconstruction_loss(decoded, pixels) + KL_WEIGHT * kl
+        loss: torch.Tensor = _reconstruction_loss(decoded, pixels) + KL_WEIGHT * kl
+        return loss
 
     model = run_training(
         model,

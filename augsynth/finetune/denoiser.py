@@ -35,7 +35,8 @@ def encode_windows(
     """
     import torch
 
-    whole, masked = [], []
+    whole: list[torch.Tensor] = []
+    masked: list[torch.Tensor] = []
     scale = autoencoder.config.scaling_factor
     total = len(windows.images)
     with torch.no_grad(), torch.autocast(device, dtype=torch.bfloat16):
@@ -80,7 +81,7 @@ def train_denoiser(
     torch.manual_seed(derive_seed(seed, "denoiser"))
     tokenizer = build_tokenizer(prompts)
     scheduler = build_scheduler()
-    model = torch.nn.ModuleDict(
+    model: torch.nn.Module = torch.nn.ModuleDict(
         {"unet": build_denoiser(preset), "text_encoder": build_text_encoder(preset, tokenizer)}
     )
     tokens = tokenizer(["", *prompts], padding="max_length", truncation=True, return_tensors="pt").input_ids
@@ -89,7 +90,7 @@ def train_denoiser(
     cells = torch.from_numpy(windows.cells)[:, None]
     labels = torch.from_numpy(windows.labels)
 
-    def loss_of(modules: torch.nn.Module, step: int) -> torch.Tensor:
+    def loss_of(modules: Any, step: int) -> torch.Tensor:
         rng = derive_rng(seed, "denoiser", step)
         picks = torch.from_numpy(rng.integers(len(whole), size=schedule.batch_size))
         generator = torch.Generator().manual_seed(derive_seed(seed, "noise", step))
@@ -103,9 +104,10 @@ def train_denoiser(
         target = scheduler.get_velocity(z, noise, t)
         predicted = modules["unet"](torch.cat([noisy, mask, context], 1), t, words).sample.float()
         weight = 1 + (MASK_WEIGHT - 1) * mask
-        return ((predicted - target).square() * weight).sum() / (weight.sum() * z.shape[1])
+        loss: torch.Tensor = ((predicted - target).square() * weight).sum() / (weight.sum() * z.shape[1])
+        return loss
 
-    def parts(modules: torch.nn.Module) -> dict[str, Any]:
+    def parts(modules: Any) -> dict[str, Any]:
         return {**dict(modules.items()), "tokenizer": tokenizer, "scheduler": scheduler}
 
     model = run_training(

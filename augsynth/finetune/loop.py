@@ -113,7 +113,8 @@ def run_training(
                 on_save(accelerator.unwrap_model(model), step)
                 averaged.restore(model.parameters())
     averaged.copy_to(model.parameters())
-    return accelerator.unwrap_model(model)
+    trained: torch.nn.Module = accelerator.unwrap_model(model)
+    return trained
 
 
 def _save(accelerator: Any, folder: Path, fingerprint: str, step: int) -> None:

@@ -133,7 +133,8 @@ class AlignedInpainter:
             latents = self.scheduler.step(predicted, t, latents, return_dict=False)[0]
         if source is not None:
             latents = mask * latents + (1 - mask) * source
-        return latents
+        result: torch.Tensor = latents
+        return result
 
     def _encode(self, pixels: torch.Tensor, generators: Any) -> torch.Tensor:
         import torch
