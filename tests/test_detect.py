@@ -510,6 +510,7 @@ def test_perfect_detections_score_one_even_with_annotation_id_zero(shapes):
     figures = evaluate_detections([as_detections(s) for s in dataset.scenes], dataset.scenes, CATEGORIES)
     assert figures.ap == figures.ap50 == figures.ar == pytest.approx(1.0)
     assert figures.category_ap50 == pytest.approx({"dark_square": 1.0, "bright bar": 1.0})
+    assert "AP 1.000  AP50 1.000" in str(figures) and "bright bar 1.000" in str(figures)
 
 
 def test_nothing_found_scores_zero(shapes):

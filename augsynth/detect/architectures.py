@@ -72,16 +72,12 @@ def torchvision_detectors() -> list[str]:
     return [n for n in list_models(module=detection) if "keypoint" not in n and "mask" not in n]
 
 
-def build_model(
-    preset: str, *, num_categories: int, longest_side: int = 1333, pretrained_backbone: bool = False
-) -> nn.Module:
-    """Return a detector whose labels are 1..num_categories and that never resizes its input.
+def build_model(preset: str, *, num_categories: int) -> nn.Module:
+    """Return an untrained detector with labels 1..num_categories; all but SSD keep their input's size.
 
     Args:
         preset: One of `PRESETS`, or any detector `torchvision.models.get_model` knows.
         num_categories: Number of categories without background.
-        longest_side: Longer side of the images in pixels, for networks with a fixed input (SSD resizes).
-        pretrained_backbone: Start a torchvision network from its ImageNet backbone (needs the network).
 
     Raises:
         ConfigError: The preset is unknown.
@@ -91,8 +87,7 @@ def build_model(
     if preset in PRESETS:
         model = _build_preset(PRESETS[preset], num_categories)
     else:
-        backbone: dict[str, Any] = {} if pretrained_backbone else {"weights_backbone": None}
-        model = get_model(preset, weights=None, num_classes=num_categories + 1, **backbone)
+        model = get_model(preset, weights=None, weights_backbone=None, num_classes=num_categories + 1)
     if not preset.startswith("ssd"):
         model.transform = NativeSize(model.transform, divisor=STRIDES[-1] if preset in PRESETS else 32)
     return model

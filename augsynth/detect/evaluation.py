@@ -38,6 +38,13 @@ class Evaluation:
     num_images: int
     num_objects: int
 
+    def __str__(self) -> str:
+        categories = ", ".join(f"{name} {ap50:.3f}" for name, ap50 in self.category_ap50.items())
+        return (
+            f"AP {self.ap:.3f}  AP50 {self.ap50:.3f}  AP75 {self.ap75:.3f}  AR {self.ar:.3f} on "
+            f"{self.num_objects} objects of {self.num_images} images (AP50: {categories})"
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Return the figures rounded to four places, for JSON."""
         document = asdict(self)

@@ -34,7 +34,6 @@ class DetectorTraining:
         repeat_threshold: Images of categories in fewer than this share of images are repeated (Gupta et al.
             2019, arXiv 1908.03195); 0 turns it off.
         ema_decay: Of the averaged weights, which are the ones kept.
-        pretrained_backbone: Start torchvision networks from an ImageNet backbone.
         seed: Of initial weights, order and augmentation.
         bf16: Mixed precision; None uses it where the processor is faster with it.
         device: A torch device.
@@ -54,7 +53,6 @@ class DetectorTraining:
     vertical_flip: bool = False
     repeat_threshold: float = 0.1
     ema_decay: float = 0.998
-    pretrained_backbone: bool = False
     seed: int = 42
     bf16: bool | None = None
     device: str = "cpu"
@@ -88,9 +86,7 @@ def initial_state(options: DetectorTraining, *, num_categories: int) -> Training
     """Return the seeded weights and the optimiser before the first step."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(options.seed, "detector", "weights"))
-        network = build_model(
-            options.preset, num_categories=num_categories, pretrained_backbone=options.pretrained_backbone
-        )
+        network = build_model(options.preset, num_categories=num_categories)
     network = network.train().to(options.device)
     channels_last(network, options.device)
     trainable = [p for p in network.parameters() if p.requires_grad]
