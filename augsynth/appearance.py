@@ -2,8 +2,8 @@
 
 Rings around real objects are compared with rings around random boxes of the same size in the same image, so
 that a score says how much more a place looks like a place of the category than the rest of that image does.
-Each category has its own cloud of real rings as prototypes (with back-off to all objects), and trees weigh
-these against the plain ring features.
+METHOD's cosine to a category's prototype is replaced by trees on the ring's features, the category's rank
+and the likeness to the rings of the objects that the scene already has.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from augsynth.errors import DatasetError
 from augsynth.evidence import Evidence, Growth, fit_evidence
-from augsynth.places import random_places, without_object
+from augsynth.places import COMPARED, random_places, without_object
 from augsynth.rings import Rings
 from augsynth.scene import Dataset, FloatArray, Image, IntArray, Scene
 from augsynth.seeding import derive_rng
@@ -24,6 +25,8 @@ _GROWTH = Growth()
 _NUM_RANDOM = 30
 _MAX_OBJECTS = 2500
 _MAX_RANKS = 16
+# Share of the objects learned from as if the scene held nothing else, so that empty scenes are known too.
+_ALONE_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +56,7 @@ class Appearance:
 
         Args:
             dataset: Scenes without objects are not read.
-            read_image: Returns a scene's image, (H, W, 3) uint8.
+            read_image: Returns a scene's image, (H, W, 3) uint8; one that raises DatasetError is left out.
             max_images: At most this many images are read, drawn by the seed.
             seed: Draws images and random boxes.
         """
@@ -72,12 +75,16 @@ class Appearance:
         for i in chosen:
             picked = np.flatnonzero(~scenes[i].is_crowd & (rng.random(len(scenes[i])) < share))
             if len(picked):
-                parts += model._comparisons(scenes[i], read_image(scenes[i]), picked, rng)
+                try:
+                    image = read_image(scenes[i])
+                except DatasetError:
+                    continue
+                parts += model._comparisons(scenes[i], image, picked, rng)
         if not parts:
             return model
         sizes = np.array([len(part) for part in parts])
         evidence = fit_evidence(np.concatenate(parts), sizes, rng=derive_rng(seed, "rings"), growth=_GROWTH)
-        return cls(ids, ranks, evidence)
+        return cls.from_dict(cls(ids, ranks, evidence).to_dict())
 
     def _comparisons(
         self, scene: Scene, image: Image, picked: IntArray, rng: np.random.Generator
@@ -89,9 +96,11 @@ class Appearance:
             box, rest = scene.boxes_xyxy[k], without_object(scene, k)
             category = int(scene.category_ids[k])
             random = random_places(
-                rest, box[2:] - box[:2], num=_NUM_RANDOM, rng=rng, avoid_xyxy=box, max_avoid=0.3
+                rest, box[2:] - box[:2], num=_NUM_RANDOM, rng=rng, avoid_xyxy=box, **COMPARED
             )
             if len(random) and category in self.category_ids:
+                if rng.random() < _ALONE_SHARE:
+                    rest = Scene(scene.image_id, scene.file_name, scene.size_wh)
                 parts.append(self.features(rest, rings, np.concatenate([box[None], random]), category))
         return parts
 
@@ -143,6 +152,7 @@ class Appearance:
             raise ValueError(f"not an appearance model: {error!r}") from error
 
 
+# Typical spread of the signature's columns within an image: brightness, colours, grain, bands, directions.
 _LIKENESS_SCALE = np.array([0.1, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05, 0.2, 0.2])
 
 

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from augsynth.scene import FloatArray, IntArray
 
+_MIN_COLUMNS = 6
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
@@ -106,7 +108,7 @@ def fit_evidence(
     starts = np.concatenate([[0], np.cumsum(group_sizes)[:-1]])
     group = np.repeat(np.arange(len(group_sizes)), group_sizes)
     score = np.zeros(len(rows))
-    num_columns = max(1, round(growth.column_share * len(usable)))
+    num_columns = min(len(usable), max(_MIN_COLUMNS, round(growth.column_share * len(usable))))
     trees = []
     for _ in range(growth.num_trees):
         seen = rng.random(len(group_sizes)) < growth.row_share
@@ -128,9 +130,11 @@ def fit_evidence(
 
 
 def _edges(column: FloatArray, num_bins: int) -> FloatArray:
-    """Return the inner quantile edges at which a column can be split."""
+    """Return where a column can be split: halfway between an inner quantile and the next larger value."""
+    values = np.unique(column)
     cuts = np.unique(np.quantile(column, np.linspace(0, 1, num_bins + 1)[1:-1], method="inverted_cdf"))
-    return np.asarray(cuts[cuts < column.max()])
+    cuts = cuts[cuts < values[-1]]
+    return np.asarray((cuts + values[np.searchsorted(values, cuts, side="right")]) / 2)
 
 
 def _softmax(score: FloatArray, starts: IntArray, group: IntArray) -> FloatArray:

@@ -16,7 +16,7 @@ import numpy as np
 from augsynth.evidence import Evidence, Growth, fit_evidence
 from augsynth.geometry import box_areas, intersections
 from augsynth.offsets import Offsets, count_offsets, offset_cells, offsets
-from augsynth.places import random_places, without_object
+from augsynth.places import COMPARED, random_places, without_object
 from augsynth.scene import Dataset, FloatArray, IntArray, Scene
 from augsynth.seeding import derive_rng
 from augsynth.sizes import Sizes, fit_sizes, heights
@@ -76,7 +76,8 @@ class Layout:
             return layout
         sizes = np.array([len(part) for part in parts])
         evidence = fit_evidence(np.concatenate(parts), sizes, rng=derive_rng(seed, "trees"), growth=_GROWTH)
-        return cls(ids, ranks, layout.offsets, layout.sizes, evidence)
+        # Through the file form, so that a layout read back scores exactly as the one that was fitted.
+        return cls.from_dict(cls(ids, ranks, layout.offsets, layout.sizes, evidence).to_dict())
 
     def index_of(self, category_id: int) -> int:
         """Return the index of a COCO category id.
@@ -219,7 +220,7 @@ def _compare(dataset: Dataset, index: Mapping[int, int], rng: np.random.Generato
         for k in np.flatnonzero(~scene.is_crowd & (rng.random(len(scene)) < share)):
             box, rest = scene.boxes_xyxy[k], without_object(scene, int(k))
             random = random_places(
-                rest, box[2:] - box[:2], num=_NUM_RANDOM, rng=rng, avoid_xyxy=box, max_avoid=0.3
+                rest, box[2:] - box[:2], num=_NUM_RANDOM, rng=rng, avoid_xyxy=box, **COMPARED
             )
             kind = index.get(int(scene.category_ids[k]))
             if len(random) and kind is not None:

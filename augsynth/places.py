@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import numpy as np
 
 from augsynth.geometry import intersections
 from augsynth.scene import FloatArray, Scene
+
+COMPARED: Mapping[str, float] = MappingProxyType({"max_avoid": 0.3, "free_share": 0.5})
+"""How real places are compared with random ones in fitting.
+
+Half of the random places may overlap objects: with none, any overlap would speak for a place (only real ones
+have it) and proposals would crowd; with all, crowded scenes would be learned from overlapping places alone.
+"""
 
 
 def random_places(
@@ -16,16 +26,18 @@ def random_places(
     rng: np.random.Generator,
     avoid_xyxy: FloatArray | None = None,
     max_avoid: float = 0.1,
+    free_share: float = 0.0,
 ) -> FloatArray:
-    """Draw boxes of one size, uniform over the places that overlap no annotated object.
+    """Draw boxes of one size, uniform over the image or over the places that overlap no object.
 
     Args:
-        scene: Its objects, crowds included, must not be overlapped.
+        scene: Its objects, crowds included, are not overlapped, see `free_share`.
         size_wh: (2,) width and height in pixels.
         num: Number of boxes asked for.
         rng: Where the draws come from.
         avoid_xyxy: (4,) one more box that may be covered by at most `max_avoid` of the drawn box's area.
         max_avoid: See `avoid_xyxy`.
+        free_share: Share of the boxes, in [0, 1], that may overlap annotated objects.
 
     Returns:
         (K, 4) boxes, K ≤ num: a crowded image has fewer places, or none.
@@ -40,7 +52,8 @@ def random_places(
         boxes = np.hstack([low, low + size_wh])
         keep = np.ones(len(boxes), bool)
         if len(scene):
-            keep &= intersections(boxes, scene.boxes_xyxy).max(axis=1) <= 1e-6 * area
+            free_of_others = intersections(boxes, scene.boxes_xyxy).max(axis=1) <= 1e-6 * area
+            keep &= free_of_others | (rng.random(len(boxes)) < free_share)
         if avoid_xyxy is not None:
             keep &= intersections(boxes, avoid_xyxy[None])[:, 0] <= max_avoid * area
         found.append(boxes[keep])

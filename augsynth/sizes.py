@@ -158,7 +158,8 @@ def _rows(scenes: list[tuple[FloatArray, IntArray, tuple[int, int]]], num_catego
     ]
     rows = np.concatenate(parts) if parts else np.zeros((0, 4))
     whole = np.bincount(rows[rows[:, 3] == 0, 0].astype(np.int64), minlength=num_categories)
-    return rows[(rows[:, 3] == 0) | (whole[rows[:, 0].astype(np.int64)] < 5)][:, :3]
+    few = whole[rows[:, 0].astype(np.int64)] < 5
+    return np.asarray(rows[(rows[:, 3] == 0) | few][:, :3])
 
 
 def _shrunk_median(values: FloatArray, parent: float) -> float:
