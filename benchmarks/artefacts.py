@@ -1,6 +1,6 @@
 """Judge of METHOD §4: can a small classifier tell synthetic objects from real ones of the same category?
 
-    python benchmarks/artefacts.py RUN_DIR [RUN_DIR …] [--seeds 3] [--size 48] [--out DIR]
+    python benchmarks/artefacts.py RUN_DIR [RUN_DIR …] [--seeds 2] [--size 48] [--out DIR]
 
 A classifier two-sample test: a small network learns on crops (the box grown 1.3 times, square) of synthetic
 and real objects, as many of each in every category, and is scored on crops whose source image it never saw.
@@ -22,7 +22,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from crop_features import GROWTH, REACH, VARIANTS, Crop, crop_pixels, cut_crop, feature_groups, framed
+from crop_features import (
+    GROWTH,
+    REACH,
+    VARIANTS,
+    Crop,
+    crop_depths,
+    crop_pixels,
+    cut_crop,
+    feature_groups,
+    framed,
+)
 from finished_run import FinishedRun, admissible, read_run
 from numpy.typing import NDArray
 from probe import auc, auc_interval, cnn_scores, feature_scores
@@ -51,9 +61,9 @@ class Options:
     """
 
     size: int = 48
-    seeds: int = 3
+    seeds: int = 2
     folds: int = 5
-    epochs: int = 16
+    epochs: int = 48
     max_objects: int = 300
 
 
@@ -80,6 +90,7 @@ class Sample:
         pixels = crop_pixels(self.crops, size=options.size, variant=variant)
         return cnn_scores(
             pixels,
+            crop_depths(self.crops, size=options.size),
             self.synthetic,
             self.category_ids,
             self.groups,

@@ -82,6 +82,19 @@ def _pixels(crop: Crop, size: int, variant: str) -> Image:
     return resize(np.ascontiguousarray(patch[_square(crop, GROWTH)]), size)
 
 
+def crop_depths(crops: Sequence[Crop], *, size: int) -> FloatArray:
+    """Return (N, size, size) how far inside the box a pixel of the crop lies, 4 pixels = 1, cut to [-1, 1]."""
+    planes = []
+    for crop in crops:
+        square = _square(crop, GROWTH)[0]
+        side = square.stop - square.start
+        place = (np.arange(size) + 0.5) * side / size + square.start
+        low, high = crop.box_xyxy[:2, None], crop.box_xyxy[2:, None]
+        across, down = np.minimum(place - low, high - place) * size / side
+        planes.append(np.clip(np.minimum(across[None], down[:, None]) / 4, -1, 1))
+    return np.stack(planes)
+
+
 def _square(crop: Crop, growth: float) -> tuple[slice, slice]:
     """Return the central square of the patch, `growth` times the longer side of the box."""
     full = crop.patch.shape[0]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,11 +28,11 @@ from grading import Grades, grade, wilson
 from augsynth import engine
 from augsynth.compose import mask_cells
 from augsynth.detect import Detector, load_detector
-from augsynth.errors import DatasetError
+from augsynth.errors import AugsynthError, DatasetError
 from augsynth.images import read_image
 from augsynth.scene import Image, Placement
 from augsynth.seeding import derive_rng
-from augsynth.studio import Studio
+from augsynth.studio import EMBEDDED_DETECTOR, Studio, open_studio
 
 MIN_SCORE = 0.1
 CHUNK = 32
@@ -106,12 +107,6 @@ def grade_without_filter(
     first = [a for a in run.attempts if "planned_xyxy" in a and a["slot"] == 0 and a["retry"] == 0]
     order = derive_rng(run.config.seed, "labels judge").permutation(len(first))[:num]
     first = [first[i] for i in sorted(order)]
-    alone = {
-        int(scene.annotation_ids[i]): scene
-        for scene in run.edited.scenes
-        if run.is_synthetic(scene).sum() == 1
-        for i in np.flatnonzero(run.is_synthetic(scene))
-    }
     parts: list[Grades] = []
     same = compared = 0
     for attempt, image, painted in repaint(studio, first):
@@ -121,17 +116,27 @@ def grade_without_filter(
             parts.append(grade(judge, image, boxes, ids, min_score=min_score))
         else:
             parts.append(Grades(ids, np.zeros(1), np.zeros(1, np.bool_)))
-        scene = alone.get(attempt.get("annotation_id", -1))
-        if scene is not None and run.config.image_format == "png":
+        if "image_id" in attempt and run.config.image_format == "png":
             compared += 1
-            same += np.array_equal(image, read_image(run.edited, scene))
+            same += _came_out_equal(run, attempt, image)
     grades = Grades.joined(parts)
     accepted = np.array([a["reason"] == "accepted" for a in first], np.bool_)
     return {
         "first": grades,
         "first accepted": grades.only(accepted),
         "first rejected": grades.only(~accepted),
-    }, f"{same} of {compared} repainted pictures that the run kept are equal to the run's, pixel by pixel"
+    }, f"{same} of {compared} accepted objects painted again are equal to the run's, pixel by pixel"
+
+
+def _came_out_equal(run: FinishedRun, attempt: Mapping[str, Any], image: Image) -> bool:
+    """Tell whether the attempt's window, without the windows of later objects, is the run's picture."""
+    kept = next(read_image(run.edited, s) for s in run.edited.scenes if s.image_id == attempt["image_id"])
+    compared = np.zeros(image.shape[:2], np.bool_)
+    beside = [a for a in run.attempts if a.get("image_id") == attempt["image_id"] and a["slot"] > 0]
+    for window, value in ((attempt["window_xyxy"], True), *((a["window_xyxy"], False) for a in beside)):
+        x1, y1, x2, y2 = window
+        compared[y1:y2, x1:x2] = value
+    return np.array_equal(image[compared], kept[compared])
 
 
 ROWS = {
@@ -169,17 +174,26 @@ def print_tables(found: Mapping[str, Grades], names: Mapping[int, str]) -> None:
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 
+def is_own_detector(run: FinishedRun, judge_folder: str) -> bool:
+    """Tell whether the judge has the weights of the detector that filtered the run."""
+    from augsynth.generate import weights_digest
+
+    if run.config.detector == "embedded":
+        return weights_digest(judge_folder) == weights_digest(EMBEDDED_DETECTOR)
+    digest = weights_digest(judge_folder)
+    return judge_folder == run.config.detector or (digest is not None and digest == run.detector_sha256)
+
+
 def judge_run(
     run: FinishedRun, judge_folder: str, *, num_repainted: int, min_score: float, device: str
 ) -> None:
     """Print the tables of one run."""
-    from augsynth.generate import open_dataset, weights_digest
-    from augsynth.studio import open_studio
+    from augsynth.generate import open_dataset
 
     start = time.perf_counter()
     judge = load_detector(judge_folder, run.source.categories, device=device, min_score=min_score)
     print(f"\n### {run.folder.name}: judge {judge.name}, its detections from score {min_score:g}\n")
-    if run.detector_sha256 is not None and weights_digest(judge_folder) == run.detector_sha256:
+    if is_own_detector(run, judge_folder):
         print("**The judge is the run's own detector: this says nothing about its labels.**\n")
     found = grade_new_images(run, judge, min_score=min_score)
     note = ""
@@ -205,13 +219,17 @@ def main() -> None:
     given = parser.parse_args()
     print(f"Labels judge, {datetime.date.today()}")
     for folder in given.runs:
-        judge_run(
-            read_run(folder),
-            given.judge,
-            num_repainted=given.repaint,
-            min_score=given.min_score,
-            device=given.device,
-        )
+        try:
+            run = read_run(folder)
+            judge_run(
+                run,
+                given.judge,
+                num_repainted=given.repaint,
+                min_score=given.min_score,
+                device=given.device,
+            )
+        except AugsynthError as error:
+            sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ import grading
 import labels
 import probe
 
-QUICK = artefacts.Options(size=32, seeds=1, folds=3, epochs=12)
+QUICK = artefacts.Options(size=24, seeds=1, folds=3, epochs=24)
 
 
 @pytest.fixture(scope="module")
@@ -145,11 +145,13 @@ def test_the_nameable_features_name_the_fault(fake_run, fault, group):
     sample = artefacts.Sample.of(
         [crop_features.degraded(c, **fault) if c.synthetic else c for c in sample.crops]
     )
+    groups = crop_features.feature_groups(sample.crops)
+    assert tuple(groups) == crop_features.GROUPS
+    assert all(np.isfinite(features).all() for features in groups.values())
     aucs = {}
-    for name, features in crop_features.feature_groups(sample.crops).items():
-        assert np.isfinite(features).all()
+    for name in (group, "geometry"):
         scores = probe.feature_scores(
-            features, sample.synthetic, sample.category_ids, sample.groups, folds=3, seeds=1
+            groups[name], sample.synthetic, sample.category_ids, sample.groups, folds=3, seeds=1
         )
         aucs[name] = probe.auc(scores["logistic regression"], sample.synthetic)
     assert aucs[group] > 0.75
