@@ -37,10 +37,17 @@ class Domain:
 
 DOMAINS = {
     "blood_cells": Domain(
-        "blood_cells/instances_train.json", "blood_cells/images", 1.0, "small-64", 1800, 6000, 700, 12_000
+        "blood_cells/instances_train.json", "blood_cells/images", 1.0, "fast-64", 1800, 6000, 600, 12_000
     ),
     "aerial_maritime": Domain(
-        "aerial_maritime/instances_train.json", "aerial_maritime/train", 0.5, "small-64", 3000, 12_000, 900, 16_000
+        "aerial_maritime/instances_train.json",
+        "aerial_maritime/train",
+        0.5,
+        "fast-64",
+        3000,
+        12_000,
+        900,
+        16_000,
     ),
 }
 
@@ -103,7 +110,12 @@ def travel(name: str, data: Path, out: Path, *, n: int, threads: int) -> dict[st
     }  # fmt: skip
     (painter / "finished").touch()
     minutes["build-affinity"] = call(
-        "build-affinity", "--annotations", annotations, "--out", out / "affinity.json", done=out / "affinity.json"
+        "build-affinity",
+        "--annotations",
+        annotations,
+        "--out",
+        out / "affinity.json",
+        done=out / "affinity.json",
     )
     minutes["generate"] = call(
         "generate", *source, "--affinity", out / "affinity.json", "--model", painter / "model",
@@ -117,7 +129,9 @@ def report(name: str, out: Path, minutes: dict[str, float]) -> None:
     """Print yield, reasons and minutes of one domain."""
     document = json.loads((out / "generated" / "annotations" / "instances_synthetic.json").read_text())
     names = {c["id"]: c["name"] for c in document["categories"]}
-    attempts = [json.loads(line) for line in (out / "generated" / "provenance.jsonl").read_text().splitlines()]
+    attempts = [
+        json.loads(line) for line in (out / "generated" / "provenance.jsonl").read_text().splitlines()
+    ]
     reasons = Counter(a["reason"] for a in attempts)
     accepted = Counter(names[a["category_id"]] for a in attempts if a["reason"] == "accepted")
     training = json.loads((out / "detector" / "config.json").read_text()).get("training", {})
@@ -131,17 +145,19 @@ def report(name: str, out: Path, minutes: dict[str, float]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with blood_cells/ and aerial_maritime/")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with blood_cells/ and aerial_maritime/"
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--domain", choices=sorted(DOMAINS), action="append")
     parser.add_argument("--n", type=int, default=200)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     for name in arguments.domain or DOMAINS:
-        minutes = travel(
-            name, arguments.data, arguments.out / name, n=arguments.n, threads=arguments.threads
-        )
+        minutes = travel(name, arguments.data, arguments.out / name, n=arguments.n, threads=arguments.threads)
         report(name, arguments.out / name, minutes)
 
 
