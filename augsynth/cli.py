@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 
 from augsynth import __version__
-from augsynth.errors import AugsynthError
+from augsynth.devices import check_device
+from augsynth.errors import AugsynthError, ConfigError
 
 app = typer.Typer(
     add_completion=False,
@@ -59,9 +60,9 @@ def _common(
 @app.command()
 def sample(
     out: Annotated[Path, typer.Option(help="Directory to write.")],
-    num_images: Annotated[int, typer.Option(help="Scenes to draw.")] = 200,
+    num_images: Annotated[int, typer.Option(min=1, help="Scenes to draw.")] = 200,
     seed: Annotated[int, typer.Option(help="Seed of the scenes.")] = 42,
-    workers: Annotated[int, typer.Option(help="Processes that draw.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = 2,
 ) -> None:
     """Draw the rendered sample dataset: trash in scenes whose structure is known."""
     from augsynth.sample import write_sample
@@ -129,6 +130,7 @@ def generate(
     from augsynth.progress import RunDisplay, summary_lines
 
     settings = read_config(config, **options)
+    check_device(settings.device)
     from augsynth.generate import generate as run
 
     with RunDisplay(console) as display:
@@ -143,23 +145,27 @@ def finetune(
     images: Annotated[Path, typer.Option(help="Image directory.")],
     out: Annotated[Path, typer.Option(help="Directory of the training; the model is written to OUT/model.")],
     preset: Annotated[str, typer.Option(help="Size of the model.")] = "small-64",
-    autoencoder_steps: Annotated[int, typer.Option(help="Steps of the first stage.")] = 2000,
-    denoiser_steps: Annotated[int, typer.Option(help="Steps of the second stage.")] = 8000,
-    num_windows: Annotated[int, typer.Option(help="Training windows to cut.")] = 20_000,
+    autoencoder_steps: Annotated[int, typer.Option(min=1, help="Steps of the first stage.")] = 2000,
+    denoiser_steps: Annotated[int, typer.Option(min=1, help="Steps of the second stage.")] = 8000,
+    num_windows: Annotated[int, typer.Option(min=1, help="Training windows to cut.")] = 20_000,
     symmetry: Annotated[str, typer.Option(help="none, mirror or dihedral.")] = "mirror",
     image_scale: Annotated[float, typer.Option(help="Resize images by this first.")] = 1.0,
     autoencoder: Annotated[
-        Path | None, typer.Option(help="Autoencoder folder to use instead of stage one.")
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Autoencoder folder to use instead of stage one."),
     ] = None,
-    autoencoder_batch_size: Annotated[int, typer.Option(help="Windows a step of stage one.")] = 24,
-    denoiser_batch_size: Annotated[int, typer.Option(help="Windows a step of stage two.")] = 32,
-    save_every: Annotated[int, typer.Option(help="Steps between checkpoints and sample pictures.")] = 250,
+    autoencoder_batch_size: Annotated[int, typer.Option(min=1, help="Windows a step of stage one.")] = 24,
+    denoiser_batch_size: Annotated[int, typer.Option(min=1, help="Windows a step of stage two.")] = 32,
+    save_every: Annotated[
+        int, typer.Option(min=1, help="Steps between checkpoints and sample pictures.")
+    ] = 250,
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 42,
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
-    threads: Annotated[int, typer.Option(help="CPU threads; 0 takes all.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 takes all.")] = 0,
 ) -> None:
     """Train a small inpainting model of the dataset's own domain from scratch; resumable."""
     options = locals()
+    check_device(device)
     from augsynth.building import run_finetune
     from augsynth.progress import TrainingDisplay
 
@@ -177,21 +183,26 @@ def train_detector(
         Path | None, typer.Option(help="COCO file to report on; else a held-out tenth.")
     ] = None,
     val_images: Annotated[Path | None, typer.Option(help="Its image directory.")] = None,
-    preset: Annotated[str | None, typer.Option(help="Architecture.")] = None,
-    epochs: Annotated[float | None, typer.Option(help="Passes over the images.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Architecture (fcos_small).")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the images (30).")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps, instead of epochs.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step (16).")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate (0.002).")] = None,
     image_scale: Annotated[
         float | None, typer.Option(help="Resize images by this; chosen when not given.")
     ] = None,
     vertical_flip: Annotated[bool, typer.Option(help="Mirror top and bottom too.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 42,
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
-    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all when not given.")] = None,
 ) -> None:
     """Train a small detector on a COCO dataset, for the filter; reports COCO AP."""
     options: dict[str, Any] = locals()
+    check_device(device)
+    if val_images is not None and val_annotations is None:
+        raise ConfigError(
+            "val_images is given without val_annotations; give both, or neither for a held-out tenth"
+        )
     from augsynth.building import run_train_detector
 
     for line in run_train_detector(

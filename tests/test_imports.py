@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "augsynth"
 # (affinity, affinity_file, …). A new module gets its place here.
 LAYERS = [
     ("L0", "scene errors"),
-    ("L1", "geometry masks seeding config images coco_faults loglinear evidence offsets sizes rings"),
+    ("L1", "geometry seeding config devices images coco_faults loglinear evidence offsets sizes rings"),
     ("L1", "cooccurrence coco_blocks places"),
     ("L2", "coco coco_writing affinity affinity_fit affinity_file layout appearance prompts"),
     ("L3", "placement compose"),
