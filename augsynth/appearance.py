@@ -22,8 +22,8 @@ from augsynth.scene import Dataset, FloatArray, Image, IntArray, Scene
 from augsynth.seeding import derive_rng
 
 _GROWTH = Growth()
-_NUM_RANDOM = 30
-_MAX_OBJECTS = 2500
+_NUM_RANDOM = 24
+_MAX_OBJECTS = 2000
 _MAX_RANKS = 16
 # Share of the objects learned from as if the scene held nothing else, so that empty scenes are known too.
 _ALONE_SHARE = 0.2
@@ -72,6 +72,7 @@ class Appearance:
         total = sum(int((~scenes[i].is_crowd).sum()) for i in chosen)
         share = min(1.0, _MAX_OBJECTS / max(total, 1))
         parts: list[FloatArray] = []
+        images: list[int] = []
         for i in chosen:
             picked = np.flatnonzero(~scenes[i].is_crowd & (rng.random(len(scenes[i])) < share))
             if len(picked):
@@ -80,10 +81,17 @@ class Appearance:
                 except DatasetError:
                     continue
                 parts += model._comparisons(scenes[i], image, picked, rng)
+                images += [int(i)] * (len(parts) - len(images))
         if not parts:
             return model
         sizes = np.array([len(part) for part in parts])
-        evidence = fit_evidence(np.concatenate(parts), sizes, rng=derive_rng(seed, "rings"), growth=_GROWTH)
+        evidence = fit_evidence(
+            np.concatenate(parts),
+            sizes,
+            rng=derive_rng(seed, "rings"),
+            clusters=np.array(images),
+            growth=_GROWTH,
+        )
         return cls.from_dict(cls(ids, ranks, evidence).to_dict())
 
     def _comparisons(

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from augsynth.scene import FloatArray, IntArray
 
 _MIN_COLUMNS = 6
+_NUM_FOLDS = 3
+_FEW_TREES = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +90,12 @@ class Growth:
 
 
 def fit_evidence(
-    rows: FloatArray, group_sizes: IntArray, *, rng: np.random.Generator, growth: Growth | None = None
+    rows: FloatArray,
+    group_sizes: IntArray,
+    *,
+    rng: np.random.Generator,
+    clusters: IntArray | None = None,
+    growth: Growth | None = None,
 ) -> Evidence:
     """Fit the trees to groups of rows whose first row is the real one.
 
@@ -96,6 +103,8 @@ def fit_evidence(
         rows: (N, F) finite features, group after group.
         group_sizes: (G,) rows of each group, ≥ 1; they sum to N.
         rng: Draws the groups and columns that each tree sees.
+        clusters: (G,) image of each group. With it, the number of trees is the one with the best likelihood on
+            held-out images, none at all where nothing can be learned.
         growth: How trees are grown.
     """
     growth = growth or Growth()
@@ -103,30 +112,80 @@ def fit_evidence(
     usable = np.array([f for f, cuts in enumerate(edges) if len(cuts)], np.int64)
     if not len(usable) or len(group_sizes) < 2:
         return Evidence.empty()
-    bins = np.stack([np.searchsorted(cuts, rows[:, f]) for f, cuts in enumerate(edges)]).astype(np.int32)
-    num_cuts = [len(cuts) for cuts in edges]
-    starts = np.concatenate([[0], np.cumsum(group_sizes)[:-1]])
-    group = np.repeat(np.arange(len(group_sizes)), group_sizes)
-    score = np.zeros(len(rows))
-    num_columns = min(len(usable), max(_MIN_COLUMNS, round(growth.column_share * len(usable))))
-    trees = []
-    for _ in range(growth.num_trees):
-        seen = rng.random(len(group_sizes)) < growth.row_share
-        columns = np.sort(rng.choice(usable, num_columns, replace=False))
-        chance = _softmax(score, starts, group)
-        pull = -chance
-        pull[starts] += 1
-        index = np.flatnonzero(seen[group])
-        if not len(index):
-            continue
-        tree = _grow(bins, num_cuts, index, pull, chance * (1 - chance), columns, growth)
-        leaf = _leaf_of(bins, tree[0], tree[1])
-        score += tree[2][leaf]
-        trees.append((tree[0], [edges[f][b] for f, b in zip(tree[0], tree[1], strict=True)], tree[2]))
+    boosting = _Boosting(
+        np.stack([np.searchsorted(cuts, rows[:, f]) for f, cuts in enumerate(edges)]).astype(np.int32),
+        [len(cuts) for cuts in edges],
+        usable,
+        np.concatenate([[0], np.cumsum(group_sizes)[:-1]]),
+        np.repeat(np.arange(len(group_sizes)), group_sizes),
+        growth,
+    )
+    num_trees = growth.num_trees if clusters is None else _best_num_trees(boosting, clusters, rng)
+    trees, _ = boosting.run(num_trees, np.ones(len(group_sizes), bool), rng)
     if not trees:
         return Evidence.empty()
-    features, thresholds, leaves = (np.array(part) for part in zip(*trees, strict=True))
-    return Evidence(features.astype(np.int64), thresholds.astype(np.float64), leaves)
+    features = np.array([tree[0] for tree in trees], np.int64)
+    thresholds = np.array([[edges[f][b] for f, b in zip(tree[0], tree[1], strict=True)] for tree in trees])
+    return Evidence(features, thresholds, np.array([tree[2] for tree in trees]))
+
+
+def _best_num_trees(boosting: _Boosting, clusters: IntArray, rng: np.random.Generator) -> int:
+    """Return the number of trees with the best likelihood of held-out clusters, by cross-validation."""
+    images, member = np.unique(clusters, return_inverse=True)
+    if len(images) < _NUM_FOLDS:
+        return _FEW_TREES
+    fold = rng.permutation(len(images))[member] % _NUM_FOLDS
+    gains = np.zeros(boosting.growth.num_trees + 1)
+    for f in range(_NUM_FOLDS):
+        gains += boosting.run(boosting.growth.num_trees, fold != f, rng)[1]
+    return int(gains.argmax())
+
+
+_Tree = tuple[list[int], list[int], FloatArray]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Boosting:
+    """Binned rows, ready to be boosted on any of their groups.
+
+    Attributes:
+        bins: (F, N) bin of each value; num_cuts: possible cuts of each column; usable: columns with any.
+        starts: (G,) first row of each group; group: (N,) group of each row.
+    """
+
+    bins: NDArray[np.int32]
+    num_cuts: list[int]
+    usable: IntArray
+    starts: IntArray
+    group: IntArray
+    growth: Growth
+
+    def run(
+        self, num_trees: int, taught: NDArray[np.bool_], rng: np.random.Generator
+    ) -> tuple[list[_Tree], FloatArray]:
+        """Grow trees on the groups `taught`.
+
+        Returns:
+            The trees, and the (num_trees + 1,) summed log chance of the other groups' real rows by number of
+            trees.
+        """
+        growth, score = self.growth, np.zeros(self.bins.shape[1])
+        num_columns = min(len(self.usable), max(_MIN_COLUMNS, round(growth.column_share * len(self.usable))))
+        trees: list[_Tree] = []
+        path = np.zeros(num_trees + 1)
+        for t in range(num_trees):
+            chance = _softmax(score, self.starts, self.group)
+            path[t] = np.log(chance[self.starts][~taught]).sum()
+            columns = np.sort(rng.choice(self.usable, num_columns, replace=False))
+            seen = taught & (rng.random(len(taught)) < growth.row_share)
+            index = np.flatnonzero((seen if seen.any() else taught)[self.group])
+            pull = -chance
+            pull[self.starts] += 1
+            tree = _grow(self.bins, self.num_cuts, index, pull, chance * (1 - chance), columns, growth)
+            score += tree[2][_leaf_of(self.bins, tree[0], tree[1])]
+            trees.append(tree)
+        path[-1] = np.log(_softmax(score, self.starts, self.group)[self.starts][~taught]).sum()
+        return trees, path
 
 
 def _edges(column: FloatArray, num_bins: int) -> FloatArray:
@@ -159,32 +218,38 @@ def _grow(
     curvature: FloatArray,
     columns: IntArray,
     growth: Growth,
-) -> tuple[list[int], list[int], FloatArray]:
+) -> _Tree:
     """Grow one oblivious tree on the rows of `index`: its columns, bin cuts and leaf values."""
-    num_bins, pull, curvature = growth.num_bins, pull[index], curvature[index]
-    seen = bins[np.ix_(columns, index)]
+    pull, curvature = pull[index], curvature[index]
+    seen = bins[np.ix_(columns, index)].astype(np.int64)
+    valid = np.arange(growth.num_bins - 1) < np.array(num_cuts)[columns, None]
     leaf = np.zeros(len(index), np.int64)
     features: list[int] = []
     cuts: list[int] = []
     for level in range(growth.depth):
-        offset = leaf * num_bins
-        shape = (1 << level, num_bins)
-        size = shape[0] * num_bins
-        best = (-1.0, 0, 0)
-        for k in range(len(columns)):
-            cell = offset + seen[k]
-            g = np.bincount(cell, pull, size).reshape(shape).cumsum(axis=1)
-            h = np.bincount(cell, curvature, size).reshape(shape).cumsum(axis=1)
-            left = g[:, :-1] ** 2 / (h[:, :-1] + growth.ridge)
-            right = (g[:, -1:] - g[:, :-1]) ** 2 / (h[:, -1:] - h[:, :-1] + growth.ridge)
-            gain = (left + right).sum(axis=0)[: num_cuts[columns[k]]]
-            cut = int(gain.argmax())
-            if gain[cut] > best[0]:
-                best = (float(gain[cut]), k, cut)
-        features.append(int(columns[best[1]]))
-        cuts.append(best[2])
-        leaf |= (seen[best[1]] > best[2]).astype(np.int64) << level
+        gain = np.where(valid, _gains(seen, leaf, pull, curvature, 1 << level, growth), -1.0)
+        best, cut = np.unravel_index(int(gain.argmax()), gain.shape)
+        features.append(int(columns[best]))
+        cuts.append(int(cut))
+        leaf |= (seen[best] > cut).astype(np.int64) << level
     size = 1 << growth.depth
     g = np.bincount(leaf, pull, size)
     h = np.bincount(leaf, curvature, size)
     return features, cuts, growth.rate * g / (h + growth.ridge)
+
+
+def _gains(
+    seen: IntArray, leaf: IntArray, pull: FloatArray, curvature: FloatArray, num_leaves: int, growth: Growth
+) -> FloatArray:
+    """Return (K, num_bins - 1) gains of splitting every leaf at a bin of a column."""
+    shape = (len(seen), num_leaves, growth.num_bins)
+    sums = np.empty((2, *shape))
+    offset = leaf * growth.num_bins
+    for k in range(len(seen)):
+        cell = seen[k] + offset
+        for part, weight in zip(sums, (pull, curvature), strict=True):
+            part[k] = np.bincount(cell, weight, num_leaves * growth.num_bins).reshape(shape[1:])
+    g, h = sums.cumsum(axis=3)
+    rest, bend = g[..., -1:] - g[..., :-1], h[..., -1:] - h[..., :-1]
+    gains = g[..., :-1] ** 2 / (h[..., :-1] + growth.ridge) + rest**2 / (bend + growth.ridge)
+    return np.asarray(gains.sum(axis=1))

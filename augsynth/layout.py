@@ -23,8 +23,8 @@ from augsynth.sizes import Sizes, fit_sizes, heights
 
 _GROWTH = Growth()
 _NUM_FOLDS = 4
-_NUM_RANDOM = 40
-_MAX_OBJECTS = 3000
+_NUM_RANDOM = 30
+_MAX_OBJECTS = 2500
 _MAX_RANKS = 16
 _FAR = 12.0
 
@@ -75,7 +75,10 @@ class Layout:
         if not comparisons:
             return layout
         sizes = np.array([len(part) for part in parts])
-        evidence = fit_evidence(np.concatenate(parts), sizes, rng=derive_rng(seed, "trees"), growth=_GROWTH)
+        images = np.array([c.image_id for c in comparisons])
+        evidence = fit_evidence(
+            np.concatenate(parts), sizes, rng=derive_rng(seed, "trees"), clusters=images, growth=_GROWTH
+        )
         # Through the file form, so that a layout read back scores exactly as the one that was fitted.
         return cls.from_dict(cls(ids, ranks, layout.offsets, layout.sizes, evidence).to_dict())
 

@@ -16,6 +16,7 @@ from augsynth.affinity import Affinity
 from augsynth.appearance import Appearance
 from augsynth.geometry import box_areas, clip_boxes, intersections, square_window
 from augsynth.layout import Layout
+from augsynth.places import COMPARED
 from augsynth.rings import Rings
 from augsynth.scene import FloatArray, Image, IntArray, Placement, Reason, Scene
 
@@ -29,6 +30,9 @@ class PlacementRules:
     Attributes:
         max_overlap: Largest share of an annotated object that may be repainted, in [0, 1]; of a crowd or
             ignore region, also the largest share of the new box that may lie in it.
+        overlap_share: Share of the drawn regions that may overlap an annotated object at all, in [0, 1]. The
+            layout learns from random places of which few do and so overrates those that do; drawing as few
+            here undoes that.
         min_size: Least side of the new box in pixels.
         context: Side of the edit window over the longer side of the mask, ≥ 1.
         min_side: Least side of the edit window in pixels; a smaller image bounds it.
@@ -48,6 +52,7 @@ class PlacementRules:
     """
 
     max_overlap: float = 0.1
+    overlap_share: float = COMPARED["free_share"]
     min_size: float = 8.0
     context: float = 1.8
     min_side: int = 64
@@ -73,6 +78,7 @@ class PlacementRules:
 
 _RANGES = (
     ("max_overlap", 0, 1),
+    ("overlap_share", 0, 1),
     ("min_size", 1, 1e6),
     ("context", 1, 100),
     ("min_side", 1, 1e6),
@@ -200,6 +206,7 @@ def _admissible(
             scene, category_id, num=rules.num_candidates, anchored_share=share, rng=rng
         )
         keep = _fulfils(scene, boxes, rules)
+        keep &= (overlaps(scene, boxes) <= 0) | (rng.random(len(boxes)) < rules.overlap_share)
         found.append((boxes[keep], anchors[keep]))
         if sum(len(b) for b, _ in found) >= rules.num_candidates // 3:
             break

@@ -10,11 +10,11 @@ import numpy as np
 from augsynth.geometry import intersections
 from augsynth.scene import FloatArray, Scene
 
-COMPARED: Mapping[str, float] = MappingProxyType({"max_avoid": 0.3, "free_share": 0.5})
+COMPARED: Mapping[str, float] = MappingProxyType({"max_avoid": 0.3, "free_share": 0.05})
 """How real places are compared with random ones in fitting.
 
-Half of the random places may overlap objects: with none, any overlap would speak for a place (only real ones
-have it) and proposals would crowd; with all, crowded scenes would be learned from overlapping places alone.
+Few random places may overlap objects, as few proposals may: the ratio learned is that of real places to
+proposals, so both must be drawn alike.
 """
 
 

@@ -85,8 +85,8 @@ def test_file_form_and_repeatability(appearance):
     np.testing.assert_array_equal(
         copy.log_odds(scene, rings, boxes, CUP), appearance.log_odds(scene, rings, boxes, CUP)
     )
-    again = Appearance.fit(shores(35), lambda scene: shore(scene.image_id)[0])
-    assert again.to_dict() == appearance.to_dict()
+    one, two = (Appearance.fit(shores(8), lambda s: shore(s.image_id)[0]).to_dict() for _ in range(2))
+    assert one == two
     with pytest.raises(ValueError, match="ranks"):
         Appearance.from_dict({"category_ids": [1]})
 

@@ -100,8 +100,9 @@ def test_the_file_form_scores_the_same_and_a_fit_repeats(layout):
         np.testing.assert_array_equal(
             copy.log_densities(scene, boxes, category), layout.log_densities(scene, boxes, category)
         )
-    assert Layout.fit(cups_with_lids(70)).to_dict() == layout.to_dict()
     assert copy.to_dict() == layout.to_dict()
+    one, two = (Layout.fit(cups_with_lids(12)).to_dict() for _ in range(2))
+    assert one == two
 
 
 @pytest.mark.parametrize("key", ["offsets", "sizes", "evidence", "category_ids"])
