@@ -46,7 +46,9 @@ def build_affinity_file(
         ("most repelled pairs", affinity.most_repelled_pairs(num_pairs)),
     ):
         yield f"{title}:" if found else f"{title}: none"
-        yield from (f"  {pair}" for pair in found)
+        for pair in found:
+            names = " + ".join(pair.names)
+            yield f"  {names}: {pair.value:+.2f}, together in {pair.count} images, {pair.expected:.1f} by chance"
     yield str(affinity.structure)
     yield f"written: {out}, {picture}"
 
@@ -98,7 +100,7 @@ def run_finetune(options: Mapping[str, Any], *, progress: Callable[[str, int, in
         config=FinetuneConfig(**chosen),
         out=options["out"],
         progress=progress,
-        autoencoder_dir=options["autoencoder"],
+        start_dir=options["start"],
     )
 
 

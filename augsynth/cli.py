@@ -150,9 +150,9 @@ def finetune(
     num_windows: Annotated[int, typer.Option(min=1, help="Training windows to cut.")] = 20_000,
     symmetry: Annotated[str, typer.Option(help="none, mirror or dihedral.")] = "mirror",
     image_scale: Annotated[float, typer.Option(help="Resize images by this first.")] = 1.0,
-    autoencoder: Annotated[
+    start: Annotated[
         Path | None,
-        typer.Option(exists=True, file_okay=False, help="Autoencoder folder to use instead of stage one."),
+        typer.Option(exists=True, file_okay=False, help="Model folder of an earlier training to go on from."),
     ] = None,
     autoencoder_batch_size: Annotated[int, typer.Option(min=1, help="Windows a step of stage one.")] = 24,
     denoiser_batch_size: Annotated[int, typer.Option(min=1, help="Windows a step of stage two.")] = 32,

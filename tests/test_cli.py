@@ -239,7 +239,7 @@ def test_unknown_presets_name_the_known_ones(run, dataset, tmp_path, command, kn
         ("finetune", ["--autoencoder-batch-size", "0"]),
         ("finetune", ["--num-windows", "0"]),
         ("finetune", ["--device", "gpu"]),
-        ("finetune", ["--autoencoder", "gone"]),
+        ("finetune", ["--start", "gone"]),
         ("train-detector", ["--image-scale", "9"]),
         ("train-detector", ["--epochs", "0"]),
         ("train-detector", ["--lr", "-1"]),

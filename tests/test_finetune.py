@@ -154,5 +154,21 @@ def test_the_model_loads_as_a_standard_pipeline_and_foreign_folders_are_refused(
     assert pipeline.unet.config.in_channels == 9
     assert {v.dtype for v in weights(folder).values() if v.dtype.kind == "f"} == {np.dtype(np.float16)}
     assert list((tmp_path / "run" / "training").glob("samples-*.png"))
+    further = finetune(
+        dataset, read, config=CONFIG, out=tmp_path / "further", progress=ignore, start_dir=folder
+    )
+    first, second = weights(folder), weights(further)
+    assert first.keys() == second.keys()
+    changed = {name.split("/")[0] for name in first if not np.array_equal(first[name], second[name])}
+    assert changed == {"unet", "text_encoder"}
+    with pytest.raises(ConfigError, match="preset"):
+        finetune(
+            dataset,
+            read,
+            config=replace(CONFIG, preset="fast-64"),
+            out=tmp_path / "other",
+            progress=ignore,
+            start_dir=folder,
+        )
     with pytest.raises(ResumeError, match="--out"):
         finetune(dataset, read, config=replace(CONFIG, seed=7), out=tmp_path / "run", progress=ignore)

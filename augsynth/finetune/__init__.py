@@ -60,7 +60,7 @@ def finetune(
     config: FinetuneConfig,
     out: Path,
     progress: Progress,
-    autoencoder_dir: Path | None = None,
+    start_dir: Path | None = None,
 ) -> Path:
     """Train autoencoder, text encoder and denoiser, and write them in the diffusers layout.
 
@@ -70,7 +70,8 @@ def finetune(
         dataset: Images and objects to learn.
         read_image: Returns a scene's (H, W, 3) uint8 RGB image.
         out: Directory of the training.
-        autoencoder_dir: An `AutoencoderKL` folder of the preset's sizes to use instead of training one.
+        start_dir: The model folder of an earlier training of the same preset: its autoencoder is kept, its
+            denoiser and text encoder are trained further.
 
     Returns:
         The folder that `StableDiffusionInpaintPipeline.from_pretrained` loads: `out / "model"`.
@@ -91,10 +92,11 @@ def finetune(
         size=preset.size, cell=preset.cell, num_windows=config.num_windows, symmetry=config.symmetry
     )
     windows = cut_windows(dataset, read_image, rules=rules, seed=config.seed)
-    fingerprint = _fingerprint(windows, config)
+    fingerprint = _fingerprint(windows, config, start_dir)
     vae_dir = work / "vae"
-    if autoencoder_dir is not None:
-        autoencoder = _load_autoencoder(autoencoder_dir, preset.cell).to(config.device)
+    start = None if start_dir is None else _load_start(start_dir, preset.size)
+    if start is not None:
+        autoencoder = start["vae"].to(config.device).requires_grad_(False).eval()
     elif (vae_dir / "config.json").exists() and (vae_dir / "fingerprint").read_text() == fingerprint:
         autoencoder = AutoencoderKL.from_pretrained(vae_dir).to(config.device)
     else:
@@ -141,25 +143,28 @@ def finetune(
         device=config.device,
         progress=progress,
         on_save=on_save,
+        start=start,
     )
     torch.set_grad_enabled(True)
     return model_dir
 
 
-def _load_autoencoder(folder: Path, cell: int) -> Any:
-    from diffusers import AutoencoderKL
+def _load_start(folder: Path, size: int) -> dict[str, Any]:
+    from diffusers import StableDiffusionInpaintPipeline
 
-    if not (folder / "config.json").is_file():
-        raise ConfigError(f"{folder}: no config.json in it; pass the vae folder of a diffusers checkpoint")
-    autoencoder = AutoencoderKL.from_pretrained(folder)
-    if (
-        2 ** (len(autoencoder.config.block_out_channels) - 1) != cell
-        or autoencoder.config.latent_channels != 4
-    ):
+    if not (folder / "model_index.json").is_file():
         raise ConfigError(
-            f"{folder}: the autoencoder must have {cell} pixels a cell and 4 channels, as the preset"
+            f"{folder}: no model_index.json in it; pass the model folder of an earlier training"
         )
-    return autoencoder.requires_grad_(False).eval()
+    pipeline = StableDiffusionInpaintPipeline.from_pretrained(folder, use_safetensors=True)
+    cell = 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
+    if pipeline.unet.config.sample_size * cell != size:
+        raise ConfigError(
+            f"{folder}: its window has {pipeline.unet.config.sample_size * cell} pixels, the preset's {size}; "
+            "choose the preset it was trained with"
+        )
+    names = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
+    return {name: getattr(pipeline, name) for name in names}
 
 
 def save_pipeline(parts: dict[str, Any], folder: Path, figures: dict[str, Any]) -> None:
@@ -252,7 +257,7 @@ def _write_reconstructions(autoencoder: Any, windows: Windows, path: Path) -> No
     ).save(path)
 
 
-def _fingerprint(windows: Windows, config: FinetuneConfig) -> str:
+def _fingerprint(windows: Windows, config: FinetuneConfig, start_dir: Path | None) -> str:
     digest = hashlib.sha256()
     for array in (windows.images, windows.cells, windows.labels):
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -262,4 +267,7 @@ def _fingerprint(windows: Windows, config: FinetuneConfig) -> str:
         if k not in ("device", "save_every", "autoencoder_steps", "denoiser_steps")
     }
     digest.update(json.dumps(kept, sort_keys=True).encode())
+    if start_dir is not None:
+        for path in sorted(start_dir.rglob("*.safetensors")):
+            digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,7 @@ def train_denoiser(
     device: str,
     progress: Progress,
     on_save: Callable[[dict[str, Any], int], None],
+    start: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Train UNet and text encoder jointly on cached latents.
 
@@ -72,6 +73,7 @@ def train_denoiser(
 
     Args:
         prompts: Text of each label of `windows`; label 0 is background.
+        start: Parts of a pipeline to train further, or None for new ones.
 
     Returns:
         The modules of the pipeline but the autoencoder: unet, text_encoder, tokenizer, scheduler.
@@ -79,10 +81,10 @@ def train_denoiser(
     import torch
 
     torch.manual_seed(derive_seed(seed, "denoiser"))
-    tokenizer = build_tokenizer(prompts)
-    scheduler = build_scheduler()
+    parts_at_start = _new_parts(preset, prompts) if start is None else start
+    tokenizer, scheduler = parts_at_start["tokenizer"], parts_at_start["scheduler"]
     model: torch.nn.Module = torch.nn.ModuleDict(
-        {"unet": build_denoiser(preset), "text_encoder": build_text_encoder(preset, tokenizer)}
+        {name: parts_at_start[name] for name in ("unet", "text_encoder")}
     )
     tokens = tokenizer(["", *prompts], padding="max_length", truncation=True, return_tensors="pt").input_ids
     tokens = tokens.to(device)
@@ -123,6 +125,16 @@ def train_denoiser(
     )
     model.requires_grad_(False).eval()
     return parts(model)
+
+
+def _new_parts(preset: Preset, prompts: Sequence[str]) -> dict[str, Any]:
+    tokenizer = build_tokenizer(prompts)
+    return {
+        "unet": build_denoiser(preset),
+        "text_encoder": build_text_encoder(preset, tokenizer),
+        "tokenizer": tokenizer,
+        "scheduler": build_scheduler(),
+    }
 
 
 def _stratified_timesteps(count: int, rng: Any) -> torch.Tensor:
