@@ -55,7 +55,7 @@ def cnn_scores(
     *,
     folds: int,
     seeds: int,
-    epochs: int,
+    steps: int,
 ) -> FloatArray:
     """Return (N,) held-out logits of a small convolutional network, averaged over seeds.
 
@@ -77,7 +77,7 @@ def cnn_scores(
                 train,
                 test,
                 weights=weights,
-                epochs=epochs,
+                steps=steps,
                 seed=derive_seed(seed, "cnn", fold),
             )
     return total / seeds
@@ -102,7 +102,7 @@ def _fit_and_score(
     test: IntArray,
     *,
     weights: FloatArray,
-    epochs: int,
+    steps: int,
     seed: int,
 ) -> FloatArray:
     import torch
@@ -111,22 +111,18 @@ def _fit_and_score(
     labels, importance = torch.from_numpy(synthetic).float(), torch.from_numpy(weights).float()
     torch.manual_seed(seed)
     network = _network(inputs.shape[1]).to(memory_format=torch.channels_last)
-    steps = max(1, len(train) // BATCH)
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=epochs * steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
     rng = derive_rng(seed, "batches")
-    for _ in range(epochs):
-        order = rng.permutation(len(train))
-        for step in range(steps):
-            part = order[step * BATCH : (step + 1) * BATCH]
-            logits = network(_augmented(inputs[train[part]], rng))
-            losses = functional.binary_cross_entropy_with_logits(
-                logits, labels[train[part]], reduction="none"
-            )
-            optimiser.zero_grad()
-            (losses * importance[part]).mean().backward()
-            optimiser.step()
-            schedule.step()
+    order = np.concatenate([rng.permutation(len(train)) for _ in range(-(-steps * BATCH // len(train)))])
+    for step in range(steps):
+        part = order[step * BATCH : (step + 1) * BATCH]
+        logits = network(_augmented(inputs[train[part]], rng))
+        losses = functional.binary_cross_entropy_with_logits(logits, labels[train[part]], reduction="none")
+        optimiser.zero_grad()
+        (losses * importance[part]).mean().backward()
+        optimiser.step()
+        schedule.step()
     network.eval()
     with torch.no_grad():
         both = network(inputs[test]) + network(inputs[test].flip(3))
@@ -164,7 +160,7 @@ def feature_scores(
     *,
     folds: int,
     seeds: int,
-) -> dict[str, FloatArray]:
+) -> list[FloatArray]:
     """Return (N,) held-out scores of a logistic regression and of a random forest, averaged over seeds.
 
     Features are centred by category first, on the training part alone.
@@ -172,7 +168,7 @@ def feature_scores(
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
 
-    totals = {"logistic regression": np.zeros(len(synthetic)), "random forest": np.zeros(len(synthetic))}
+    totals = [np.zeros(len(synthetic)), np.zeros(len(synthetic))]
     for seed in range(seeds):
         for train, test in splits(synthetic, groups, folds=folds, seed=seed):
             weights = balanced_weights(synthetic[train], category_ids[train])
@@ -180,15 +176,15 @@ def feature_scores(
             centred = _centred(features, category_ids, used)
             centred = (centred - centred[used].mean(0)) / (centred[used].std(0) + 1e-9)
             centred = np.clip(centred, -5, 5)
-            models = {
-                "logistic regression": LogisticRegression(C=0.3, max_iter=500),
-                "random forest": RandomForestClassifier(100, min_samples_leaf=3, random_state=seed),
-            }
-            for name, model in models.items():
+            models = (
+                LogisticRegression(C=0.3, max_iter=500),
+                RandomForestClassifier(100, min_samples_leaf=3, random_state=seed),
+            )
+            for total, model in zip(totals, models, strict=True):
                 model.fit(centred[used], synthetic[used], sample_weight=weights[weights > 0])
                 chances = np.clip(model.predict_proba(centred[test])[:, 1], 1e-3, 1 - 1e-3)
-                totals[name][test] += np.log(chances / (1 - chances))
-    return {name: total / seeds for name, total in totals.items()}
+                total[test] += np.log(chances / (1 - chances))
+    return [total / seeds for total in totals]
 
 
 def _centred(features: FloatArray, category_ids: IntArray, train: IntArray) -> FloatArray:
