@@ -41,7 +41,11 @@ def config(source: Path) -> GenerateConfig:
         detector="embedded",
         guidance=2.0,
         objects_per_image=1,
-        steps=10,
+        steps=8,
+        # How good the embedded models are is for the benchmarks to say: here nearly everything passes.
+        min_score=0.05,
+        min_iou=0.1,
+        max_attempts=400,
     )
 
 
