@@ -105,6 +105,36 @@ def test_commands_in_the_readme_parse(line):
         pass
 
 
+def test_the_road_on_own_data_runs_as_written(tmp_path, monkeypatch):
+    """Every command of the README but those that need a network, each told to do very little."""
+    little = {
+        "sample": "--num-images 16 --workers 1",
+        "build-affinity": "",
+        "train-detector": "--preset fcos_tiny --steps 2 --batch-size 2 --threads 1",
+        "finetune": "--preset tiny-32 --num-windows 24 --autoencoder-steps 2 --denoiser-steps 2 --save-every 2 "
+        "--autoencoder-batch-size 4 --denoiser-batch-size 4 --threads 1",
+        "generate": "--n 1 --max-attempts 2 --steps 2",
+    }
+    monkeypatch.chdir(tmp_path)
+    lines = [shlex.split(line) for line in readme_lines() if "sd15" not in line and ".venv" not in line]
+    assert {words[1] for words in lines} == set(COMMANDS) == set(little)
+    for words in sorted(lines, key=lambda words: words[1] != "sample"):
+        app([*words[1:], *little[words[1]].split()], standalone_mode=False)
+        if words[1] == "sample":
+            (tmp_path / "data" / "images").symlink_to(tmp_path / "data" / "sample" / "images")
+            (tmp_path / "data" / "train.json").symlink_to(
+                tmp_path / "data" / "sample" / "annotations" / "instances.json"
+            )
+    provenance = (tmp_path / "runs" / "mine" / "provenance.jsonl").read_text().splitlines()
+    assert 1 <= len(provenance) <= 2
+    assert (tmp_path / "runs" / "mine" / "annotations" / "instances_augmented.json").is_file()
+    listing = re.search(r"```\nruns/first/\n(.*?)```", README, re.S)[1]
+    listed = {line.split()[0].rstrip("/") for line in listing.splitlines()} - {"contact_sheet_accepted.png"}
+    run = tmp_path / "runs" / "mine"
+    there = {path.relative_to(run).as_posix() for path in run.rglob("*")}
+    assert listed <= there, "the README lists files that a run doesn't write"
+
+
 @pytest.mark.parametrize("name", ["run", "tests"])
 def test_the_two_commands_are_one_line_each_and_can_be_repeated(name):
     command = marked_command(name)
