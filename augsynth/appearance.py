@@ -62,9 +62,10 @@ class Appearance:
         """
         ids = tuple(c.id for c in dataset.categories)
         rng = derive_rng(seed, "appearance")
-        counts = np.array(
-            [sum(int((s.category_ids == c).sum()) for s in dataset.scenes) for c in ids], np.int64
-        )
+        present = np.concatenate([np.zeros(0, np.int64), *(s.category_ids for s in dataset.scenes)])
+        found, times = np.unique(present, return_counts=True)
+        number = dict(zip(found.tolist(), times.tolist(), strict=True))
+        counts = np.array([number.get(c, 0) for c in ids], np.int64)
         ranks = np.argsort(np.argsort(-counts, kind="stable"), kind="stable")
         model = cls(ids, ranks, Evidence.empty())
         scenes = [s for s in dataset.scenes if (~s.is_crowd).any()]

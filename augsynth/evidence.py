@@ -85,7 +85,7 @@ class Growth:
     rate: float = 0.08
     ridge: float = 3.0
     row_share: float = 0.5
-    column_share: float = 0.4
+    column_share: float = 0.25
     num_bins: int = 24
 
 

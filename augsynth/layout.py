@@ -25,6 +25,7 @@ _GROWTH = Growth()
 _NUM_FOLDS = 4
 _NUM_RANDOM = 30
 _MAX_OBJECTS = 2500
+_MAX_SCENES = 4000
 _MAX_RANKS = 16
 _FAR = 12.0
 
@@ -61,8 +62,10 @@ class Layout:
         comparisons = _compare(dataset, index, rng)
         counts = np.bincount([c.kind for c in comparisons], minlength=len(ids))
         ranks = np.argsort(np.argsort(-counts, kind="stable"), kind="stable")
-        scenes = [(s.image_id, *_anchors(s, index), s.size_wh) for s in dataset.scenes]
-        fold = {s.image_id: int(f) for s, f in zip(dataset.scenes, _folds(len(scenes), rng), strict=True)}
+        fold = {
+            s.image_id: int(f) for s, f in zip(dataset.scenes, _folds(len(dataset.scenes), rng), strict=True)
+        }
+        scenes = [(s.image_id, *_anchors(s, index), s.size_wh) for s in _some_scenes(dataset, seed)]
         parts: list[FloatArray] = [np.zeros((0, 0))] * len(comparisons)
         for f in range(_NUM_FOLDS):
             seen = [c for c in comparisons if fold[c.image_id] != f]
@@ -208,6 +211,14 @@ def _anchors(scene: Scene, index: Mapping[int, int]) -> tuple[FloatArray, IntArr
 
 def _index(category_ids: tuple[int, ...]) -> dict[int, int]:
     return {c: i for i, c in enumerate(category_ids)}
+
+
+def _some_scenes(dataset: Dataset, seed: int) -> list[Scene]:
+    """Return the scenes that sizes are learned from: all, or a sample of a large data set."""
+    if len(dataset.scenes) <= _MAX_SCENES:
+        return list(dataset.scenes)
+    chosen = derive_rng(seed, "scenes").choice(len(dataset.scenes), _MAX_SCENES, replace=False)
+    return [dataset.scenes[i] for i in np.sort(chosen)]
 
 
 def _folds(num: int, rng: np.random.Generator) -> IntArray:

@@ -90,7 +90,7 @@ class Offsets:
             row_of[a, c] = len(wide)
             wide.append(_lift(counts, own[c] if a == c else other[c], _KAPPA_WIDE, _WIDE))
             narrow.append(_lift(counts, wide[-1], _KAPPA_NARROW, _NARROW))
-        shape = (-1, NUM_CELLS)
+        shape = (len(wide), NUM_CELLS)
         object.__setattr__(self, "wide", np.log(np.array(wide, np.float32)).reshape(shape))
         object.__setattr__(self, "narrow", np.log(np.array(narrow, np.float32)).reshape(shape))
         object.__setattr__(self, "row_of", row_of.astype(np.int64))
@@ -130,7 +130,7 @@ class Offsets:
             counts[np.asarray(pair["cells"], np.int64)] = pair["counts"]
             real[int(pair["anchor"]), int(pair["category"])] = counts
         count = int(data["num_categories"])
-        coarse = np.asarray(data["expected"], np.float32).reshape(count, -1)
+        coarse = np.asarray(data["expected"], np.float32).reshape(count, NUM_RADII * 4)
         return cls(count, real, _fine(coarse))
 
 
@@ -152,7 +152,7 @@ def count_offsets(groups: list[tuple[IntArray, int, IntArray]], num_categories: 
                 share = np.bincount(cells[1:, m], minlength=NUM_CELLS) / (len(cells) - 1)
                 expected[a] += share.astype(np.float32)
     pooled = expected.sum(axis=0)
-    expected += 5 * pooled / pooled.sum()
+    expected += 5 * pooled / max(float(pooled.sum()), 1e-9)
     expected /= expected.sum(axis=1, keepdims=True)
     return Offsets(num_categories, real, _fine(_coarse(expected)))
 
@@ -160,13 +160,13 @@ def count_offsets(groups: list[tuple[IntArray, int, IntArray]], num_categories: 
 def _coarse(expected: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return (C, rings * 4) sums of expectations over quarters of a turn."""
     grid = expected.reshape(len(expected), NUM_RADII, 4, NUM_ANGLES // 4)
-    return np.asarray(grid.sum(axis=3).reshape(len(expected), -1))
+    return np.asarray(grid.sum(axis=3).reshape(len(expected), NUM_RADII * 4))
 
 
 def _fine(coarse: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return (C, NUM_CELLS) expectations, each quarter of a turn spread evenly."""
     spread = np.repeat(coarse.reshape(len(coarse), NUM_RADII, 4), NUM_ANGLES // 4, axis=2)
-    return np.asarray(spread.reshape(len(coarse), -1) / (NUM_ANGLES // 4), np.float32)
+    return np.asarray(spread.reshape(len(coarse), NUM_CELLS) / (NUM_ANGLES // 4), np.float32)
 
 
 def _totals(table: Offsets, wanted: Any) -> tuple[FloatArray, FloatArray]:

@@ -60,10 +60,10 @@ class PlacementRules:
     num_candidates: int = 240
     anchored_share: float = 0.6
     size_weight: float = 0.5
-    appearance_weight: float = 0.7
+    appearance_weight: float = 0.5
     overlap_weight: float = 1.0
     num_best: int = 12
-    temperature: float = 1.0
+    temperature: float = 0.5
     tau: float | None = None
     gamma: float = 0.0
 

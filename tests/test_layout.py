@@ -214,3 +214,8 @@ def test_evidence_learns_what_tells_the_first_row_and_ignores_what_a_group_share
     assert len(Evidence.from_dict(model.to_dict()).leaves) == len(model.leaves)
     nothing = fit_evidence(np.ones((20, 2)), np.array([10, 10]), rng=rng)
     np.testing.assert_array_equal(nothing.scores(probe[:, :2]), [0, 0])
+
+
+def test_a_data_set_without_categories_is_no_trouble():
+    layout = Layout.fit(dataset_of([scene_of([], [])], categories=()))
+    assert Layout.from_dict(json.loads(json.dumps(layout.to_dict()))).category_ids == ()
