@@ -15,7 +15,7 @@ from augsynth.affinity import save_affinity_file
 from augsynth.coco import read_dataset
 from augsynth.config import GenerateConfig, plain_config
 from augsynth.engine import paint_shard, source_order
-from augsynth.errors import ConfigError, ResumeError
+from augsynth.errors import ConfigError
 from augsynth.publish import (
     count_by_category,
     count_reasons,
@@ -94,10 +94,6 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Tally:
     config, dataset = open_dataset(config)
     with RunFolder(out, fingerprint(config, dataset)) as folder:
         tally = Tally(config.n)
-        if folder.finished:
-            raise ResumeError(
-                f"{out}: the run is finished; nothing was changed; choose another --out for a new one"
-            )
         shards = folder.read_shards()
         for shard in shards:
             tally.add(shard)

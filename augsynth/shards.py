@@ -30,7 +30,7 @@ class RunFolder:
         fingerprint: What the run depends on; a run is only continued with the same.
 
     Raises:
-        ResumeError: The directory holds something else, another run, or is in use.
+        ResumeError: The directory holds something else, a finished run or another one, or is in use.
     """
 
     def __init__(self, out: Path, fingerprint: Mapping[str, Any]) -> None:
@@ -40,6 +40,8 @@ class RunFolder:
 
     def __enter__(self) -> Self:
         check_output(self.out)
+        if self.finished:
+            raise ResumeError(f"{self.out}: the run is finished; nothing was changed; choose another --out")
         self.out.mkdir(parents=True, exist_ok=True)
         (self.out / SHARDS).mkdir(exist_ok=True)
         self._lock = (self.out / SHARDS / "lock").open("w")
