@@ -93,7 +93,7 @@ class GenerateConfig:
     min_size: float = 8.0
     min_iou: float = 0.6
     min_score: float = 0.0
-    score_quantile: float = 0.1
+    score_quantile: float = 0.05
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
