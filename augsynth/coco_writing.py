@@ -255,7 +255,7 @@ def _extent(low: float, high: float) -> float:
 
 def _mask_area(segmentation: object, size_wh: tuple[int, int]) -> float:
     """Return the pixels of a mask, as pycocotools counts them."""
-    from pycocotools import mask as coco_mask  # noqa: PLC0415 - compiled, and needed with masks only
+    from pycocotools import mask as coco_mask
 
     if not is_mask(segmentation):
         raise ValueError(

@@ -99,7 +99,7 @@ class Dataset:
     Attributes:
         categories: In file order.
         scenes: In file order; images without annotations included.
-        document: The source document as decoded, never modified (real annotations are copied verbatim).
+        document: The source document as decoded, with exactly the repairs counted in `repairs`; never modified after.
         source: Path of the annotation file.
         image_root: Directory that `file_name` is relative to, or None when only annotations were read.
         repairs: What was recovered while reading: kind -> count, to be shown to the user.
@@ -185,4 +185,5 @@ class Verdict:
 
     @property
     def accepted(self) -> bool:
+        """Whether the object stays."""
         return self.reason is Reason.ACCEPTED

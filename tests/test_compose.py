@@ -41,7 +41,9 @@ def test_a_uniform_tint_of_the_reconstruction_is_taken_out() -> None:
     image = smooth_image(96, 96)
     window = np.array([16, 16, 80, 80])
     cells = mask_cells(np.array([36.0, 36.0, 60.0, 60.0]), window, num_cells=16)
-    tinted = np.clip(cut_window(image, window, size=64).astype(int) + (12, -9, 6), 0, 255).astype(np.uint8)
+    tinted = np.clip(cut_window(image, window, size=64).astype(int) + np.array([12, -9, 6]), 0, 255).astype(
+        np.uint8
+    )
     arguments = {"window_xyxy": window, "cells": cells, "feather": 3.0}
     with_match, _ = stitch(image, tinted, rng=derive_rng(0), **arguments)
     without, _ = stitch(image, tinted, rng=derive_rng(0), match_colour=False, match_grain=False, **arguments)

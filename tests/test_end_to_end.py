@@ -99,9 +99,7 @@ def test_pycocotools_loads_both_files_and_every_new_object_is_marked(
         assert PilImage.open(out / "images" / record["file_name"]).size == (record["width"], record["height"])
 
 
-def test_pixels_outside_the_masks_are_those_of_the_source(
-    run: tuple[Path, Tally], source: Path
-) -> None:
+def test_pixels_outside_the_masks_are_those_of_the_source(run: tuple[Path, Tally], source: Path) -> None:
     out, _ = run
     dataset = read_dataset(source / "annotations" / "instances.json", images=source / "images")
     scenes = {scene.image_id: scene for scene in dataset.scenes}
@@ -141,7 +139,11 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_killed_run_ends_as_if_it_had_not_been(
-    run: tuple[Path, Tally], config: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+    run: tuple[Path, Tally],
+    config: GenerateConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
 ) -> None:
     commit: Callable[..., None] = RunFolder.commit
     done = []

@@ -121,7 +121,7 @@ def test_the_learning_rate_rises_and_falls() -> None:
 def test_a_stopped_training_ends_as_if_it_had_not_been(
     dataset: Dataset, tmp_path: Path, stop: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import augsynth.finetune.loop as loop
+    from augsynth.finetune import loop
 
     clock = iter(range(0, 10**6, 2))  # progress is shown at most once a second
     monkeypatch.setattr(loop, "time", type("Clock", (), {"monotonic": staticmethod(lambda: next(clock))}))

@@ -18,7 +18,7 @@ PROMPTS = ("a photo of a can", "a photo of a bottle", "background")
 def make_request(number: int) -> InpaintRequest:
     image = derive_rng(number, "image").integers(0, 256, (32, 32, 3)).astype(np.uint8)
     low = np.array([4.0 + 2 * number, 6.0])
-    box = np.concatenate([low, low + (14, 11 + number)])
+    box = np.concatenate([low, low + np.array([14.0, 11.0 + number])])
     cells = mask_cells(box, np.array([0, 0, 32, 32]), num_cells=16)
     return InpaintRequest(image, cells, PROMPTS[number % 3], 100 + number)
 
