@@ -182,6 +182,8 @@ def save_pipeline(parts: dict[str, Any], folder: Path, figures: dict[str, Any]) 
         **half, safety_checker=None, feature_extractor=None, requires_safety_checker=False
     )
     pipeline.save_pretrained(fresh, safe_serialization=True)
+    for part in ("vae", "unet"):
+        _forget_path(fresh / part / "config.json")
     # transformers reads weights in the type the configuration names, diffusers in float32: let both agree.
     config_file = fresh / "text_encoder" / "config.json"
     text_config = json.loads(config_file.read_text())
@@ -192,6 +194,13 @@ def save_pipeline(parts: dict[str, Any], folder: Path, figures: dict[str, Any]) 
         folder.rename(old)
     fresh.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _forget_path(config_file: Path) -> None:
+    """Drop the path that diffusers notes in a part's configuration: it means nothing on another machine."""
+    config = json.loads(config_file.read_text())
+    config.pop("_name_or_path", None)
+    config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def write_samples(parts: dict[str, Any], windows: Windows, prompts: list[str], path: Path) -> None:
