@@ -16,7 +16,7 @@ LAYERS = [
     ("L0", "scene errors"),
     ("L1", "geometry seeding config devices images coco_faults loglinear evidence offsets sizes rings"),
     ("L1", "cooccurrence coco_blocks places"),
-    ("L2", "coco coco_writing affinity affinity_fit affinity_file layout appearance prompts"),
+    ("L2", "coco coco_writing affinity affinity_fit affinity_file layout appearance prompts bank"),
     ("L3", "placement compose"),
     ("L4", "inpaint detect"),
     ("L5", "verify"),

@@ -1,0 +1,356 @@
+"""The object bank: cut-outs with opacity in one memory-mapped file.
+
+A bank is a folder:
+
+    bank.json    version, categories, counts, where the cut-outs come from; its presence means the bank is whole
+    index.npy    one structured row a cut-out (`_ROW`): where it lies, its size, box, category, score
+    cutouts.bin  one cut-out after another: ring features (float32), RGB pixels (raw), opacity (deflate)
+
+Pixels are stored raw because they are read far more often than written: a cut-out costs one copy instead of
+a decoder's run, and all loader workers share the operating system's pages of the file. Opacity is mostly
+flat, so deflate makes it vanish at little cost. `benchmarks/bank.py` compares this with other encodings.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augsynth.errors import DatasetError
+from augsynth.scene import Category, FloatArray, Image, IntArray
+
+VERSION = 1
+MANIFEST, INDEX, PIXELS = "bank.json", "index.npy", "cutouts.bin"
+_ROW = np.dtype(
+    [
+        ("offset", "<u8"),
+        ("num_bytes", "<u4"),
+        ("checksum", "<u4"),
+        ("size_wh", "<u4", 2),
+        ("source_size_wh", "<u4", 2),
+        ("ring_length", "<u4"),
+        ("has_mask", "<u4"),
+        ("category_id", "<i8"),
+        ("score", "<f8"),
+        ("box_xyxy", "<f8", 4),
+    ]
+)
+
+
+class BankError(DatasetError):
+    """An object bank can't be used as it is."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cutout:
+    """One object with opacity.
+
+    Attributes:
+        image: (h, w, 3) uint8 RGB; may have a margin around the object.
+        alpha: (h, w) uint8 opacity, 255 is opaque; over the whole box where no outline is known.
+        box_xyxy: (4,) float64, the object's box in pixels of the cut-out.
+        category_id: COCO id among the bank's categories.
+        score: What the filter's detector gave; 1.0 for a real annotation.
+        source_size_wh: Size of the picture it comes from.
+        has_mask: Whether `alpha` follows the object's outline.
+        ring: (F,) what surrounded it, `augsynth.rings.Rings.features`, kept in single precision; empty when unknown.
+
+    Raises:
+        ValueError: The arrays disagree, or the box is empty or reaches outside.
+    """
+
+    image: Image
+    alpha: NDArray[np.uint8]
+    box_xyxy: FloatArray
+    category_id: int
+    score: float
+    source_size_wh: tuple[int, int]
+    has_mask: bool
+    ring: FloatArray = field(default_factory=lambda: np.zeros(0))
+
+    def __post_init__(self) -> None:
+        height, width = self.image.shape[:2]
+        if self.image.shape != (height, width, 3) or self.image.dtype != np.uint8 or not height * width:
+            raise ValueError(f"image must be (h, w, 3) uint8, got {self.image.shape} {self.image.dtype}")
+        if self.alpha.shape != (height, width) or self.alpha.dtype != np.uint8:
+            raise ValueError(
+                f"alpha must be {(height, width)} uint8, got {self.alpha.shape} {self.alpha.dtype}"
+            )
+        if np.shape(self.box_xyxy) != (4,) or not np.isfinite(self.box_xyxy).all():
+            raise ValueError(f"box_xyxy must be four finite numbers, got {self.box_xyxy!r}")
+        x1, y1, x2, y2 = (float(v) for v in self.box_xyxy)
+        if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
+            raise ValueError(f"box_xyxy {[x1, y1, x2, y2]} is empty or outside a cut-out of {width}×{height}")
+        if self.ring.ndim != 1 or not np.isfinite(self.ring).all() or not np.isfinite(self.score):
+            raise ValueError("ring must be one row of finite numbers, and score finite")
+
+
+class Bank:
+    """A bank opened for reading: nothing is decoded before it is asked for, nothing is held after.
+
+    Pickled as its path, so that every loader worker opens a map of its own.
+
+    Attributes:
+        path: The folder.
+        categories: COCO categories that the cut-outs belong to.
+        source: Where the cut-outs come from, as the writer was told.
+    """
+
+    def __init__(self, path: Path, manifest: Mapping[str, Any], index: NDArray[Any], pixels: Any) -> None:
+        self.path = path
+        self.categories = tuple(
+            Category(int(c["id"]), str(c["name"]), str(c.get("supercategory", "")))
+            for c in manifest["categories"]
+        )
+        self.source: Mapping[str, Any] = manifest.get("source", {})
+        self._index = index
+        self._pixels = pixels
+        self._members: dict[int, IntArray] = {}
+
+    @classmethod
+    def open(cls, path: Path | str) -> Bank:
+        """Open a bank folder.
+
+        Raises:
+            BankError: It is missing, unfinished, damaged, empty or of another version.
+        """
+        folder = Path(path)
+        manifest = _read_manifest(folder)
+        if not manifest["count"]:
+            raise BankError(f"{folder}: the bank is empty; make one of a dataset whose objects can be cut")
+        try:
+            index = np.load(folder / INDEX, mmap_mode="r", allow_pickle=False)
+            pixels = np.memmap(folder / PIXELS, np.uint8, mode="r")
+        except (OSError, ValueError, EOFError) as error:
+            raise BankError(f"{folder}: {INDEX} or {PIXELS} can't be opened ({error}); {_REMEDY}") from None
+        if index.dtype != _ROW or index.shape != (manifest["count"],):
+            raise BankError(f"{folder / INDEX}: isn't the index of {manifest['count']} cut-outs; {_REMEDY}")
+        if len(pixels) != manifest["num_bytes"]:
+            problem = f"has {len(pixels)} bytes, not {manifest['num_bytes']}"
+            raise BankError(f"{folder / PIXELS}: {problem}; {_REMEDY}")
+        try:
+            bank = cls(folder, manifest, index, pixels)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise BankError(f"{folder / MANIFEST}: categories can't be read; {_REMEDY}") from None
+        unknown = set(np.unique(bank.category_ids).tolist()) - {c.id for c in bank.categories}
+        if unknown:
+            raise BankError(f"{folder / INDEX}: category ids {sorted(unknown)} aren't listed; {_REMEDY}")
+        return bank
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Bank.open, (self.path,)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    @property
+    def category_ids(self) -> IntArray:
+        """(N,) COCO category ids, a view of the map."""
+        return np.asarray(self._index["category_id"])
+
+    @property
+    def scores(self) -> FloatArray:
+        """(N,) scores, a view of the map."""
+        return np.asarray(self._index["score"])
+
+    @property
+    def box_sizes_wh(self) -> FloatArray:
+        """(N, 2) width and height of the objects' boxes in pixels of the cut-outs."""
+        boxes = self._index["box_xyxy"]
+        return np.asarray(boxes[:, 2:] - boxes[:, :2])
+
+    @property
+    def source_sizes_wh(self) -> IntArray:
+        """(N, 2) sizes of the pictures that the cut-outs come from."""
+        return np.asarray(self._index["source_size_wh"]).astype(np.int64)
+
+    @property
+    def has_masks(self) -> NDArray[np.bool_]:
+        """(N,) whether the opacity follows the object's outline."""
+        return np.asarray(self._index["has_mask"] != 0)
+
+    def of_category(self, category_id: int) -> IntArray:
+        """Return the positions of a category's cut-outs, none for an unknown category."""
+        if category_id not in self._members:
+            self._members[category_id] = np.flatnonzero(self.category_ids == category_id)
+        return self._members[category_id]
+
+    def ring(self, position: int) -> FloatArray:
+        """Return a cut-out's ring features without touching its pixels."""
+        row = self._index[position]
+        start = int(row["offset"])
+        values = self._pixels[start : start + 4 * int(row["ring_length"])].view("<f4")
+        return np.asarray(values, np.float64)
+
+    def __getitem__(self, position: int) -> Cutout:
+        """Return a cut-out with arrays of its own.
+
+        Raises:
+            BankError: It is damaged.
+            IndexError: There is no such position.
+        """
+        row = self._index[position]
+        start, num_bytes, ring_length = int(row["offset"]), int(row["num_bytes"]), int(row["ring_length"])
+        width, height = (int(v) for v in row["size_wh"])
+        data = self._pixels[start : start + num_bytes]
+        try:
+            if len(data) != num_bytes or zlib.crc32(data) != int(row["checksum"]):
+                raise ValueError("its checksum is wrong")
+            first, second = 4 * ring_length, 4 * ring_length + height * width * 3
+            alpha = zlib.decompress(data[second:], bufsize=height * width)
+            return Cutout(
+                image=np.array(data[first:second]).reshape(height, width, 3),
+                alpha=np.frombuffer(bytearray(alpha), np.uint8).reshape(height, width),
+                box_xyxy=np.array(row["box_xyxy"], np.float64),
+                category_id=int(row["category_id"]),
+                score=float(row["score"]),
+                source_size_wh=(int(row["source_size_wh"][0]), int(row["source_size_wh"][1])),
+                has_mask=bool(row["has_mask"]),
+                ring=np.array(data[:first].view("<f4"), np.float64),
+            )
+        except (ValueError, zlib.error) as error:
+            where = f"{self.path / PIXELS}: cut-out {position} of {len(self)}"
+            raise BankError(f"{where} is damaged ({error}); {_REMEDY}") from None
+
+
+_REMEDY = "make the bank again"
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        wanted = {"version": int, "count": int, "num_bytes": int, "categories": list}
+        if not all(isinstance(manifest[key], kind) for key, kind in wanted.items()):
+            raise TypeError
+    except OSError as error:
+        advice = "name a folder that `augsynth bank` or `generate --bank` has written"
+        raise BankError(f"{path}: no object bank ({error.strerror}); {advice}") from None
+    except (ValueError, KeyError, TypeError):
+        raise BankError(f"{path}: isn't the description of an object bank; {_REMEDY}") from None
+    if manifest["version"] != VERSION:
+        raise BankError(f"{path}: version {manifest['version']}, this augsynth reads {VERSION}; {_REMEDY}")
+    return manifest
+
+
+class BankWriter:
+    """Write a bank: the folder appears whole when the writer is left, or not at all.
+
+    A writer that was killed leaves only a hidden folder beside it, which the next one clears.
+
+    Args:
+        path: The folder to make; it must not hold anything.
+        categories: COCO categories of the cut-outs.
+        source: Where they come from, plain JSON values.
+        replace: Put the new bank in the place of an old one.
+
+    Raises:
+        BankError: The path holds something else.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        categories: Sequence[Category],
+        source: Mapping[str, Any] | None = None,
+        replace: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        self.categories = tuple(categories)
+        self.source = dict(source or {})
+        self._ids = {category.id for category in self.categories}
+        self._rows: list[tuple[Any, ...]] = []
+        self._num_bytes = 0
+        self._file: BinaryIO | None = None
+        self._part = self.path.with_name(f".{self.path.name}.part")
+        held = sorted(p.name for p in self.path.iterdir()) if self.path.is_dir() else []
+        if self.path.is_file() or (held and not (replace and {*held} == {MANIFEST, INDEX, PIXELS})):
+            raise BankError(f"{self.path}: isn't an empty folder; nothing was changed; choose another --out")
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __enter__(self) -> Self:
+        _clear(self._part)
+        self._part.mkdir(parents=True)
+        self._file = (self._part / PIXELS).open("wb")
+        return self
+
+    def add(self, cutout: Cutout) -> None:
+        """Append a cut-out.
+
+        Raises:
+            ValueError: Its category isn't the bank's.
+        """
+        if cutout.category_id not in self._ids:
+            raise ValueError(f"category_id {cutout.category_id} is none of the bank's")
+        if self._file is None:
+            raise ValueError("the writer is used outside of its `with` block")
+        height, width = cutout.alpha.shape
+        ring = cutout.ring.astype("<f4").tobytes()
+        data = ring + cutout.image.tobytes() + zlib.compress(cutout.alpha.tobytes(), 6)
+        self._file.write(data)
+        self._rows.append(
+            (
+                self._num_bytes,
+                len(data),
+                zlib.crc32(data),
+                (width, height),
+                cutout.source_size_wh,
+                len(cutout.ring),
+                cutout.has_mask,
+                cutout.category_id,
+                cutout.score,
+                tuple(float(v) for v in cutout.box_xyxy),
+            )
+        )
+        self._num_bytes += len(data)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is None:
+            return
+        self._file.close()
+        self._file = None
+        if kind is not None:
+            _clear(self._part)
+            return
+        rows = np.array(self._rows, _ROW)
+        np.save(self._part / INDEX, rows)
+        (self._part / MANIFEST).write_text(self._manifest(rows), encoding="utf-8")
+        _clear(self.path)
+        self._part.rename(self.path)
+
+    def _manifest(self, rows: NDArray[Any]) -> str:
+        counts = {str(c.name): int((rows["category_id"] == c.id).sum()) for c in self.categories}
+        manifest = {
+            "version": VERSION,
+            "count": len(rows),
+            "num_bytes": self._num_bytes,
+            "with_mask": int((rows["has_mask"] != 0).sum()),
+            "counts": counts,
+            "categories": [
+                {"id": c.id, "name": c.name, "supercategory": c.supercategory} for c in self.categories
+            ],
+            "source": self.source,
+        }
+        return json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+
+
+def _clear(folder: Path) -> None:
+    """Remove a bank or what is left of one, and nothing else."""
+    if not folder.is_dir():
+        return
+    for name in (MANIFEST, INDEX, PIXELS):  # the manifest first: without it there is no bank
+        (folder / name).unlink(missing_ok=True)
+    folder.rmdir()
