@@ -1,8 +1,33 @@
-"""Tiny random checkpoints in the standard diffusers layout."""
+"""Tiny random checkpoints in the standard diffusers layout; who may skip when MMDetection is missing."""
 
+import importlib
+import os
 from pathlib import Path
 
 import pytest
+
+REQUIRE_MMDET = "AUGSYNTH_REQUIRE_MMDET"
+NEEDS = {"mmdet": "mmdet.datasets", "mmdet_ops": "mmdet.models"}
+
+
+def what_is_missing(module: str) -> str:
+    """The reason why a module can't be imported, empty when it can."""
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        return f"needs {module}: {error}"
+    return ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests of MMDetection where it is missing, unless the environment says that it must be there."""
+    if os.environ.get(REQUIRE_MMDET) == "1":
+        return
+    for marker, module in NEEDS.items():
+        marked = [item for item in items if item.get_closest_marker(marker)]
+        reason = what_is_missing(module) if marked else ""
+        for item in marked if reason else []:
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def build_parts(prediction_type: str) -> dict[str, object]:
