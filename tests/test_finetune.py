@@ -18,6 +18,7 @@ from augsynth.scene import Category, Dataset, Image, Scene
 CONFIG = FinetuneConfig(
     preset="tiny-32",
     autoencoder_steps=6,
+    decoder_steps=6,
     denoiser_steps=6,
     autoencoder_batch_size=4,
     denoiser_batch_size=4,
@@ -117,7 +118,7 @@ def test_the_learning_rate_rises_and_falls() -> None:
     assert rates[-1] == pytest.approx(0.02, abs=0.002)
 
 
-@pytest.mark.parametrize("stop", [("autoencoder", 4), ("denoiser", 4)])
+@pytest.mark.parametrize("stop", [("autoencoder", 4), ("decoder", 4), ("denoiser", 4)])
 def test_a_stopped_training_ends_as_if_it_had_not_been(
     dataset: Dataset, tmp_path: Path, stop: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +135,19 @@ def test_a_stopped_training_ends_as_if_it_had_not_been(
     assert expected.keys() == got.keys()
     for name in expected:
         assert np.array_equal(expected[name], got[name]), name
+
+
+def test_sharpening_changes_the_decoder_alone(dataset: Dataset, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    read = partial(read_image, dataset)
+    blurred, sharp = (
+        weights(finetune(dataset, read, config=config, out=tmp_path / name, progress=ignore))
+        for name, config in (("blurred", replace(CONFIG, decoder_steps=0)), ("sharp", CONFIG))
+    )
+    assert blurred.keys() == sharp.keys()
+    changed = {name for name in blurred if not np.array_equal(blurred[name], sharp[name])}
+    assert {name.split(":")[1].split(".")[0] for name in changed} == {"decoder", "post_quant_conv"}
 
 
 def test_the_model_loads_as_a_standard_pipeline_and_foreign_folders_are_refused(

@@ -111,8 +111,8 @@ def test_the_road_on_own_data_runs_as_written(tmp_path, monkeypatch):
         "sample": "--num-images 16 --workers 1",
         "build-affinity": "",
         "train-detector": "--preset fcos_tiny --steps 2 --batch-size 2 --threads 1",
-        "finetune": "--preset tiny-32 --num-windows 24 --autoencoder-steps 2 --denoiser-steps 2 --save-every 2 "
-        "--autoencoder-batch-size 4 --denoiser-batch-size 4 --threads 1",
+        "finetune": "--preset tiny-32 --num-windows 24 --autoencoder-steps 2 --decoder-steps 2 --denoiser-steps 2 "
+        "--save-every 2 --autoencoder-batch-size 4 --denoiser-batch-size 4 --threads 1",
         "generate": "--n 1 --max-attempts 2 --steps 2",
     }
     monkeypatch.chdir(tmp_path)

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image as PilImage
@@ -18,10 +18,14 @@ from augsynth.finetune.autoencoder import train_autoencoder
 from augsynth.finetune.denoiser import encode_windows, train_denoiser
 from augsynth.finetune.loop import Progress, Schedule
 from augsynth.finetune.presets import find_preset
+from augsynth.finetune.sharpening import sharpen_decoder
 from augsynth.finetune.windows import WindowRules, Windows, cut_windows
 from augsynth.prompts import BACKGROUND_PROMPT, DEFAULT_TEMPLATE, category_prompt
 from augsynth.scene import Dataset, Image, Scene
 from augsynth.seeding import derive_rng, derive_seed
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,8 @@ class FinetuneConfig:
 
     Attributes:
         preset: Name in `presets.PRESETS`.
-        autoencoder_steps, denoiser_steps: Optimizer steps of the two stages.
+        autoencoder_steps, decoder_steps, denoiser_steps: Optimizer steps of the three stages; no decoder
+            steps leave the decoder as blurred as the autoencoder's mean error makes it.
         num_windows: Training windows to cut.
         symmetry: See `WindowRules`.
         template: Prompt template with `{category}`.
@@ -40,10 +45,12 @@ class FinetuneConfig:
 
     preset: str = "small-64"
     autoencoder_steps: int = 2000
+    decoder_steps: int = 800
     denoiser_steps: int = 8000
     autoencoder_batch_size: int = 24
     denoiser_batch_size: int = 32
     autoencoder_lr: float = 1e-3
+    decoder_lr: float = 2e-4
     denoiser_lr: float = 5e-4
     num_windows: int = 20_000
     symmetry: str = "mirror"
@@ -118,6 +125,8 @@ def finetune(
         )
         autoencoder.save_pretrained(vae_dir)
         (vae_dir / "fingerprint").write_text(fingerprint)
+    if start is None and config.decoder_steps:
+        autoencoder = _sharpened(autoencoder, windows, config, work, fingerprint, progress)
     _write_reconstructions(autoencoder, windows, work / "reconstructions.png")
     latents = encode_windows(autoencoder, windows, device=config.device, progress=progress)
 
@@ -147,6 +156,43 @@ def finetune(
     )
     torch.set_grad_enabled(True)
     return model_dir
+
+
+def _sharpened(
+    autoencoder: AutoencoderKL,
+    windows: Windows,
+    config: FinetuneConfig,
+    work: Path,
+    fingerprint: str,
+    progress: Progress,
+) -> AutoencoderKL:
+    """Return the autoencoder with a sharpened decoder, from disk where that stage has been finished."""
+    from diffusers import AutoencoderKL
+
+    folder = work / "vae-sharp"
+    done = f"{fingerprint} {config.decoder_steps}"
+    if (folder / "fingerprint").exists() and (folder / "fingerprint").read_text() == done:
+        finished: AutoencoderKL = AutoencoderKL.from_pretrained(folder).to(config.device)
+        return finished
+    sharpened = sharpen_decoder(
+        autoencoder,
+        windows,
+        schedule=Schedule(
+            config.decoder_steps,
+            config.autoencoder_batch_size,
+            config.decoder_lr,
+            ema=0.995,
+            save_every=config.save_every,
+        ),
+        seed=config.seed,
+        folder=work / "decoder",
+        fingerprint=fingerprint,
+        device=config.device,
+        progress=progress,
+    )
+    sharpened.save_pretrained(folder)
+    (folder / "fingerprint").write_text(done)
+    return sharpened
 
 
 def _load_start(folder: Path, size: int) -> dict[str, Any]:
@@ -273,7 +319,7 @@ def _fingerprint(windows: Windows, config: FinetuneConfig, start_dir: Path | Non
     kept = {
         k: v
         for k, v in asdict(config).items()
-        if k not in ("device", "save_every", "autoencoder_steps", "denoiser_steps")
+        if k not in ("device", "save_every", "autoencoder_steps", "decoder_steps", "denoiser_steps")
     }
     digest.update(json.dumps(kept, sort_keys=True).encode())
     if start_dir is not None:

@@ -55,7 +55,7 @@ def train_autoencoder(
         noise = torch.randn(mean.shape, generator=generator, device=device)
         decoded = vae.decoder(vae.post_quant_conv(mean + noise * (0.5 * logvar).exp())).float()
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
-        loss: torch.Tensor = _reconstruction_loss(decoded, pixels) + KL_WEIGHT * kl
+        loss: torch.Tensor = reconstruction_loss(decoded, pixels) + KL_WEIGHT * kl
         return loss
 
     model = run_training(
@@ -88,7 +88,8 @@ def _pixels(windows: Windows, images: torch.Tensor, picks: np.ndarray, *, masked
     return pixels * keep
 
 
-def _reconstruction_loss(decoded: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+def reconstruction_loss(decoded: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+    """Return the mean absolute error of (N, 3, H, W) pictures in [-1, 1] and of their differences at two scales."""
     import torch
 
     difference = decoded - pixels

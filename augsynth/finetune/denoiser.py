@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +105,8 @@ def train_denoiser(
         words = modules["text_encoder"](tokens).last_hidden_state[said.to(device)]
         noisy = scheduler.add_noise(z, noise, t)
         target = scheduler.get_velocity(z, noise, t)
-        predicted = modules["unet"](torch.cat([noisy, mask, context], 1), t, words).sample.float()
+        with _attention(device):
+            predicted = modules["unet"](torch.cat([noisy, mask, context], 1), t, words).sample.float()
         weight = 1 + (MASK_WEIGHT - 1) * mask
         loss: torch.Tensor = ((predicted - target).square() * weight).sum() / (weight.sum() * z.shape[1])
         return loss
@@ -125,6 +127,13 @@ def train_denoiser(
     )
     model.requires_grad_(False).eval()
     return parts(model)
+
+
+def _attention(device: str) -> AbstractContextManager[object]:
+    """Choose plain attention on a CPU: the backward pass of the fused kernel is an order of magnitude slower."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    return sdpa_kernel(SDPBackend.MATH) if device == "cpu" else nullcontext()
 
 
 def _new_parts(preset: Preset, prompts: Sequence[str]) -> dict[str, Any]:

@@ -81,7 +81,9 @@ def run_training(
     from diffusers.training_utils import EMAModel
 
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision=mixed_precision)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=schedule.lr, weight_decay=0.01, betas=(0.9, 0.99))
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=schedule.lr, weight_decay=0.01, betas=(0.9, 0.99), fused=True
+    )
     averaged = EMAModel(model.parameters(), decay=schedule.ema, use_ema_warmup=True, power=0.75)
     model, optimizer = accelerator.prepare(model, optimizer)
     averaged.to(accelerator.device)
