@@ -146,7 +146,11 @@ def finetune(
     out: Annotated[Path, typer.Option(help="Directory of the training; the model is written to OUT/model.")],
     preset: Annotated[str, typer.Option(help="Size of the model.")] = "small-64",
     autoencoder_steps: Annotated[int, typer.Option(min=1, help="Steps of the first stage.")] = 2000,
-    denoiser_steps: Annotated[int, typer.Option(min=1, help="Steps of the second stage.")] = 8000,
+    decoder_steps: Annotated[
+        int,
+        typer.Option(min=0, help="Steps of the second stage, which sharpens the decoder; 0 leaves it out."),
+    ] = 800,
+    denoiser_steps: Annotated[int, typer.Option(min=1, help="Steps of the third stage.")] = 8000,
     num_windows: Annotated[int, typer.Option(min=1, help="Training windows to cut.")] = 20_000,
     symmetry: Annotated[str, typer.Option(help="none, mirror or dihedral.")] = "mirror",
     image_scale: Annotated[float, typer.Option(help="Resize images by this first.")] = 1.0,
@@ -154,8 +158,10 @@ def finetune(
         Path | None,
         typer.Option(exists=True, file_okay=False, help="Model folder of an earlier training to go on from."),
     ] = None,
-    autoencoder_batch_size: Annotated[int, typer.Option(min=1, help="Windows a step of stage one.")] = 24,
-    denoiser_batch_size: Annotated[int, typer.Option(min=1, help="Windows a step of stage two.")] = 32,
+    autoencoder_batch_size: Annotated[
+        int, typer.Option(min=1, help="Windows a step of stages one and two.")
+    ] = 24,
+    denoiser_batch_size: Annotated[int, typer.Option(min=1, help="Windows a step of stage three.")] = 32,
     save_every: Annotated[
         int, typer.Option(min=1, help="Steps between checkpoints and sample pictures.")
     ] = 250,
