@@ -8,6 +8,8 @@ from PIL import Image as PilImage
 
 from augsynth.scene import FloatArray, Image, IntArray
 
+GRAIN_REACH = 1.5  # pixels; what varies more slowly is shade, not grain
+
 
 def cut_window(image: Image, window_xyxy: IntArray, *, size: int) -> Image:
     """Return the window of an HWC uint8 image resized to (size, size, 3)."""
@@ -81,7 +83,7 @@ def stitch(
         seen = cut_window(image, window_xyxy, size=picture.shape[0])
         painted = painted + _colour_correction(seen, picture, cells, side=side)
     if match_grain:
-        painted = painted + _grain(source - painted, hole, rng)
+        painted = painted + _grain(source, painted, hole, rng)
     alpha = _soft_edge(hole, max(1.0, feather * side / picture.shape[0]))
     blended = source * (1 - alpha[..., None]) + painted * alpha[..., None]
     result = image.copy()
@@ -170,19 +172,27 @@ def _continue_into(difference: FloatArray, hole: NDArray[np.bool_], *, reach: fl
     return smooth
 
 
-def _grain(residual: FloatArray, hole: NDArray[np.bool_], rng: np.random.Generator) -> FloatArray:
-    """Return noise with the spectrum and strength of the residual around the hole.
+def _grain(
+    source: FloatArray, painted: FloatArray, hole: NDArray[np.bool_], rng: np.random.Generator
+) -> FloatArray:
+    """Return noise with the spectrum and strength of what the reconstruction lost in the quiet parts around the hole.
 
-    The residual is clipped at 2.5 robust standard deviations, so that the edges a reconstruction blurred don't
-    count as grain, and its phases are drawn anew, the same for all channels, which keeps their correlation.
+    Only what varies within a few pixels counts, and only where the source is flat: edges that a reconstruction
+    blurred and shades that it missed are no grain, and as noise they would be mottles. Phases are drawn anew,
+    the same for all channels, which keeps their correlation.
     """
+    from scipy.ndimage import gaussian_filter, gaussian_gradient_magnitude
+
     known = ~hole
     if known.sum() < 64:
-        return np.zeros_like(residual)
-    centred = residual - np.median(residual[known], axis=0)
-    spread = 1.4826 * np.median(np.abs(centred[known]), axis=0) + 1e-9
-    clipped = np.clip(centred, -2.5 * spread, 2.5 * spread) * known[..., None]
+        return np.zeros_like(source)
+    slope = gaussian_gradient_magnitude(source.mean(axis=-1), GRAIN_REACH)
+    quiet = known & (slope <= np.median(slope[known]))
+    residual = source - painted
+    residual = residual - gaussian_filter(residual, (GRAIN_REACH, GRAIN_REACH, 0))
+    spread = 1.4826 * np.median(np.abs(residual[quiet]), axis=0) + 1e-9
+    clipped = np.clip(residual, -2.5 * spread, 2.5 * spread) * quiet[..., None]
     phase = np.exp(1j * np.angle(np.fft.fft2(rng.standard_normal(hole.shape))))
     noise = np.real(np.fft.ifft2(np.fft.fft2(clipped, axes=(0, 1)) * phase[..., None], axes=(0, 1)))
     strength = noise.std(axis=(0, 1)) + 1e-9
-    return np.asarray(noise * np.minimum(spread, clipped[known].std(axis=0)) / strength * hole[..., None])
+    return np.asarray(noise * np.minimum(spread, clipped[quiet].std(axis=0)) / strength * hole[..., None])

@@ -30,6 +30,7 @@ class Domain:
     scale: float
     preset: str
     autoencoder_steps: int
+    decoder_steps: int
     denoiser_steps: int
     detector_steps: int
     num_windows: int
@@ -37,17 +38,26 @@ class Domain:
 
 DOMAINS = {
     "blood_cells": Domain(
-        "blood_cells/instances_train.json", "blood_cells/images", 1.0, "fast-64", 1800, 6000, 600, 12_000
+        annotations="blood_cells/instances_train.json",
+        images="blood_cells/images",
+        scale=0.5,
+        preset="sharp-64",
+        autoencoder_steps=1200,
+        decoder_steps=400,
+        denoiser_steps=3500,
+        detector_steps=600,
+        num_windows=8000,
     ),
     "aerial_maritime": Domain(
-        "aerial_maritime/instances_train.json",
-        "aerial_maritime/train",
-        0.5,
-        "fast-64",
-        3000,
-        12_000,
-        900,
-        16_000,
+        annotations="aerial_maritime/instances_train.json",
+        images="aerial_maritime/train",
+        scale=0.5,
+        preset="sharp-64",
+        autoencoder_steps=1500,
+        decoder_steps=400,
+        denoiser_steps=4000,
+        detector_steps=900,
+        num_windows=12_000,
     ),
 }
 
@@ -103,7 +113,8 @@ def travel(name: str, data: Path, out: Path, *, n: int, threads: int) -> dict[st
         ),
         "finetune": call(
             "finetune", *source, "--out", painter, "--preset", domain.preset,
-            "--autoencoder-steps", domain.autoencoder_steps, "--denoiser-steps", domain.denoiser_steps,
+            "--autoencoder-steps", domain.autoencoder_steps, "--autoencoder-batch-size", 16,
+            "--decoder-steps", domain.decoder_steps, "--denoiser-steps", domain.denoiser_steps,
             "--num-windows", domain.num_windows, "--symmetry", "dihedral", "--threads", threads,
             done=painter / "finished",
         ),
