@@ -98,7 +98,10 @@ def generate(
     out: Annotated[str | None, typer.Option(help="Output directory (augmented).")] = None,
     affinity: Annotated[str | None, typer.Option(help="Affinity file; built when not given.")] = None,
     model: Annotated[str | None, typer.Option(help="Inpainter: `embedded`, folder or hub id.")] = None,
-    detector: Annotated[str | None, typer.Option(help="Filter: `embedded`, folder or hub id.")] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(help="Filter: `embedded`, folder, mmdet CONFIG.py:WEIGHTS or hub id; several as A,B."),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with any option of the run.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run (42).")] = None,
     objects_per_image: Annotated[

@@ -27,7 +27,8 @@ class GenerateConfig:
         affinity: Affinity file; None builds one from the annotations.
         model: `embedded`, a diffusers folder or a hub id.
         model_revision: Revision of a hub id.
-        detector: `embedded`, a detector folder or a hub id.
+        detector: `embedded`, a detector folder, an MMDetection config with its checkpoint or a hub id; several
+            with commas between them vote.
         detector_revision: Revision of a hub id.
         seed: Seed of the run.
         objects_per_image: New objects a new image holds at most.

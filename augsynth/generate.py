@@ -14,6 +14,7 @@ from augsynth import __version__
 from augsynth.affinity import save_affinity_file
 from augsynth.coco import read_dataset
 from augsynth.config import GenerateConfig, plain_config
+from augsynth.detect import detector_files
 from augsynth.engine import paint_shard, source_order
 from augsynth.errors import ConfigError
 from augsynth.publish import (
@@ -177,7 +178,7 @@ def fingerprint(config: GenerateConfig, dataset: Dataset) -> dict[str, Any]:
         "source_sha256": _digest([dataset.source]),
         "affinity_sha256": _digest([Path(config.affinity)]) if config.affinity else None,
         "model_sha256": weights_digest(config.model),
-        "detector_sha256": weights_digest(config.detector),
+        "detector_sha256": detector_digest(config.detector),
     }
     return {**values, **digests, "version": __version__}
 
@@ -190,7 +191,7 @@ def describe_models(config: GenerateConfig) -> dict[str, Any]:
         "model_sha256": weights_digest(config.model),
         "detector": config.detector,
         "detector_revision": config.detector_revision,
-        "detector_sha256": weights_digest(config.detector),
+        "detector_sha256": detector_digest(config.detector),
         "augsynth": __version__,
     }
 
@@ -199,6 +200,14 @@ def weights_digest(model: str) -> str | None:
     """Return the SHA-256 of a local model's weight files, or None for a hub id."""
     folder = MODELS if model == "embedded" else Path(model)
     return _digest(sorted(folder.rglob("*.safetensors"))) if folder.is_dir() else None
+
+
+def detector_digest(detector: str) -> str | None:
+    """Return the SHA-256 of the local files of all detectors, or None when they are hub ids."""
+    if detector == "embedded":
+        return weights_digest(detector)
+    files = detector_files(detector)
+    return _digest(files) if files else None
 
 
 def _digest(paths: list[Path]) -> str | None:

@@ -1,4 +1,4 @@
-"""The detector port, and the choice of the adapter behind it."""
+"""The detector port, and the choice of the adapters behind it."""
 
 from __future__ import annotations
 
@@ -44,12 +44,14 @@ def load_detector(
     """Load a detector and fit its labels to the dataset's categories.
 
     Args:
-        model: A folder written by `train_detector`, a local transformers folder, or a hub id of a
-            transformers detector (zero-shot: the category names are the prompt; closed set: matched by name).
+        model: A folder written by `train_detector`; an MMDetection config with its checkpoint (a folder with
+            both, or `CONFIG.py:WEIGHTS`); a local transformers folder, or a hub id of a transformers detector
+            (zero-shot: the category names are the prompt; closed set: matched by name). Several with commas
+            between them vote.
         categories: The dataset's categories; detections carry their ids.
         device: A torch device.
         batch_size: Images that go through the network together.
-        revision: Revision of a hub id.
+        revision: Revision of a hub id; with several detectors, of the only one that is a hub id.
         min_score: Detections below are dropped.
 
     Raises:
@@ -58,6 +60,70 @@ def load_detector(
     """
     if not categories:
         raise ConfigError("the dataset has no categories to detect: check its annotation file")
+    members = split_detectors(str(model))
+    hub_ids = [member for member in members if not _looks_like_a_path(member)]
+    if revision is not None and len(members) > 1 and len(hub_ids) != 1:
+        raise ConfigError(
+            f"detector_revision is {revision}, but {len(hub_ids)} of the detectors {model} are hub ids; download "
+            "them and pass their folders"
+        )
+    found = [
+        _load_one(
+            member,
+            categories,
+            device=device,
+            batch_size=batch_size,
+            revision=revision if len(members) == 1 or member in hub_ids else None,
+            min_score=min_score,
+        )
+        for member in members
+    ]
+    if len(found) == 1:
+        return found[0]
+    from augsynth.detect.ensemble import EnsembleDetector
+
+    return EnsembleDetector(found, min_score=min_score)
+
+
+def split_detectors(model: str) -> list[str]:
+    """Return the detectors that a `--detector` names: several have commas between them.
+
+    Raises:
+        ConfigError: There is nothing before or after a comma, or one is named twice.
+    """
+    if Path(model).exists():
+        return [model]
+    members = [member.strip() for member in model.split(",")]
+    if not all(members):
+        raise ConfigError(f"detector is {model!r}; write one detector, or several with a comma between them")
+    if len(set(members)) < len(members):
+        raise ConfigError(f"detector is {model!r}; name each detector once, or it votes twice")
+    return members
+
+
+def detector_files(model: str) -> list[Path]:
+    """Return the local files that a `--detector` depends on, for a digest; a hub id has none."""
+    from augsynth.detect.mmdet_files import find_mmdet_files
+
+    paths: list[Path] = []
+    for member in split_detectors(model):
+        files = find_mmdet_files(member)
+        if files is not None:
+            paths += [files.config, files.weights]
+        elif Path(member).is_dir():
+            paths += sorted(Path(member).rglob("*.safetensors"))
+    return paths
+
+
+def _load_one(
+    model: str,
+    categories: Sequence[Category],
+    *,
+    device: str,
+    batch_size: int,
+    revision: str | None,
+    min_score: float,
+) -> Detector:
     folder = Path(model)
     if (folder / CONFIG_FILE).is_file() and _is_ours(folder):
         from augsynth.detect.torchvision import TorchvisionDetector
@@ -65,12 +131,21 @@ def load_detector(
         return TorchvisionDetector.load(
             folder, categories, device=device, batch_size=batch_size, min_score=min_score
         )
-    if _looks_like_a_path(str(model)) and not (folder / CONFIG_FILE).is_file():
+    from augsynth.detect.mmdet_files import find_mmdet_files
+
+    files = find_mmdet_files(model)
+    if files is not None:
+        from augsynth.detect.mmdet import MmdetDetector
+
+        return MmdetDetector.load(
+            files, categories, device=device, batch_size=batch_size, min_score=min_score
+        )
+    if _looks_like_a_path(model) and not (folder / CONFIG_FILE).is_file():
         raise BackendError(f"no detector in {folder}: {CONFIG_FILE} is missing; {OFFLINE}")
     from augsynth.detect.transformers import load_transformers_detector
 
     return load_transformers_detector(
-        str(model),
+        model,
         categories,
         device=device,
         batch_size=batch_size,
@@ -102,7 +177,7 @@ def _plain(name: str) -> str:
 
 
 def _looks_like_a_path(model: str) -> bool:
-    is_hub_id = model.count("/") <= 1 and not model.startswith((".", "/", "~", "\\"))
+    is_hub_id = model.count("/") <= 1 and ".py" not in model and not model.startswith((".", "/", "~", "\\"))
     return Path(model).exists() or not is_hub_id
 
 

@@ -1,0 +1,101 @@
+"""Several detectors that vote: their boxes are fused, and what only one of them sees counts less."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from augsynth.detect import Detector
+from augsynth.errors import BackendError
+from augsynth.geometry import clip_boxes, ious
+from augsynth.scene import Detections, FloatArray, Image, IntArray
+
+SAME_OBJECT_IOU = 0.55
+INSTALL = "pip install 'augsynth[ensemble]'"
+
+
+class EnsembleDetector:
+    """Detectors behind one `Detector` port, fused by weighted boxes fusion.
+
+    Boxes of one category that overlap are averaged, weighted by score. The fused score is the members' mean,
+    with 0 for a member that saw nothing there: an object that one of two sees keeps half its score.
+
+    Source: Solovyev, Wang, Gabruseva, "Weighted boxes fusion" (2021), arXiv 1910.13302.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Detector],
+        *,
+        min_score: float = 0.05,
+        same_object_iou: float = SAME_OBJECT_IOU,
+    ) -> None:
+        if not members:
+            raise ValueError("an ensemble needs at least one detector")
+        if not 0 < same_object_iou < 1:
+            raise ValueError(f"same_object_iou must be in (0, 1), got {same_object_iou}")
+        self.name = ", ".join(member.name for member in members)
+        self.view_px = round(float(np.median([member.view_px for member in members])))
+        self._members = tuple(members)
+        self._min_score = min_score
+        self._same_object_iou = same_object_iou
+        self._fuse = _import_fusion()
+
+    def detect(self, images: Sequence[Image]) -> list[Detections]:
+        """Return the fused detections of each image, in its pixels, best score first.
+
+        Boxes are rounded to 0.01 px and scores to 0.0001.
+        """
+        found = [member.detect(images) for member in self._members]
+        return [
+            self._fuse_image([member[k] for member in found], (image.shape[1], image.shape[0]))
+            for k, image in enumerate(images)
+        ]
+
+    def _fuse_image(self, found: Sequence[Detections], size_wh: tuple[int, int]) -> Detections:
+        votes = [one_vote_each(member, min_iou=self._same_object_iou) for member in found]
+        known, labels = np.unique(np.concatenate([vote.category_ids for vote in votes]), return_inverse=True)
+        if not len(known):
+            return votes[0]
+        scale = np.array([*size_wh, *size_wh], np.float64)
+        boxes, scores, fused = self._fuse(
+            [vote.boxes_xyxy / scale for vote in votes],
+            [vote.scores for vote in votes],
+            np.split(labels, np.cumsum([len(vote) for vote in votes])[:-1]),
+            iou_thr=self._same_object_iou,
+            conf_type="avg",
+        )
+        boxes_xyxy = clip_boxes(np.round(np.asarray(boxes, np.float64) * scale, 2), size_wh)
+        rounded: FloatArray = np.round(np.asarray(scores, np.float64), 4).astype(np.float64)
+        ids = known[np.asarray(fused, np.int64)]
+        keep = (rounded >= self._min_score) & (boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]).all(1)
+        order = np.flatnonzero(keep)[np.argsort(-rounded[keep], kind="stable")]
+        return Detections(boxes_xyxy[order], rounded[order], ids[order])
+
+
+def one_vote_each(found: Detections, *, min_iou: float) -> Detections:
+    """Return detections without those that overlap a better one of their category by `min_iou` or more.
+
+    Fusion counts boxes, not detectors: a detector that reports an object twice would vote twice.
+    """
+    overlap = ious(found.boxes_xyxy, found.boxes_xyxy) >= min_iou
+    overlap &= found.category_ids[:, None] == found.category_ids[None]
+    kept: list[int] = []
+    for k in range(len(found)):
+        if not overlap[k, kept].any():
+            kept.append(k)
+    index: IntArray = np.array(kept, np.int64)
+    return Detections(found.boxes_xyxy[index], found.scores[index], found.category_ids[index])
+
+
+def _import_fusion() -> Any:
+    try:
+        return importlib.import_module("ensemble_boxes.ensemble_boxes_wbf").weighted_boxes_fusion
+    except ImportError as error:
+        raise BackendError(
+            f"several detectors are fused with ensemble-boxes, which can't be imported ({error}); install it "
+            f"with {INSTALL}"
+        ) from None
