@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from augsynth.compose import cut_window, mask_cells, stitch
 from augsynth.errors import DatasetError
-from augsynth.geometry import clip_boxes, grow_box, square_window
+from augsynth.geometry import clip_boxes, grow_box, square_window, view_around
 from augsynth.images import read_image, write_image
 from augsynth.inpaint import InpaintRequest
 from augsynth.placement import propose
@@ -60,8 +60,17 @@ class Shard:
 
 
 @dataclass(slots=True)
-class _Trial:
-    """One attempt on its way through the stages."""
+class Trial:
+    """One attempt on its way through the stages.
+
+    Attributes:
+        canvas: The new image it belongs to.
+        number: Its place among the attempts of the shard.
+        plan: What to paint and where.
+        cells: (n, n) bool latent cells to repaint.
+        stitched: (H, W, 3) uint8 canvas with the painted window.
+        view_xyxy: (4,) part of the image that the detector looks at.
+    """
 
     canvas: Canvas
     number: int
@@ -105,7 +114,7 @@ def paint_shard(
         for retry in range(studio.config.retries):
             waiting = waiting[: max(0, budget - len(shard.attempts))]
             trials = [t for c in waiting if (t := _plan(studio, c, slot, retry, accepted, shard)) is not None]
-            _paint(studio, trials)
+            paint(studio, trials)
             verdicts = _judge(studio, trials, shard)
             for trial, verdict in zip(trials, verdicts, strict=True):
                 if verdict.accepted:
@@ -128,7 +137,7 @@ def _open(studio: Studio, job: int, scene: Scene, shard: Shard) -> Canvas | None
 
 def _plan(
     studio: Studio, canvas: Canvas, slot: int, retry: int, accepted: Counter[int], shard: Shard
-) -> _Trial | None:
+) -> Trial | None:
     config = studio.config
     key = (canvas.job, canvas.source.image_id, slot, retry)
     record = {"job": canvas.job, "source_image_id": canvas.source.image_id, "slot": slot, "retry": retry}
@@ -169,7 +178,7 @@ def _plan(
         plan.mask_xyxy, plan.window_xyxy, num_cells=studio.inpainter.size // studio.inpainter.cell
     )
     view = view_around(plan.window_xyxy, canvas.scene.size_wh, side=studio.detector.view_px)
-    return _Trial(canvas, len(shard.attempts) - 1, plan, cells, canvas.image, view)
+    return Trial(canvas, len(shard.attempts) - 1, plan, cells, canvas.image, view)
 
 
 def make_plan(studio: Studio, scene: Scene, placement: Placement, *, seed: int) -> Plan | None:
@@ -189,21 +198,8 @@ def make_plan(studio: Studio, scene: Scene, placement: Placement, *, seed: int) 
     return Plan(placement, window, mask, prompt, seed)
 
 
-def view_around(window_xyxy: IntArray, size_wh: tuple[int, int], *, side: int) -> IntArray:
-    """Return the part of the image that the detector looks at: about `side` pixels around the window.
-
-    The whole image when it is at most half as large again, so that nothing is cut that needn't be.
-    """
-    side = max(side, 2 * int(window_xyxy[2] - window_xyxy[0]))
-    if max(size_wh) <= 1.5 * side:
-        return np.array([0, 0, *size_wh])
-    extent = np.minimum(side, size_wh)
-    centre = (window_xyxy[:2] + window_xyxy[2:]) / 2
-    low = np.clip(np.round(centre - extent / 2), 0, np.array(size_wh) - extent).astype(np.int64)
-    return np.concatenate([low, low + extent])
-
-
-def _paint(studio: Studio, trials: Sequence[_Trial]) -> None:
+def paint(studio: Studio, trials: Sequence[Trial]) -> None:
+    """Paint the windows of all trials in batches and stitch them; a blanked window leaves the canvas's image."""
     requests = [
         InpaintRequest(
             cut_window(t.canvas.image, t.plan.window_xyxy, size=studio.inpainter.size),
@@ -226,7 +222,7 @@ def _paint(studio: Studio, trials: Sequence[_Trial]) -> None:
         )
 
 
-def _judge(studio: Studio, trials: Sequence[_Trial], shard: Shard) -> list[Verdict]:
+def _judge(studio: Studio, trials: Sequence[Trial], shard: Shard) -> list[Verdict]:
     stale = [
         t for t in trials if t.canvas.view_xyxy is None or not np.array_equal(t.canvas.view_xyxy, t.view_xyxy)
     ]
@@ -255,7 +251,7 @@ def _judge(studio: Studio, trials: Sequence[_Trial], shard: Shard) -> list[Verdi
     return verdicts
 
 
-def _verdict(studio: Studio, trial: _Trial, after: Detections) -> Verdict:
+def _verdict(studio: Studio, trial: Trial, after: Detections) -> Verdict:
     if trial.stitched is trial.canvas.image:
         return Verdict(Reason.BLANK, None, 0.0, 0.0)
     before = trial.canvas.seen
@@ -280,7 +276,7 @@ def _look(studio: Studio, views: Sequence[tuple[Image, IntArray]]) -> list[Detec
     ]
 
 
-def _keep_tile(trial: _Trial, record: dict[str, Any], shard: Shard) -> None:
+def _keep_tile(trial: Trial, record: dict[str, Any], shard: Shard) -> None:
     """Keep before and after of the window, side by side, for the contact sheet."""
     kept = record["reason"] is Reason.ACCEPTED
     same = sum(1 for r in shard.attempts if "tile" in r and (r["reason"] is Reason.ACCEPTED) == kept)

@@ -80,12 +80,12 @@ def repaint(
             scene = scenes[attempt["source_image_id"]]
             canvas = engine.Canvas(attempt["job"], scene, scene, read_image(studio.dataset, scene))
             trials.append(_trial(studio, canvas, attempt, number))
-        engine._paint(studio, trials)  # the engine's own step, so that it can't differ from the run's
+        engine.paint(studio, trials)  # the engine's own step, so that it can't differ from the run's
         for attempt, trial in zip(chunk, trials, strict=True):
             yield attempt, trial.stitched, trial.stitched is not trial.canvas.image
 
 
-def _trial(studio: Studio, canvas: engine.Canvas, attempt: Mapping[str, Any], number: int) -> engine._Trial:
+def _trial(studio: Studio, canvas: engine.Canvas, attempt: Mapping[str, Any], number: int) -> engine.Trial:
     box = np.array(attempt["planned_xyxy"], np.float64)
     placement = Placement(attempt["category_id"], box, attempt["anchor_annotation_id"], 0.0)
     plan = engine.make_plan(studio, canvas.scene, placement, seed=attempt["seed"])
@@ -97,7 +97,7 @@ def _trial(studio: Studio, canvas: engine.Canvas, attempt: Mapping[str, Any], nu
     cells = mask_cells(
         plan.mask_xyxy, plan.window_xyxy, num_cells=studio.inpainter.size // studio.inpainter.cell
     )
-    return engine._Trial(canvas, number, plan, cells, canvas.image, plan.window_xyxy)
+    return engine.Trial(canvas, number, plan, cells, canvas.image, plan.window_xyxy)
 
 
 def grade_without_filter(
