@@ -1,0 +1,18 @@
+# Faster R-CNN R50-FPN; objects of a bank (`generate --bank`, `augsynth bank`) are pasted into every other image.
+_base_ = "faster_rcnn_r50.py"
+custom_imports = dict(imports=["pipelines.hooks", "pipelines.affinity_paste"], allow_failed_imports=False)
+bank = "{{$AUGSYNTH_BANK:bank}}"
+# A file of `augsynth build-affinity`; without one it is learnt from the annotations when the training starts.
+affinity = "{{$AUGSYNTH_AFFINITY:}}" or None
+_paste = dict(
+    type="AffinityPaste",
+    bank=bank,
+    affinity=affinity,
+    annotations=None if affinity else _base_.data_root + _base_.train_ann,
+    classes=_base_.classes,
+    prob=0.5,
+    max_objects=3,
+)
+train_pipeline = [*_base_.train_pipeline[:2], _paste, *_base_.train_pipeline[2:]]
+# Redefining train_pipeline alone would change nothing: the data loader holds its own copy.
+train_dataloader = dict(dataset=dict(dataset=dict(pipeline=train_pipeline)))

@@ -1,0 +1,12 @@
+# Faster R-CNN R50-FPN on the dataset that `augsynth generate` wrote: originals and new images.
+_base_ = "faster_rcnn_r50.py"
+augmented = "{{$AUGSYNTH_AUGMENTED:runs/mine}}/"
+train_dataloader = dict(
+    dataset=dict(
+        dataset=dict(
+            data_root=augmented,
+            ann_file="annotations/instances_augmented.json",
+            data_prefix=dict(img="images/"),
+        )
+    )
+)
