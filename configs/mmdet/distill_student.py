@@ -1,7 +1,9 @@
 # A quicker GFL R18-FPN that learns from the labels of the augmented dataset and from the teacher's box distributions
 # (localization distillation, arXiv 2102.12252). AUGSYNTH_TEACHER is the teacher's best checkpoint.
+import os
+
 _base_ = "distill_teacher.py"
-teacher = "{{$AUGSYNTH_TEACHER:}}"
+teacher = os.environ.get("AUGSYNTH_TEACHER", "")
 if not teacher:
     raise ValueError("AUGSYNTH_TEACHER isn't set; train distill_teacher.py and set it to its best checkpoint")
 model = dict(

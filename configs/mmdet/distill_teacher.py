@@ -1,4 +1,6 @@
 # The teacher of distill_student.py: GFL R50-FPN on the dataset that `augsynth generate` wrote.
+import os
+
 _base_ = [
     "_base_/gfl_r50_fpn.py",
     "_base_/data.py",
@@ -6,7 +8,7 @@ _base_ = [
     "_base_/sgd.py",
     "_base_/runtime.py",
 ]
-augmented = "{{$AUGSYNTH_AUGMENTED:runs/mine}}/"
+augmented = os.environ.get("AUGSYNTH_AUGMENTED", "runs/mine") + "/"
 model = dict(bbox_head=dict(num_classes=_base_.num_classes))
 train_dataloader = dict(
     dataset=dict(

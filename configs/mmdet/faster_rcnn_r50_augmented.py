@@ -1,6 +1,8 @@
 # Faster R-CNN R50-FPN on the dataset that `augsynth generate` wrote: originals and new images.
+import os
+
 _base_ = "faster_rcnn_r50.py"
-augmented = "{{$AUGSYNTH_AUGMENTED:runs/mine}}/"
+augmented = os.environ.get("AUGSYNTH_AUGMENTED", "runs/mine") + "/"
 train_dataloader = dict(
     dataset=dict(
         dataset=dict(

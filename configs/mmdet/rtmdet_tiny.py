@@ -1,7 +1,9 @@
 # RTMDet-tiny on your dataset as it is.
+import os
+
 _base_ = ["_base_/rtmdet_tiny.py", "_base_/data.py", "_base_/runtime.py"]
-size = {{"$AUGSYNTH_SIZE:640"}}
-lr = {{"$AUGSYNTH_LR:0.001"}}
+size = int(os.environ.get("AUGSYNTH_SIZE", "640"))
+lr = float(os.environ.get("AUGSYNTH_LR", "0.001"))
 # The last epochs train on whole images: mosaics and mixtures aren't what the detector will see.
 num_plain_epochs = max(1, _base_.max_epochs // 10)
 

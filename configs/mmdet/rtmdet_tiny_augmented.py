@@ -1,6 +1,8 @@
 # RTMDet-tiny on the dataset that `augsynth generate` wrote: originals and new images.
+import os
+
 _base_ = "rtmdet_tiny.py"
-augmented = "{{$AUGSYNTH_AUGMENTED:runs/mine}}/"
+augmented = os.environ.get("AUGSYNTH_AUGMENTED", "runs/mine") + "/"
 train_dataloader = dict(
     dataset=dict(
         dataset=dict(

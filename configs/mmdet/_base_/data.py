@@ -1,17 +1,18 @@
-# Your dataset, in COCO format. Set the environment variables, or write your own paths here; the classes come from
-# the annotation file. A variable is written {{$NAME:default}}.
+# Your dataset, in COCO format. Set the environment variables, or write your own paths here; the names of the
+# classes come from the annotation file.
 import json
+import os
 import pathlib
 
-data_root = "{{$AUGSYNTH_DATA:data}}/"
-train_ann = "{{$AUGSYNTH_TRAIN_ANN:train.json}}"
-train_images = "{{$AUGSYNTH_TRAIN_IMAGES:images}}/"
-val_ann = "{{$AUGSYNTH_VAL_ANN:val.json}}"
-val_images = "{{$AUGSYNTH_VAL_IMAGES:images}}/"
-batch_size = {{"$AUGSYNTH_BATCH:8"}}
-num_workers = {{"$AUGSYNTH_WORKERS:2"}}
+data_root = os.environ.get("AUGSYNTH_DATA", "data") + "/"
+train_ann = os.environ.get("AUGSYNTH_TRAIN_ANN", "train.json")
+train_images = os.environ.get("AUGSYNTH_TRAIN_IMAGES", "images") + "/"
+val_ann = os.environ.get("AUGSYNTH_VAL_ANN", "val.json")
+val_images = os.environ.get("AUGSYNTH_VAL_IMAGES", "images") + "/"
+batch_size = int(os.environ.get("AUGSYNTH_BATCH", "8"))
+num_workers = int(os.environ.get("AUGSYNTH_WORKERS", "2"))
 # Images with a category that is in fewer than this share of the images are shown more often (repeat-factor sampling).
-oversample_thr = {{"$AUGSYNTH_OVERSAMPLE:0.1"}}
+oversample_thr = float(os.environ.get("AUGSYNTH_OVERSAMPLE", "0.1"))
 
 train_file = pathlib.Path(data_root, train_ann)
 if not train_file.is_file():

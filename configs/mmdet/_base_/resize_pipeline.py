@@ -1,5 +1,7 @@
 # Images resized as a whole: for Faster R-CNN and GFL.
-size = {{"$AUGSYNTH_SIZE:800"}}
+import os
+
+size = int(os.environ.get("AUGSYNTH_SIZE", "800"))
 scale = (size * 5 // 3, size)
 train_pipeline = [
     dict(type="LoadImageFromFile"),
