@@ -1,0 +1,238 @@
+"""Paste cut-outs into images: resize, soften, blend, and say which pixels are covered.
+
+Pure functions on arrays; the order of colour channels doesn't matter as long as image and patch share it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PilImage
+from PIL import ImageFilter
+
+from augsynth.scene import FloatArray, Image, IntArray
+
+Opacity = NDArray[np.uint8]
+_OPAQUE = 128
+_GRID = 24
+_MAX_SHIFT = 60.0
+_MAX_FRAME, _MIN_FRAME = 0.12, 0.06
+_FloatPlane = NDArray[np.float32]
+
+
+class Blend(StrEnum):
+    """How a cut-out meets the image.
+
+    HARD: with its outline as it is, every pixel either old or new. A cut-out without an outline has no hard
+    edge worth keeping and is feathered.
+    FEATHER: with a soft edge.
+    POISSON: with a soft edge, and the difference of the two backgrounds carried smoothly over the object, as
+    gradient-domain cloning does (Pérez et al. 2003; its membrane on a coarse grid, as Farbman et al. 2009).
+    """
+
+    HARD = "hard"
+    FEATHER = "feather"
+    POISSON = "poisson"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Patch:
+    """A cut-out ready to be pasted.
+
+    Attributes:
+        image: (h, w, 3) uint8.
+        alpha: (h, w) uint8 opacity of the object; 255 over its box where no outline is known.
+        box_xyxy: (4,) float64 box of the object in pixels of the patch; what lies around it is margin.
+        has_mask: Whether alpha follows the outline.
+    """
+
+    image: Image
+    alpha: Opacity
+    box_xyxy: FloatArray
+    has_mask: bool
+
+    def flipped(self) -> Patch:
+        """Return the patch mirrored left to right."""
+        width = self.image.shape[1]
+        box = np.array(
+            [width - self.box_xyxy[2], self.box_xyxy[1], width - self.box_xyxy[0], self.box_xyxy[3]]
+        )
+        return Patch(self.image[:, ::-1], self.alpha[:, ::-1], box, self.has_mask)
+
+    def trimmed(self, margin: float) -> Patch:
+        """Return the patch with at most `margin` times the box's longer side, and 3 pixels, around the box."""
+        side = float((self.box_xyxy[2:] - self.box_xyxy[:2]).max())
+        room = margin * side + 3
+        height, width = self.alpha.shape
+        low = np.maximum(np.floor(self.box_xyxy[:2] - room), 0).astype(int)
+        high = np.minimum(np.ceil(self.box_xyxy[2:] + room), (width, height)).astype(int)
+        part = slice(low[1], high[1]), slice(low[0], high[0])
+        return Patch(self.image[part], self.alpha[part], self.box_xyxy - np.tile(low, 2), self.has_mask)
+
+    def scaled(self, factor: float) -> Patch:
+        """Return the patch resized; shrinking averages, enlarging interpolates."""
+        height, width = self.alpha.shape
+        size = max(1, round(width * factor)), max(1, round(height * factor))
+        if size == (width, height):
+            return self
+        image = PilImage.fromarray(np.ascontiguousarray(self.image))
+        alpha = PilImage.fromarray(np.ascontiguousarray(self.alpha))
+        ratio = np.tile([size[0] / width, size[1] / height], 2)
+        return Patch(
+            np.asarray(image.resize(size, PilImage.Resampling.BILINEAR)),
+            np.asarray(alpha.resize(size, PilImage.Resampling.BILINEAR)),
+            self.box_xyxy * ratio,
+            self.has_mask,
+        )
+
+    def fitted_box(self) -> FloatArray:
+        """Return the (4,) box that fits what is opaque, or the patch's box where no outline is known."""
+        if not self.has_mask:
+            return self.box_xyxy
+        box = bounds(self.alpha >= _OPAQUE)
+        return self.box_xyxy if box is None else box
+
+
+def bounds(mask: NDArray[np.bool_]) -> FloatArray | None:
+    """Return the (4,) xyxy box of the pixels set in an (H, W) mask, or None when there are none."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return None
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float64)
+
+
+def paste(
+    image: NDArray[np.generic], patch: Patch, low_xy: IntArray, *, blend: Blend
+) -> tuple[IntArray, NDArray[np.bool_]]:
+    """Blend a patch into an image in place; what reaches outside is cut.
+
+    Args:
+        image: (H, W, 3); its type is kept. Only the pixels under the softened patch change.
+        patch: In its final size.
+        low_xy: (2,) int, where the patch's upper left corner goes; may be negative.
+        blend: How the edge is treated.
+
+    Returns:
+        The (4,) int64 region of the image, and its (h, w) bool pixels that show the object rather than the
+        image. Both are empty where nothing of the patch lies inside.
+    """
+    height, width = image.shape[:2]
+    x1, y1 = (int(v) for v in np.maximum(low_xy, 0))
+    x2 = min(width, int(low_xy[0]) + patch.alpha.shape[1])
+    y2 = min(height, int(low_xy[1]) + patch.alpha.shape[0])
+    region = np.array([x1, y1, max(x1, x2), max(y1, y2)], np.int64)
+    if x2 <= x1 or y2 <= y1:
+        return region, np.zeros((region[3] - y1, region[2] - x1), bool)
+    part = (
+        slice(y1 - int(low_xy[1]), y2 - int(low_xy[1])),
+        slice(x1 - int(low_xy[0]), x2 - int(low_xy[0])),
+    )
+    soft = opacity(patch, blend)[part]
+    below = image[y1:y2, x1:x2].astype(np.float32)
+    above = patch.image[part].astype(np.float32)
+    if blend is Blend.POISSON:
+        above += membrane(below - above, _background(patch)[part])
+    mixed = below + (above - below) * (soft.astype(np.float32) / 255)[..., None]
+    if np.issubdtype(image.dtype, np.integer):
+        mixed = np.clip(np.rint(mixed), 0, 255)
+    np.copyto(image[y1:y2, x1:x2], mixed.astype(image.dtype), where=(soft > 0)[..., None])
+    return region, np.asarray(soft >= _OPAQUE)
+
+
+def opacity(patch: Patch, blend: Blend) -> Opacity:
+    """Return the (h, w) opacity a patch is blended with."""
+    if not patch.has_mask:
+        return _frame(patch)
+    if blend is Blend.HARD:
+        return np.where(patch.alpha >= _OPAQUE, np.uint8(255), np.uint8(0))
+    side = float((patch.box_xyxy[2:] - patch.box_xyxy[:2]).min())
+    soft = ImageFilter.GaussianBlur(float(np.clip(0.015 * side, 0.6, 2.5)))
+    return np.asarray(PilImage.fromarray(np.ascontiguousarray(patch.alpha)).filter(soft))
+
+
+def _frame(patch: Patch) -> Opacity:
+    """Return opacity that fades over the margin around the box; a side without margin fades inside it."""
+    height, width = patch.alpha.shape
+    ramps = []
+    for low, high, length in ((0, 2, width), (1, 3, height)):
+        start, end = float(patch.box_xyxy[low]), float(patch.box_xyxy[high])
+        side = end - start
+        at = np.arange(length) + 0.5
+        sides = []
+        for room, inward in ((start, at - start), (length - end, end - at)):
+            outer = min(room, _MAX_FRAME * side + 3)
+            inner = max(0.0, _MIN_FRAME * side + 1 - outer)
+            sides.append(np.clip((inward + outer) / (outer + inner), 0, 1))
+        ramp = np.minimum(*sides)
+        ramps.append(ramp * ramp * (3 - 2 * ramp))
+    return np.asarray(np.rint(255 * ramps[1][:, None] * ramps[0][None]), np.uint8)
+
+
+def _background(patch: Patch) -> NDArray[np.bool_]:
+    """Return the (h, w) pixels that show what was around the object."""
+    if patch.has_mask:
+        return np.asarray(patch.alpha == 0)
+    known = np.ones(patch.alpha.shape, bool)
+    low = np.floor(patch.box_xyxy[:2]).astype(int)
+    high = np.ceil(patch.box_xyxy[2:]).astype(int)
+    known[low[1] : high[1], low[0] : high[0]] = False
+    return known
+
+
+def membrane(difference: _FloatPlane, known: NDArray[np.bool_]) -> _FloatPlane:
+    """Continue a difference of backgrounds smoothly over the pixels where it isn't known.
+
+    Solved coarsely, by averaging down and interpolating back up (pull-push: Gortler et al. 1996), since what
+    is sought is smooth. Limited to 60 grey levels: surroundings that differ by more aren't explained by light.
+
+    Args:
+        difference: (h, w, 3) float32.
+        known: (h, w) bool; with fewer than 8 pixels set the result is 0.
+
+    Returns:
+        (h, w, 3) float32.
+    """
+    height, width = known.shape
+    if int(known.sum()) < 8:
+        return np.zeros_like(difference)
+    grid = min(_GRID, width), min(_GRID, height)
+    limited = np.clip(difference, -_MAX_SHIFT, _MAX_SHIFT) * known[..., None]
+    weight = _resized(known.astype(np.float32), grid, PilImage.Resampling.BOX)
+    planes = [_resized(limited[..., c], grid, PilImage.Resampling.BOX) for c in range(3)]
+    smooth = _pull_push(np.stack(planes, axis=-1), weight)
+    up = [_resized(smooth[..., c], (width, height), PilImage.Resampling.BILINEAR) for c in range(3)]
+    return np.stack(up, axis=-1)
+
+
+def _pull_push(sums: _FloatPlane, weight: _FloatPlane) -> _FloatPlane:
+    """Return the (h, w, 3) means of weighted sums, with the holes filled from coarser levels."""
+    levels = [(sums, weight)]
+    while max(weight.shape) > 1:
+        pad = [(0, n % 2) for n in weight.shape]
+        weight = np.pad(weight, pad)
+        sums = np.pad(sums, [*pad, (0, 0)])
+        sums = sums[::2, ::2] + sums[1::2, ::2] + sums[::2, 1::2] + sums[1::2, 1::2]
+        weight = weight[::2, ::2] + weight[1::2, ::2] + weight[::2, 1::2] + weight[1::2, 1::2]
+        levels.append((sums, weight))
+    filled = levels[-1][0] / np.maximum(levels[-1][1], 1e-6)[..., None]
+    for fine, fine_weight in reversed(levels[:-1]):
+        size = fine_weight.shape[1], fine_weight.shape[0]
+        coarse = np.stack(
+            [
+                _resized(np.ascontiguousarray(filled[..., c]), size, PilImage.Resampling.BILINEAR)
+                for c in range(3)
+            ],
+            axis=-1,
+        )
+        trust = np.minimum(fine_weight, 1.0)[..., None]
+        filled = fine / np.maximum(fine_weight, 1e-6)[..., None] * trust + coarse * (1 - trust)
+    return np.asarray(filled, np.float32)
+
+
+def _resized(plane: _FloatPlane, size_wh: tuple[int, int], method: PilImage.Resampling) -> _FloatPlane:
+    if (plane.shape[1], plane.shape[0]) == size_wh:
+        return plane
+    return np.asarray(PilImage.fromarray(np.ascontiguousarray(plane)).resize(size_wh, method))

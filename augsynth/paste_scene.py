@@ -1,0 +1,139 @@
+"""One image while objects are pasted into it: pixels, what covers what, and the labels that follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augsynth.geometry import clip_boxes
+from augsynth.paste import Blend, Patch, bounds, paste
+from augsynth.paste_masks import Cover, Polygons, pixel_region, recut_box, recut_mask, recut_polygons, trace
+from augsynth.scene import FloatArray, IntArray, Scene
+
+Masks = NDArray[np.uint8] | list[Polygons] | None
+_SLACK = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labels:
+    """What is annotated in an image, in the form that training wants it back.
+
+    Attributes:
+        boxes_xyxy: (N, 4) float64 pixels.
+        category_ids: (N,) int64.
+        is_crowd: (N,) bool, crowds and ignore regions: never cut, never dropped.
+        masks: (N, H, W) uint8 bitmaps, or N lists of polygons, or None.
+    """
+
+    boxes_xyxy: FloatArray
+    category_ids: IntArray
+    is_crowd: NDArray[np.bool_]
+    masks: Masks
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pasted:
+    region_xyxy: IntArray
+    covered: NDArray[np.bool_]
+    box_xyxy: FloatArray
+    category_id: int
+
+
+class Canvas:
+    """An image that objects are pasted into; what it was made of stays as it was.
+
+    Attributes:
+        image: A copy of the image, with what was pasted.
+        scene: The valid objects that were there, and those pasted.
+    """
+
+    def __init__(self, image: NDArray[Any], scene: Scene, labels: Labels) -> None:
+        self.image = np.array(image)
+        self.scene = scene
+        self._labels = labels
+        self._cover = Cover(scene.size_wh)
+        self._pasted: list[_Pasted] = []
+
+    @property
+    def num_pasted(self) -> int:
+        """Objects pasted so far."""
+        return len(self._pasted)
+
+    def paste(self, patch: Patch, box_xyxy: FloatArray, category_id: int, *, blend: Blend) -> bool:
+        """Paste a patch so that its object lies where the box begins.
+
+        Returns:
+            Whether anything became visible.
+        """
+        low = np.rint(box_xyxy[:2] - patch.fitted_box()[:2]).astype(np.int64)
+        region, covered = paste(self.image, patch, low, blend=blend)
+        if patch.has_mask:
+            box = bounds(covered)
+            box = None if box is None else box + np.tile(region[:2], 2)
+        else:
+            box = clip_boxes((patch.box_xyxy + np.tile(low, 2))[None], self.scene.size_wh)[0]
+        if box is None or not (box[2:] > box[:2]).all():
+            return False
+        self._cover.add(region, covered)
+        self._pasted.append(_Pasted(region, covered, box, category_id))
+        self.scene = self.scene.adding(box, category_id=category_id, annotation_id=0)
+        return True
+
+    def settle(self, *, min_visible: float) -> tuple[Labels, IntArray]:
+        """Return the labels of what can be seen now: objects that were covered are cut again or dropped.
+
+        Args:
+            min_visible: Least visible share of an object that keeps its label.
+
+        Returns:
+            The labels, and for each the index it had before, -1 for a pasted one.
+        """
+        old, num = self._labels, len(self._labels.boxes_xyxy)
+        boxes = np.vstack([old.boxes_xyxy, *(p.box_xyxy for p in self._pasted)])
+        ids = np.append(old.category_ids, [p.category_id for p in self._pasted]).astype(np.int64)
+        crowd = np.append(old.is_crowd, np.zeros(self.num_pasted, bool)).astype(bool)
+        layers = np.append(np.zeros(num, np.int64), np.arange(1, self.num_pasted + 1))
+        masks = self._all_masks()
+        keep = np.ones(len(boxes), bool)
+        for k in self._cover.touched(clip_boxes(boxes, self.scene.size_wh), layers).tolist():
+            box, visible = self._recut(boxes[k], int(layers[k]), masks, k)
+            if not crowd[k]:
+                boxes[k], keep[k] = box, visible > 0 and visible >= min_visible
+        kept = np.flatnonzero(keep)
+        chosen: Masks = masks
+        if isinstance(masks, list):
+            chosen = [masks[k] for k in kept.tolist()]
+        elif masks is not None and not keep.all():
+            chosen = masks[kept]
+        labels = Labels(boxes[kept], ids[kept], crowd[kept], chosen)
+        return labels, np.where(kept < num, kept, -1)
+
+    def _recut(self, box: FloatArray, layer: int, masks: Masks, k: int) -> tuple[FloatArray, float]:
+        """Cut what lies over an object out of its mask or box; return the new box and the visible share."""
+        if masks is None:
+            region = pixel_region(box, self.scene.size_wh)
+            return recut_box(box, self._cover.hidden(region, layer), region)
+        grown = box + np.array([-_SLACK, -_SLACK, _SLACK, _SLACK])
+        region = pixel_region(grown, self.scene.size_wh)
+        hidden = self._cover.hidden(region, layer)
+        if isinstance(masks, list):
+            masks[k], box, visible = recut_polygons(masks[k], box, hidden, region)
+            return box, visible
+        return recut_mask(masks[k], box, hidden, region)
+
+    def _all_masks(self) -> Masks:
+        """Return new masks of what was there and what was pasted, nothing cut yet."""
+        old = self._labels.masks
+        if old is None:
+            return None
+        if isinstance(old, list):
+            return [*old, *(trace(p.covered, low_xy=p.region_xyxy[:2]) for p in self._pasted)]
+        masks = np.zeros((len(old) + self.num_pasted, *self.image.shape[:2]), np.uint8)
+        masks[: len(old)] = old
+        for mask, pasted in zip(masks[len(old) :], self._pasted, strict=True):
+            x1, y1, x2, y2 = pasted.region_xyxy.tolist()
+            mask[y1:y2, x1:x2] = pasted.covered
+        return masks

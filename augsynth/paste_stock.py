@@ -1,0 +1,153 @@
+"""What there is to paste: an object bank, or the objects of donor images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augsynth.bank import Bank
+from augsynth.errors import ConfigError
+from augsynth.geometry import box_areas, intersections
+from augsynth.paste import Opacity, Patch
+from augsynth.paste_masks import pixel_region
+from augsynth.paste_places import Stock, Surroundings, bank_ring
+from augsynth.scene import FloatArray, Image, IntArray
+
+_MARGIN = 0.25
+_MAX_SHARED = 0.1
+
+
+def bank_ids(bank: Bank, ids_by_name: Mapping[str, int]) -> dict[int, int]:
+    """Return the bank's category ids as ids of the affinity, matched by name.
+
+    Args:
+        bank: Opened bank.
+        ids_by_name: Name of each trained class -> id in the affinity.
+
+    Raises:
+        ConfigError: The bank has no cut-out of any of the classes.
+    """
+    found = {c.id: ids_by_name[c.name] for c in bank.categories if c.name in ids_by_name}
+    if not any(len(bank.of_category(c)) for c in found):
+        theirs = _shown([c.name for c in bank.categories if len(bank.of_category(c.id))])
+        raise ConfigError(
+            f"{bank.path}: the bank is of other categories ({theirs}) than the classes "
+            f"({_shown(list(ids_by_name))}); make a bank of the dataset you train on, or mend `classes`"
+        )
+    return found
+
+
+def bank_stock(
+    bank: Bank, ids: Mapping[int, int], *, min_score: float = 0.0, need_mask: bool = False
+) -> Stock:
+    """Describe a bank's cut-outs.
+
+    Args:
+        bank: Opened bank; its pixels are read when a cut-out is pasted, never before.
+        ids: Of `bank_ids`.
+        min_score: Leave out cut-outs that the filter gave less.
+        need_mask: Leave out cut-outs without an outline.
+    """
+    usable = bank.scores >= min_score
+    if need_mask:
+        usable &= bank.has_masks
+    members = {}
+    for theirs, ours in ids.items():
+        positions = bank.of_category(theirs)
+        positions = positions[usable[positions]]
+        if len(positions):
+            members[ours] = positions
+    areas = bank.source_sizes_wh.astype(np.float64).prod(axis=1)
+
+    def cut(position: int) -> Patch:
+        cutout = bank[position]
+        return Patch(cutout.image, cutout.alpha, cutout.box_xyxy, cutout.has_mask).trimmed(_MARGIN)
+
+    sizes = bank.box_sizes_wh / np.sqrt(areas)[:, None]
+    return Stock(members, sizes, lambda position: bank_ring(bank.ring(position)), cut, areas)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Donor:
+    """An image whose objects may be pasted elsewhere.
+
+    Attributes:
+        image: (H, W, 3) uint8.
+        boxes_xyxy: (N, 4) pixels.
+        category_ids: (N,) ids of the affinity.
+        usable: (N,) bool, False for crowds and ignore regions.
+        mask_of: Object and (4,) region of the image -> (h, w) bool pixels; None where no outline is known.
+    """
+
+    image: Image
+    boxes_xyxy: FloatArray
+    category_ids: IntArray
+    usable: NDArray[np.bool_]
+    mask_of: Callable[[int, IntArray], NDArray[np.bool_]] | None
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.image.shape[1], self.image.shape[0]
+
+    def candidates(self, min_size: float) -> IntArray:
+        """Return the objects that can be cut: whole, large enough, and not mixed up with others.
+
+        An object at the image's border is taken for cut off. Without an outline, what else lies in the box
+        would be pasted along without a label, so such boxes are left out.
+        """
+        if not len(self.boxes_xyxy):
+            return np.zeros(0, np.int64)
+        far = np.array(self.size_wh, np.float64)
+        wh = self.boxes_xyxy[:, 2:] - self.boxes_xyxy[:, :2]
+        keep = self.usable & (wh >= min_size).all(axis=1)
+        keep &= (self.boxes_xyxy[:, :2] > 0.5).all(axis=1) & (self.boxes_xyxy[:, 2:] < far - 0.5).all(axis=1)
+        if self.mask_of is None:
+            shared = intersections(self.boxes_xyxy, self.boxes_xyxy)
+            np.fill_diagonal(shared, 0)
+            keep &= shared.max(axis=1) <= _MAX_SHARED * box_areas(self.boxes_xyxy)
+        return np.flatnonzero(keep)
+
+    def cut(self, k: int) -> Patch:
+        """Return an object with a margin around it."""
+        box = self.boxes_xyxy[k]
+        room = _MARGIN * float((box[2:] - box[:2]).max()) + 3
+        region = pixel_region(np.concatenate([box[:2] - room, box[2:] + room]), self.size_wh)
+        x1, y1, x2, y2 = region.tolist()
+        inner = box - np.tile(region[:2], 2)
+        if self.mask_of is None:
+            alpha: Opacity = np.zeros((y2 - y1, x2 - x1), np.uint8)
+            low, high = np.floor(inner[:2]).astype(int), np.ceil(inner[2:]).astype(int)
+            alpha[low[1] : high[1], low[0] : high[0]] = 255
+        else:
+            alpha = np.where(self.mask_of(k, region), np.uint8(255), np.uint8(0))
+        return Patch(self.image[y1:y2, x1:x2], alpha, inner, self.mask_of is not None)
+
+
+def donor_stock(donors: Sequence[Donor], *, min_size: float, bgr: bool) -> Stock:
+    """Describe the objects of donor images that can be cut."""
+    places = [(d, k) for d, donor in enumerate(donors) for k in donor.candidates(min_size).tolist()]
+    kinds = np.array([donors[d].category_ids[k] for d, k in places], np.int64)
+    members = {int(c): np.flatnonzero(kinds == c) for c in np.unique(kinds)}
+    boxes = np.array([donors[d].boxes_xyxy[k] for d, k in places], np.float64).reshape(-1, 4)
+    areas = np.array([np.prod(donors[d].size_wh, dtype=float) for d, _ in places], np.float64)
+    sizes = (boxes[:, 2:] - boxes[:, :2]) / np.sqrt(np.maximum(areas, 1))[:, None]
+    surroundings = {d: Surroundings.of(donors[d].image, bgr=bgr) for d in {d for d, _ in places}}
+
+    def ring(position: int) -> FloatArray:
+        d, _ = places[position]
+        return np.asarray(surroundings[d].rings(boxes[position : position + 1])[0])
+
+    def cut(position: int) -> Patch:
+        d, k = places[position]
+        return donors[d].cut(k)
+
+    return Stock(members, sizes, ring, cut, areas)
+
+
+def _shown(names: Sequence[str]) -> str:
+    text = ", ".join(names[:6])
+    return text + (f" and {len(names) - 6} more" if len(names) > 6 else "")

@@ -1,0 +1,1 @@
+"""Transforms for MMDetection; configs import the leaf modules."""

@@ -1,0 +1,365 @@
+"""`AffinityPaste`: paste objects where they belong, as an MMDetection transform."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import TRANSFORMS, BaseTransform
+from mmcv.transforms.utils import cache_randomness
+from mmdet.structures.bbox import HorizontalBoxes, autocast_box_type
+from mmdet.structures.mask import BitmapMasks, PolygonMasks
+from mmengine.logging import print_log
+from numpy.typing import NDArray
+
+from augsynth.bank import Bank
+from augsynth.errors import AugsynthError, ConfigError
+from augsynth.paste import Blend
+from augsynth.paste_masks import fill
+from augsynth.paste_options import blend_weights, category_weights, check, class_names, learn, read_rules
+from augsynth.paste_places import Placer, Stock, Surroundings
+from augsynth.paste_scene import Canvas, Labels, Masks
+from augsynth.paste_stock import Donor, bank_ids, bank_stock, donor_stock
+from augsynth.scene import FloatArray, IntArray, Scene
+
+_ATTEMPTS = 3
+_REASONS = {
+    "not_colour": "an image without three channels passes unchanged",
+    "no_annotations": "an image without objects passes unchanged",
+    "only_crowds": "an image with nothing but crowds or ignore regions passes unchanged",
+    "nothing_to_paste": "no cut-out fits the image, it passes unchanged",
+    "no_place": "no place fulfils the rules, the image passes unchanged",
+    "damaged_cutout": "left out",
+}
+
+
+@TRANSFORMS.register_module()
+class AffinityPaste(BaseTransform):  # type: ignore[misc]
+    """Paste objects into an image: which by affinity to what is there, where and how large by the layout.
+
+    Objects come from an object bank (``bank``), in any pipeline, or from other images of the training set: then
+    the transform stands in the pipeline of ``MultiImageMixDataset``, where it takes the place of ``CopyPaste``.
+
+    An image that nothing can be pasted into passes unchanged; ``counters`` says how often and why, and the
+    log mentions each reason at its 1st, 10th, 100th, … time, for each worker.
+
+    Required Keys:
+
+    - img (BGR, uint8)
+    - gt_bboxes (HorizontalBoxes[torch.float32])
+    - gt_bboxes_labels (np.int64)
+    - gt_ignore_flags (bool) (optional)
+    - gt_masks (BitmapMasks | PolygonMasks) (optional)
+    - mix_results (List[dict]) (without ``bank``)
+
+    Modified Keys:
+
+    - img
+    - gt_bboxes
+    - gt_bboxes_labels
+    - gt_ignore_flags (optional)
+    - gt_masks (optional)
+
+    Added Keys:
+
+    - num_pasted (int): objects that were pasted, only where any was.
+
+    Args:
+        bank (str, optional): Folder of the object bank. Without it, donors come from the training set.
+        affinity (str, optional): File made by ``augsynth build-affinity``. Give this or ``annotations``.
+        annotations (str, optional): COCO file of the training set, from which affinity and layout are learnt
+            when the config loads; takes seconds to minutes.
+        classes (Sequence[str], optional): Names of labels 0, 1, …; ``metainfo=dict(classes=…)`` does as well.
+            Defaults to the categories of the affinity in the order of its file, as ``CocoDataset`` has them.
+        metainfo (dict, optional): See ``classes``.
+        prob (float): Chance that an image is pasted into. Defaults to 0.5.
+        min_objects (int): Least number of objects to paste, where there is room. Defaults to 1.
+        max_objects (int): Largest number. Defaults to 3.
+        tau (float, optional): Temperature of the choice of category; lower follows the affinity more strictly.
+            None takes the affinity's own. Defaults to None.
+        gamma (float): Exponent of rarity; above 0 favours rare categories, in the choice of donor images too.
+            Defaults to 0.5.
+        quotas (dict, optional): Category name -> factor on its chance, 0 leaves it out; 1 where not named.
+        blends (Sequence[str] | dict): Among ``hard``, ``feather``, ``poisson``, or name -> weight. One is drawn
+            for every object, so that an edge tells nothing. Cut-outs without an outline are never pasted hard.
+        flip_prob (float): Chance that an object is mirrored left to right. Defaults to 0.5.
+        num_donors (int): Donor images for each image, without ``bank``. Defaults to 1.
+        min_score (float): Least filter score of a bank's cut-out. Defaults to 0.
+        min_visible (float): An object of which less than this share stays visible loses its label. Defaults to
+            0.3.
+        into_empty (bool): Paste into images without objects too, by the categories' frequency. Defaults to False.
+        rules (dict, optional): Fields of ``augsynth.paste_places.PasteRules``.
+    """
+
+    def __init__(
+        self,
+        bank: str | None = None,
+        affinity: str | None = None,
+        annotations: str | None = None,
+        classes: Sequence[str] | None = None,
+        metainfo: Mapping[str, Any] | None = None,
+        prob: float = 0.5,
+        min_objects: int = 1,
+        max_objects: int = 3,
+        tau: float | None = None,
+        gamma: float = 0.5,
+        quotas: Mapping[str, float] | None = None,
+        blends: Sequence[str] | Mapping[str, float] = ("hard", "feather", "poisson"),
+        flip_prob: float = 0.5,
+        num_donors: int = 1,
+        min_score: float = 0.0,
+        min_visible: float = 0.3,
+        into_empty: bool = False,
+        rules: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        for name in ("prob", "flip_prob", "min_visible"):
+            check(0 <= self._arguments[name] <= 1, name, self._arguments[name], "a number from 0 to 1")
+        check(1 <= min_objects <= max_objects, "min_objects", min_objects, f"from 1 to {max_objects=}")
+        check(num_donors >= 1, "num_donors", num_donors, "1 or more")
+        self.prob, self.flip_prob, self.min_visible = prob, flip_prob, min_visible
+        self.min_objects, self.max_objects, self.num_donors = min_objects, max_objects, num_donors
+        self.into_empty, self.tau, self.gamma = into_empty, tau, gamma
+        self.counters: Counter[str] = Counter()
+        self._blends, self._blend_chances = blend_weights(blends)
+        self._affinity, layout = learn(affinity, annotations)
+        self._placer = Placer(layout, read_rules(rules))
+        self.classes = class_names(classes, metainfo, self._affinity, str(affinity or annotations))
+        by_name = dict(zip(self._affinity.names, self._affinity.category_ids.tolist(), strict=True))
+        self._ids = np.array([by_name[name] for name in self.classes], np.int64)
+        self._labels = {category_id: label for label, category_id in enumerate(self._ids.tolist())}
+        self._weights = category_weights(quotas, self.classes, self._ids)
+        self._affinity.probabilities([], tau=tau, gamma=gamma)
+        self._stocks = None if bank is None else _open_stocks(bank, by_name, self.classes, min_score)
+        self._donor_chances: tuple[int, FloatArray | None] | None = None
+
+    @cache_randomness  # type: ignore[untyped-decorator]
+    def _draw_chance(self) -> float:
+        return float(np.random.rand())
+
+    @cache_randomness  # type: ignore[untyped-decorator]
+    def _draw_seed(self) -> int:
+        return int(np.random.randint(2**31))
+
+    @cache_randomness  # type: ignore[untyped-decorator]
+    def _draw_donors(self, num_images: int, chances: FloatArray | None) -> list[int]:
+        return [int(i) for i in np.random.choice(num_images, self.num_donors, p=chances)]
+
+    def get_indexes(self, dataset: Any) -> list[int]:
+        """Draw the donor images for ``MultiImageMixDataset``; none where there is a bank.
+
+        Args:
+            dataset (BaseDataset): The dataset that is mixed.
+        """
+        if self._stocks is not None:
+            return []
+        return list(self._draw_donors(len(dataset), self._chances_of(dataset)))
+
+    @autocast_box_type()  # type: ignore[untyped-decorator]
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Paste objects into an image.
+
+        Args:
+            results (dict): Result dict.
+
+        Returns:
+            dict: Result dict; arrays and boxes of the argument aren't changed.
+        """
+        if self._stocks is None and "mix_results" not in results:
+            raise ConfigError(
+                "AffinityPaste has neither a bank nor donor images: give bank=…, or put it into the pipeline of "
+                "MultiImageMixDataset"
+            )
+        if self._draw_chance() >= self.prob:
+            return results
+        self.counters["images"] += 1
+        rng = np.random.default_rng(self._draw_seed())
+        return self._paste_into(results, rng)
+
+    def _paste_into(self, results: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        if results["img"].ndim != 3 or results["img"].shape[2] != 3:
+            return self._unchanged(results, "not_colour")
+        scene, labels = self._scene(results)
+        if not len(scene) or bool(scene.is_crowd.all()):
+            reason = "only_crowds" if len(scene) else "no_annotations"
+            if len(scene) or not self.into_empty:
+                return self._unchanged(results, reason)
+        stock = self._stock(results)
+        offered = {c: self._weights[c] for c in stock.members if self._weights.get(c, 0) > 0}
+        if not offered:
+            return self._unchanged(results, "nothing_to_paste")
+        canvas = Canvas(results["img"], scene, labels)
+        surroundings = Surroundings.of(results["img"], bgr=True)
+        area = _reference_area(results)
+        wanted = int(rng.integers(self.min_objects, self.max_objects + 1))
+        for _ in range(wanted * _ATTEMPTS):
+            if canvas.num_pasted == wanted:
+                break
+            self._paste_one(canvas, stock, offered, surroundings, area, rng)
+        if not canvas.num_pasted:
+            return self._unchanged(results, "no_place")
+        self.counters["pasted"] += canvas.num_pasted
+        return self._updated(results, canvas)
+
+    def _paste_one(
+        self,
+        canvas: Canvas,
+        stock: Stock,
+        offered: Mapping[int, float],
+        surroundings: Surroundings,
+        area: float,
+        rng: np.random.Generator,
+    ) -> None:
+        """Try to paste one object: draw its category, choose cut-out and place, blend it in."""
+        present = canvas.scene.category_ids[~canvas.scene.is_crowd].tolist()
+        chances = self._affinity.probabilities(present, tau=self.tau, gamma=self.gamma, quotas=offered)
+        category_id = int(self._affinity.category_ids[rng.choice(len(chances), p=chances)])
+        choice = self._placer.choose(
+            canvas.scene,
+            category_id,
+            stock=stock,
+            surroundings=surroundings,
+            reference_area=area,
+            rng=rng,
+        )
+        blend = Blend(str(rng.choice(self._blends, p=self._blend_chances)))
+        flip = bool(rng.random() < self.flip_prob)
+        if choice is None:
+            return
+        try:
+            patch = stock.cut(choice.position)
+        except AugsynthError as error:
+            self._count("damaged_cutout", f": {error}")
+            return
+        patch = patch.flipped() if flip else patch
+        canvas.paste(patch.scaled(choice.scale), choice.box_xyxy, category_id, blend=blend)
+
+    def _scene(self, results: Mapping[str, Any]) -> tuple[Scene, Labels]:
+        """Return the image's objects as a scene of the affinity's categories, and as labels to be kept up."""
+        height, width = results["img"].shape[:2]
+        boxes = results["gt_bboxes"].tensor.numpy().astype(np.float64).reshape(-1, 4)
+        kinds = np.asarray(results["gt_bboxes_labels"], np.int64)
+        ignored = np.asarray(results.get("gt_ignore_flags", np.zeros(len(boxes), bool)), bool)
+        if len(kinds) and not (kinds.min() >= 0 and kinds.max() < len(self._ids)):
+            raise ConfigError(
+                f"label {kinds.max()} doesn't fit {len(self._ids)} classes; give AffinityPaste the classes of "
+                "the dataset"
+            )
+        inside = np.clip(boxes, 0, [width, height] * 2)
+        valid = (inside[:, 2:] > inside[:, :2]).all(axis=1)
+        ids = self._ids[kinds]
+        scene = Scene(
+            0, "", (width, height), inside[valid], ids[valid], np.zeros(valid.sum(), np.int64), ignored[valid]
+        )
+        return scene, Labels(boxes, ids, ignored, _plain_masks(results.get("gt_masks")))
+
+    def _stock(self, results: Mapping[str, Any]) -> Stock:
+        need_mask = results.get("gt_masks") is not None
+        if self._stocks is not None:
+            return self._stocks[need_mask]
+        donors = [self._donor(d) for d in results["mix_results"]]
+        usable = [d for d in donors if d.mask_of is not None or not need_mask]
+        return donor_stock(usable, min_size=self._placer.rules.min_size, bgr=True)
+
+    def _donor(self, results: Mapping[str, Any]) -> Donor:
+        _, labels = self._scene(results)
+        masks = labels.masks
+
+        def mask_of(k: int, region_xyxy: IntArray) -> NDArray[np.bool_]:
+            if isinstance(masks, list):
+                return fill(masks[k], region_xyxy)
+            x1, y1, x2, y2 = region_xyxy.tolist()
+            return np.asarray(masks[k, y1:y2, x1:x2] > 0)  # type: ignore[index]
+
+        return Donor(
+            results["img"],
+            labels.boxes_xyxy,
+            labels.category_ids,
+            ~labels.is_crowd,
+            None if masks is None else mask_of,
+        )
+
+    def _updated(self, results: dict[str, Any], canvas: Canvas) -> dict[str, Any]:
+        """Return the results with what was pasted; nothing of the argument's arrays is written to."""
+        labels, before = canvas.settle(min_visible=self.min_visible)
+        self.counters["dropped"] += canvas.num_pasted + len(results["gt_bboxes_labels"]) - len(before)
+        height, width = canvas.image.shape[:2]
+        fresh = before < 0
+        old = np.asarray(results["gt_bboxes_labels"])
+        pasted = [self._labels[c] for c in labels.category_ids[fresh].tolist()]
+        updated = dict(results)
+        updated["img"] = canvas.image
+        updated["gt_bboxes"] = HorizontalBoxes(labels.boxes_xyxy.astype(np.float32))
+        updated["gt_bboxes_labels"] = np.append(old[before[~fresh]], pasted).astype(np.int64)
+        if "gt_ignore_flags" in results:
+            updated["gt_ignore_flags"] = labels.is_crowd
+        if isinstance(labels.masks, list):
+            updated["gt_masks"] = PolygonMasks(labels.masks, height, width)
+        elif labels.masks is not None:
+            updated["gt_masks"] = BitmapMasks(labels.masks, height, width)
+        updated["num_pasted"] = int(fresh.sum())
+        return updated
+
+    def _unchanged(self, results: dict[str, Any], reason: str) -> dict[str, Any]:
+        self._count(reason)
+        return results
+
+    def _count(self, reason: str, details: str = "") -> None:
+        """Count a reason, and log it at its 1st, 10th, 100th, … time."""
+        self.counters[reason] += 1
+        times = self.counters[reason]
+        if times == 10 ** (len(str(times)) - 1):
+            what = _REASONS[reason]
+            seen = f"{times} of {self.counters['images']} images"
+            print_log(f"AffinityPaste: {what}{details} ({seen})", logger="current", level=logging.WARNING)
+
+    def _chances_of(self, dataset: Any) -> FloatArray | None:
+        """Return (N,) chances of donor images by the rarity of what they show; None where all are alike."""
+        if not self.gamma or not hasattr(dataset, "get_cat_ids"):
+            return None
+        if self._donor_chances is None or self._donor_chances[0] != len(dataset):
+            rarity = (
+                self._affinity.prior[np.searchsorted(self._affinity.category_ids, self._ids)] ** -self.gamma
+            )
+            found = (dataset.get_cat_ids(i) for i in range(len(dataset)))
+            weights = np.array([max((rarity[k] for k in kinds), default=0.0) for kinds in found])
+            total = weights.sum()
+            self._donor_chances = len(dataset), weights / total if total > 0 else None
+        return self._donor_chances[1]
+
+    def __repr__(self) -> str:
+        inner = ", ".join(f"{name}={value!r}" for name, value in self._arguments.items())
+        return f"{type(self).__name__}({inner})"
+
+
+def _plain_masks(masks: Any) -> Masks:
+    """Return bitmaps as an array and polygons as lists."""
+    return None if masks is None else masks.masks
+
+
+def _open_stocks(
+    path: str, ids_by_name: Mapping[str, int], classes: Sequence[str], min_score: float
+) -> tuple[Stock, Stock]:
+    """Return a bank's cut-outs, and those of them that have an outline."""
+    bank = Bank.open(path)
+    ids = bank_ids(bank, {name: ids_by_name[name] for name in classes})
+    strange = [c.name for c in bank.categories if c.id not in ids and len(bank.of_category(c.id))]
+    if strange:
+        print_log(
+            f"AffinityPaste: {path}: cut-outs of {', '.join(strange)} aren't used, they are no class",
+            logger="current",
+            level=logging.WARNING,
+        )
+    return bank_stock(bank, ids, min_score=min_score), bank_stock(
+        bank, ids, min_score=min_score, need_mask=True
+    )
+
+
+def _reference_area(results: Mapping[str, Any]) -> float:
+    """Return the area of the whole image at its present scale, even where only a part of it is left."""
+    height, width = results.get("ori_shape", results["img"].shape)[:2]
+    scale_w, scale_h = results.get("scale_factor", (1.0, 1.0))
+    return float(max(height * scale_h * width * scale_w, 1.0))
