@@ -177,6 +177,12 @@ class Bank:
         """(N,) whether the opacity follows the object's outline."""
         return np.asarray(self._index["has_mask"] != 0)
 
+    def summary(self) -> str:
+        """Return one line about the bank for the user."""
+        counts = {c.name: len(self.of_category(c.id)) for c in self.categories}
+        listed = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
+        return f"{len(self)} cut-outs, {int(self.has_masks.sum())} with an outline ({listed}): {self.path}"
+
     def of_category(self, category_id: int) -> IntArray:
         """Return the positions of a category's cut-outs, none for an unknown category."""
         if category_id not in self._members:
@@ -273,7 +279,7 @@ class BankWriter:
         self._file: BinaryIO | None = None
         self._part = self.path.with_name(f".{self.path.name}.part")
         held = sorted(p.name for p in self.path.iterdir()) if self.path.is_dir() else []
-        if self.path.is_file() or (held and not (replace and {*held} == {MANIFEST, INDEX, PIXELS})):
+        if self.path.is_file() or (held and not (replace and {*held} <= {MANIFEST, INDEX, PIXELS})):
             raise BankError(f"{self.path}: isn't an empty folder; nothing was changed; choose another --out")
 
     def __len__(self) -> int:

@@ -1,23 +1,32 @@
-"""The verbs beside `generate`: build an affinity file, train an inpainter, train a detector."""
+"""The verbs beside `generate`: affinity file, object bank, folds, training an inpainter or a detector."""
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image as PilImage
 
+from augsynth import __version__
 from augsynth.affinity import DEFAULT_MEASURE, Affinity, save_affinity_file
+from augsynth.bank import Bank, BankError, BankWriter
 from augsynth.coco import read_dataset
 from augsynth.coco_faults import repair_lines
-from augsynth.errors import ConfigError
+from augsynth.cutouts import CutRules, Leftover, cut_objects, segmentations_of, sort_objects
+from augsynth.errors import ConfigError, DatasetError
 from augsynth.images import read_image
 from augsynth.layout import Layout
 from augsynth.scene import Dataset, Image, Scene
+from augsynth.split import balance_table, split_dataset, write_folds
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def build_affinity_file(
@@ -51,6 +60,80 @@ def build_affinity_file(
             yield f"  {names}: {pair.value:+.2f}, together in {pair.count} images, {pair.expected:.1f} by chance"
     yield str(affinity.structure)
     yield f"written: {out}, {picture}"
+
+
+def build_bank(annotations: Path, images: Path, out: Path, *, rules: CutRules) -> Iterator[str]:
+    """Write an object bank of a dataset's own objects; yield the lines a user reads.
+
+    Raises:
+        BankError: The output isn't an empty folder, or no object can be cut.
+        DatasetError: The dataset can't be used.
+    """
+    dataset = read_dataset(annotations, images=images)
+    yield from repair_lines(dataset)
+    segmentations = segmentations_of(dataset)
+    left: Counter[Leftover] = Counter()
+    source = {
+        "made_by": "augsynth bank",
+        "version": __version__,
+        "annotations": annotations.name,
+        "annotations_sha256": hashlib.sha256(annotations.read_bytes()).hexdigest(),
+        **asdict(rules),
+    }
+    with BankWriter(out, categories=dataset.categories, source=source) as writer:
+        for scene in dataset.scenes:
+            positions, others = sort_objects(scene, rules, segmentations=segmentations)
+            left += others
+            if not len(positions):
+                continue
+            try:
+                image = read_image(dataset, scene)
+            except DatasetError:
+                left[Leftover.UNREADABLE] += len(positions)
+                continue
+            for cutout in cut_objects(image, scene, positions, segmentations=segmentations, rules=rules):
+                writer.add(cutout)
+        reasons = ", ".join(f"{count} {reason}" for reason, count in left.most_common())
+        if not len(writer):
+            found = f"left out: {reasons}" if left else "there are no annotations"
+            raise BankError(f"{annotations}: no object can be cut ({found}); loosen the options")
+    if left:
+        yield f"left out: {reasons}"
+    yield Bank.open(out).summary()
+
+
+def build_folds(
+    annotations: Path,
+    out: Path,
+    *,
+    num_folds: int,
+    group_pattern: str | None,
+    group_key: str | None,
+    seed: int,
+) -> Iterator[str | Table]:
+    """Write the folds of a dataset; yield what a user reads, the balance as a table.
+
+    Raises:
+        ConfigError: An option doesn't fit the dataset, or the output isn't an empty directory.
+        DatasetError: The annotations can't be used.
+    """
+    dataset = read_dataset(annotations)
+    yield from repair_lines(dataset)
+    found = split_dataset(
+        dataset, num_folds=num_folds, group_pattern=group_pattern, group_key=group_key, seed=seed
+    )
+    settings = {
+        "annotations": annotations.name,
+        "folds": num_folds,
+        "group_pattern": group_pattern,
+        "group_key": group_key,
+        "seed": seed,
+    }
+    paths = write_folds(out, dataset, found, settings=settings)
+    yield balance_table(found)
+    if found.alone:
+        yield f"{found.alone} images say nothing about their group; each is a group of its own"
+    yield f"written: {len(paths)} files, {paths[0]}, …"
 
 
 def scaled(dataset: Dataset, image_scale: float) -> tuple[Dataset, Callable[[Scene], Image]]:

@@ -112,6 +112,9 @@ def generate(
     ] = None,
     originals: Annotated[str | None, typer.Option(help="hardlink, copy or omit (hardlink).")] = None,
     image_format: Annotated[str | None, typer.Option(help="png or jpg (png).")] = None,
+    bank: Annotated[
+        bool | None, typer.Option("--bank/--no-bank", help="Write the objects as cut-outs to OUT/bank, too.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="Torch device (cpu).")] = None,
     precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16 (float32).")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Windows a forward pass (8).")] = None,
@@ -139,6 +142,61 @@ def generate(
     with RunDisplay(console) as display:
         tally = run(settings, progress=display.update)
     for line in summary_lines(tally, Path(settings.out)):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if settings.bank and tally.accepted:
+        from augsynth.bank import Bank
+
+        summary = Bank.open(Path(settings.out) / "bank").summary()
+        console.print(summary, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def bank(
+    annotations: Annotated[Path, typer.Option(help="COCO annotation file.")],
+    images: Annotated[Path, typer.Option(help="Image directory.")],
+    out: Annotated[Path, typer.Option(help="Folder of the bank.")],
+    min_size: Annotated[float, typer.Option(help="Least shorter side of an object in pixels.")] = 8.0,
+    max_overlap: Annotated[
+        float, typer.Option(help="Share of its box that other objects' boxes may cover.")
+    ] = 0.3,
+    keep_cut_off: Annotated[
+        bool, typer.Option("--keep-cut-off", help="Take objects that touch the image's border, too.")
+    ] = False,
+    max_side: Annotated[int, typer.Option(help="Reduce larger cut-outs to this longer side.")] = 640,
+) -> None:
+    """Cut a dataset's own objects out of its images: an object bank for AffinityPaste."""
+    from augsynth.building import build_bank
+    from augsynth.cutouts import CutRules
+
+    try:
+        rules = CutRules(
+            min_size=min_size, max_overlap=max_overlap, keep_cut_off=keep_cut_off, max_side=max_side
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    for line in build_bank(annotations, images, out, rules=rules):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def split(
+    annotations: Annotated[Path, typer.Option(help="COCO annotation file; images aren't needed.")],
+    out: Annotated[Path, typer.Option(help="Directory of the folds.")],
+    folds: Annotated[int, typer.Option(help="Number of folds.")] = 5,
+    group_pattern: Annotated[
+        str | None, typer.Option(help="Regular expression on file_name; images with one match stay together.")
+    ] = None,
+    group_key: Annotated[
+        str | None, typer.Option(help="Key of the image records; images with one value stay together.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 42,
+) -> None:
+    """Divide a dataset into folds with the same categories; groups of images stay together."""
+    from augsynth.building import build_folds
+
+    for line in build_folds(
+        annotations, out, num_folds=folds, group_pattern=group_pattern, group_key=group_key, seed=seed
+    ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

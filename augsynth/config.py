@@ -36,6 +36,7 @@ class GenerateConfig:
         retries: Attempts for one object before the next is tried.
         originals: `hardlink`, `copy` or `omit` the source images.
         image_format: `png` keeps pixels outside the masks bit-identical; `jpg` is smaller and doesn't.
+        bank: Write the accepted objects as cut-outs to `OUT/bank`, too.
         device: Torch device.
         precision: `float32`, `bfloat16` or `float16` of the inpainting model.
         batch_size: Windows a forward pass.
@@ -74,6 +75,7 @@ class GenerateConfig:
     retries: int = 3
     originals: str = "hardlink"
     image_format: str = "png"
+    bank: bool = False
     device: str = "cpu"
     precision: str = "float32"
     batch_size: int = 8
@@ -184,6 +186,10 @@ def config_from(values: Mapping[str, Any], *, source: str, **overrides: Any) -> 
 
 def _coerce(key: str, value: Any, hint: Any, source: str) -> Any:
     wanted = {int: "a whole number", float: "a number", str: "a text"}
+    if hint is bool:
+        if not isinstance(value, bool):
+            raise ConfigError(f"{source}: {key} is {value!r}; it must be true or false")
+        return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if hint in wanted:

@@ -17,6 +17,7 @@ from augsynth.config import GenerateConfig, plain_config
 from augsynth.detect import detector_files
 from augsynth.engine import paint_shard, source_order
 from augsynth.errors import ConfigError
+from augsynth.harvest import write_bank
 from augsynth.publish import (
     count_by_category,
     count_reasons,
@@ -30,7 +31,7 @@ from augsynth.studio import MODELS, Studio, open_studio
 
 JOBS_PER_SHARD = 8
 # What a run may change without becoming another run: where it runs and what it shows.
-_FREE_KEYS = frozenset({"out", "device", "batch_size"})
+_FREE_KEYS = frozenset({"out", "device", "batch_size", "bank"})
 
 
 @dataclass(slots=True)
@@ -111,6 +112,10 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Tally:
         progress("writing", tally)
         save_affinity_file(out / "affinity.json", studio.affinity, studio.layout.to_dict())
         publish_dataset(out, dataset, shards, config=config, models=describe_models(config))
+        if config.bank:
+            num_cells = studio.inpainter.size // studio.inpainter.cell
+            models = describe_models(config)
+            write_bank(out, dataset, shards, config=config, num_cells=num_cells, models=models)
         pictures = [(shard["attempts"], folder.read_tiles(i)) for i, shard in enumerate(shards)]
         write_contact_sheets(out, pictures, names=studio.names)
         folder.finish()

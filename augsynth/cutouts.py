@@ -1,0 +1,229 @@
+"""Cutting a dataset's own objects out of its images, for the object bank."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PilImage
+
+from augsynth.bank import Cutout
+from augsynth.coco_faults import is_mask
+from augsynth.geometry import box_areas, ious
+from augsynth.rings import Rings
+from augsynth.scene import Dataset, FloatArray, Image, IntArray, Scene
+
+_MARGIN, _MIN_MARGIN, _MAX_MARGIN = 0.15, 2, 48
+_GRID = 48  # sample points a side that measure how much of a box others cover
+_BORDER_PX = 1.0
+_HOLDER_GROWTH = 2.0
+# An outline that fills its box is most often a box drawn as a polygon; one that hardly does is of another object.
+_FULL_SHARE, _LEAST_SHARE, _LEAST_FIT = 0.98, 0.05, 0.5
+
+
+class Leftover(StrEnum):
+    """Why an object isn't cut out; the value is what the user reads."""
+
+    CROWD = "crowd or ignore region"
+    TINY = "tiny"
+    CUT_OFF = "cut off by the border"
+    OVERLAPPED = "overlapped by others"
+    UNREADABLE = "image unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class CutRules:
+    """Which objects are worth cutting out, and how.
+
+    Attributes:
+        min_size: Least shorter side of a box in pixels.
+        max_overlap: Share of a box that boxes of other objects may cover.
+        keep_cut_off: Take objects that touch the image's border too.
+        max_side: Larger cut-outs are reduced to this longer side in pixels, together with the size of their source.
+
+    Raises:
+        ValueError: A value is out of range.
+    """
+
+    min_size: float = 8.0
+    max_overlap: float = 0.3
+    keep_cut_off: bool = False
+    max_side: int = 640
+
+    def __post_init__(self) -> None:
+        if self.min_size < 1:
+            raise ValueError(f"min_size is {self.min_size}; it must be at least 1 pixel")
+        if not 0 <= self.max_overlap <= 1:
+            raise ValueError(f"max_overlap is {self.max_overlap}; it must lie in [0, 1]")
+        if self.max_side < 16:
+            raise ValueError(f"max_side is {self.max_side}; it must be at least 16 pixels")
+
+
+def segmentations_of(dataset: Dataset) -> dict[int, Any]:
+    """Return the usable polygons and RLEs of a dataset by annotation id."""
+    records = dataset.document["annotations"]
+    return {r["id"]: r["segmentation"] for r in records if is_mask(r.get("segmentation"))}
+
+
+def sort_objects(
+    scene: Scene, rules: CutRules, *, segmentations: Mapping[int, Any]
+) -> tuple[IntArray, Counter[Leftover]]:
+    """Return the positions of the objects to cut, and why the others aren't, without reading the image.
+
+    An object with an outline may lie in a box of more than twice its size: a table holds a cup, it doesn't hide it.
+    Without an outline the cup's box shows the table, too, and the table's box the cup.
+    """
+    keep = np.ones(len(scene), np.bool_)
+    left: Counter[Leftover] = Counter()
+    boxes = scene.boxes_xyxy
+    limit = np.array(scene.size_wh, np.float64)
+    outside = (boxes[:, :2] < _BORDER_PX).any(axis=1) | (boxes[:, 2:] > limit - _BORDER_PX).any(axis=1)
+    faults = {
+        Leftover.CROWD: scene.is_crowd,
+        Leftover.TINY: (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf) < rules.min_size,
+        Leftover.CUT_OFF: outside & (not rules.keep_cut_off),
+    }
+    for reason, faulty in faults.items():
+        left[reason] += int((faulty & keep).sum())
+        keep &= ~faulty
+    areas = box_areas(boxes)
+    for k in np.flatnonzero(keep).tolist():
+        others = np.arange(len(scene)) != k
+        if int(scene.annotation_ids[k]) in segmentations:
+            others &= areas <= _HOLDER_GROWTH * areas[k]
+        if covered_share(boxes[k], boxes[others]) > rules.max_overlap:
+            keep[k] = False
+            left[Leftover.OVERLAPPED] += 1
+    return np.flatnonzero(keep), +left
+
+
+def covered_share(box_xyxy: FloatArray, others_xyxy: FloatArray) -> float:
+    """Return the share of a box that (M, 4) other boxes cover together, on a grid of sample points."""
+    low, high = box_xyxy[:2], box_xyxy[2:]
+    near = others_xyxy[((others_xyxy[:, :2] < high) & (others_xyxy[:, 2:] > low)).all(axis=1)]
+    points = (np.arange(_GRID) + 0.5) / _GRID
+    x, y = (low[i] + points * (high[i] - low[i]) for i in (0, 1))
+    covered = np.zeros((_GRID, _GRID), np.bool_)
+    for x1, y1, x2, y2 in near:
+        covered |= ((y >= y1) & (y < y2))[:, None] & ((x >= x1) & (x < x2))[None]
+    return float(covered.mean())
+
+
+def cut_objects(
+    image: Image, scene: Scene, positions: IntArray, *, segmentations: Mapping[int, Any], rules: CutRules
+) -> list[Cutout]:
+    """Cut objects out of an image.
+
+    Args:
+        image: (H, W, 3) uint8 of the scene's size.
+        scene: The objects.
+        positions: Which of them, as `sort_objects` returns.
+        segmentations: Outlines by annotation id; without one the whole box is opaque.
+        rules: How large a cut-out may be.
+    """
+    if not len(positions):
+        return []
+    rings = Rings.of(image).features(scene.boxes_xyxy[positions])
+    cutouts = []
+    for k, ring in zip(positions.tolist(), rings, strict=True):
+        box = scene.boxes_xyxy[k]
+        crop = crop_around(box, scene.size_wh)
+        outline = _outline(segmentations.get(int(scene.annotation_ids[k])), scene.size_wh, box)
+        x1, y1, x2, y2 = crop
+        alpha = box_opacity(box, crop) if outline is None else outline[y1:y2, x1:x2] * np.uint8(255)
+        cutout = Cutout(
+            image=np.ascontiguousarray(image[y1:y2, x1:x2]),
+            alpha=alpha,
+            box_xyxy=box - np.array([x1, y1, x1, y1], np.float64),
+            category_id=int(scene.category_ids[k]),
+            score=1.0,
+            source_size_wh=scene.size_wh,
+            has_mask=outline is not None,
+            ring=ring,
+        )
+        cutouts.append(reduced(cutout, max_side=rules.max_side))
+    return cutouts
+
+
+def crop_around(box_xyxy: FloatArray, size_wh: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return the whole-pixel part of an image that holds a box and a margin around it."""
+    longest = float((box_xyxy[2:] - box_xyxy[:2]).max())
+    margin = min(max(_MARGIN * longest, _MIN_MARGIN), _MAX_MARGIN)
+    low = np.clip(np.floor(box_xyxy[:2] - margin), 0, None).astype(int)
+    high = np.minimum(np.ceil(box_xyxy[2:] + margin).astype(int), size_wh)
+    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+
+
+def box_opacity(
+    box_xyxy: FloatArray, crop_xyxy: tuple[int, int, int, int], *, feather: float = 0.0
+) -> NDArray[np.uint8]:
+    """Return the (h, w) opacity of a crop in which a whole box is opaque.
+
+    Args:
+        box_xyxy: (4,) box in pixels of the image.
+        crop_xyxy: The crop.
+        feather: Pixels around the box over which the opacity falls to 0.
+    """
+    x1, y1, x2, y2 = crop_xyxy
+    x, y = np.arange(x1, x2) + 0.5, np.arange(y1, y2) + 0.5
+    beyond_x = np.maximum(box_xyxy[0] - 0.5 - x, x - box_xyxy[2] - 0.5)  # a pixel that the box touches counts
+    beyond_y = np.maximum(box_xyxy[1] - 0.5 - y, y - box_xyxy[3] - 0.5)
+    beyond = np.maximum(beyond_x[None], beyond_y[:, None])
+    share = np.clip(1 - beyond / feather, 0, 1) if feather else (beyond < 0).astype(np.float64)
+    return np.asarray(np.round(share * 255), np.uint8)
+
+
+def reduced(cutout: Cutout, *, max_side: int) -> Cutout:
+    """Return the cut-out with a longer side of at most `max_side`, as if its picture had been smaller."""
+    height, width = cutout.alpha.shape
+    factor = max_side / max(height, width)
+    if factor >= 1:
+        return cutout
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    scale = np.array([size[0] / width, size[1] / height] * 2)
+    source = tuple(max(1, round(side * factor)) for side in cutout.source_size_wh)
+    return Cutout(
+        image=_resized(cutout.image, size),
+        alpha=_resized(cutout.alpha, size),
+        box_xyxy=np.minimum(cutout.box_xyxy * scale, [*size, *size]),
+        category_id=cutout.category_id,
+        score=cutout.score,
+        source_size_wh=(source[0], source[1]),
+        has_mask=cutout.has_mask,
+        ring=cutout.ring,
+    )
+
+
+def _resized(pixels: NDArray[np.uint8], size_wh: tuple[int, int]) -> NDArray[np.uint8]:
+    picture = PilImage.fromarray(pixels).resize(size_wh, PilImage.Resampling.BOX, reducing_gap=None)
+    return np.array(picture)
+
+
+def _outline(segmentation: Any, size_wh: tuple[int, int], box_xyxy: FloatArray) -> NDArray[np.uint8] | None:
+    """Return the (H, W) mask of 0 and 1, or None where it says no more than the box, or contradicts it."""
+    from pycocotools import mask as coco_mask
+
+    if segmentation is None:
+        return None
+    width, height = size_wh
+    rle = segmentation
+    if isinstance(rle, list | tuple) or isinstance(rle["counts"], list):
+        try:
+            rle = coco_mask.frPyObjects(rle, height, width)
+        except (TypeError, ValueError, IndexError):
+            return None
+    rle = coco_mask.merge(rle) if isinstance(rle, list) else rle
+    if list(rle["size"]) != [height, width]:
+        return None
+    x, y, w, h = coco_mask.toBbox(rle).tolist()
+    area = float(coco_mask.area(rle))
+    box_area = float((box_xyxy[2:] - box_xyxy[:2]).prod())
+    fits = w > 0 and h > 0 and ious(np.array([[x, y, x + w, y + h]]), box_xyxy[None])[0, 0] >= _LEAST_FIT
+    if not fits or not _LEAST_SHARE * box_area <= area <= _FULL_SHARE * w * h:
+        return None
+    return np.asarray(coco_mask.decode(rle))

@@ -1,0 +1,157 @@
+"""The object bank of a run: the accepted objects, cut out of the new images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from augsynth import __version__
+from augsynth.bank import BankWriter, Cutout
+from augsynth.compose import mask_cells
+from augsynth.config import GenerateConfig
+from augsynth.cutouts import CutRules, box_opacity, crop_around, reduced
+from augsynth.geometry import clip_boxes, grow_box
+from augsynth.images import read_image
+from augsynth.matting import matte
+from augsynth.rings import Rings
+from augsynth.scene import Dataset, FloatArray, Image, Scene
+
+BANK = "bank"
+_FEATHER_SHARE, _MIN_FEATHER = 0.06, 1.5
+
+
+def write_bank(
+    out: Path,
+    dataset: Dataset,
+    shards: Sequence[Mapping[str, Any]],
+    *,
+    config: GenerateConfig,
+    num_cells: int,
+    models: Mapping[str, Any],
+) -> None:
+    """Write `OUT/bank` from the new images; the same run gives the same bytes, however often it was stopped.
+
+    Args:
+        out: The run's directory, whose `images/` holds the new images.
+        dataset: The source, with its images.
+        shards: Committed records in order.
+        config: The run's options.
+        num_cells: Latent cells along a side of the painting model's window.
+        models: Names, revisions and digests of what painted and judged.
+    """
+    source = {"made_by": "augsynth generate", "version": __version__, "seed": config.seed, **models}
+    scenes = {scene.image_id: scene for scene in dataset.scenes}
+    with BankWriter(out / BANK, categories=dataset.categories, source=source, replace=True) as writer:
+        for shard in shards:
+            for new in shard["images"]:
+                scene = scenes[new["source_image_id"]]
+                before = read_image(dataset, scene)
+                after = read_image(out / "images", Scene(scene.image_id, new["file_name"], scene.size_wh))
+                attempts = [shard["attempts"][number] for number in new["attempts"]]
+                for cutout in _cut_image(before, after, attempts, config=config, num_cells=num_cells):
+                    writer.add(cutout)
+
+
+def _cut_image(
+    before: Image,
+    after: Image,
+    attempts: Sequence[Mapping[str, Any]],
+    *,
+    config: GenerateConfig,
+    num_cells: int,
+) -> Iterator[Cutout]:
+    size_wh = (after.shape[1], after.shape[0])
+    painted = np.array([_painted(a, size_wh, config=config, num_cells=num_cells) for a in attempts])
+    boxes = clip_boxes(np.array([a["box_xyxy"] for a in attempts], np.float64), size_wh)
+    rings = Rings.of(after).features(boxes)
+    for k, attempt in enumerate(attempts):
+        yield cut_painted(
+            before,
+            _without(after, before, painted, boxes, k),
+            box_xyxy=boxes[k],
+            painted_xyxy=painted[k],
+            category_id=int(attempt["category_id"]),
+            score=float(attempt["score"]),
+            ring=rings[k],
+        )
+
+
+def cut_painted(
+    before: Image,
+    after: Image,
+    *,
+    box_xyxy: FloatArray,
+    painted_xyxy: FloatArray,
+    category_id: int,
+    score: float,
+    ring: FloatArray,
+) -> Cutout:
+    """Cut a painted object out; where its outline can't be told, its whole box with a soft edge around it.
+
+    Args:
+        before: (H, W, 3) uint8 source.
+        after: (H, W, 3) uint8 result.
+        box_xyxy: (4,) box of the object, inside the image.
+        painted_xyxy: (4,) rectangle that was painted.
+        category_id: COCO id.
+        score: Of the filter's detector.
+        ring: Features of what surrounds the object.
+    """
+    size_wh = (after.shape[1], after.shape[0])
+    crop = crop_around(box_xyxy, size_wh)
+    low = np.minimum(crop[:2], np.floor(painted_xyxy[:2])).astype(int)
+    high = np.maximum(crop[2:], np.ceil(painted_xyxy[2:])).astype(int)
+    low, high = np.maximum(low, 0), np.minimum(high, size_wh)
+    part = slice(low[1], high[1]), slice(low[0], high[0])
+    shift = np.tile(low, 2)
+    found = matte(before[part], after[part], box_xyxy=box_xyxy - shift, painted_xyxy=painted_xyxy - shift)
+    x1, y1, x2, y2 = crop
+    if found is None:
+        feather = max(_MIN_FEATHER, _FEATHER_SHARE * float((box_xyxy[2:] - box_xyxy[:2]).max()))
+        alpha = box_opacity(box_xyxy, crop, feather=feather)
+    else:
+        opacity = found[y1 - low[1] : y2 - low[1], x1 - low[0] : x2 - low[0]]
+        alpha = np.round(opacity * 255).astype(np.uint8)
+    cutout = Cutout(
+        image=np.ascontiguousarray(after[y1:y2, x1:x2]),
+        alpha=alpha,
+        box_xyxy=box_xyxy - np.array([x1, y1, x1, y1], np.float64),
+        category_id=category_id,
+        score=score,
+        source_size_wh=size_wh,
+        has_mask=found is not None,
+        ring=ring,
+    )
+    return reduced(cutout, max_side=CutRules().max_side)
+
+
+def _painted(
+    attempt: Mapping[str, Any], size_wh: tuple[int, int], *, config: GenerateConfig, num_cells: int
+) -> FloatArray:
+    """Return the (4,) rectangle of an attempt's repainted cells in pixels of the image."""
+    window = np.array(attempt["window_xyxy"], np.int64)
+    planned = np.array(attempt["planned_xyxy"], np.float64)
+    mask = clip_boxes(grow_box(planned, factor=config.mask_growth, pad=0.5)[None], size_wh)[0]
+    cells = mask_cells(mask, window, num_cells=num_cells)
+    rows, columns = np.flatnonzero(cells.any(axis=1)), np.flatnonzero(cells.any(axis=0))
+    bounds = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float64)
+    return np.asarray(bounds * (window[2] - window[0]) / num_cells + np.tile(window[:2], 2))
+
+
+def _without(after: Image, before: Image, painted: FloatArray, boxes: FloatArray, k: int) -> Image:
+    """Return the result with what was painted for other objects of the image undone, outside of the k-th box."""
+    if len(painted) == 1:
+        return after
+    result = after.copy()
+    for other in range(len(painted)):
+        if other != k:
+            x1, y1 = np.floor(painted[other][:2]).astype(int)
+            x2, y2 = np.ceil(painted[other][2:]).astype(int)
+            result[y1:y2, x1:x2] = before[y1:y2, x1:x2]
+    x1, y1 = np.floor(boxes[k][:2]).astype(int)
+    x2, y2 = np.ceil(boxes[k][2:]).astype(int)
+    result[y1:y2, x1:x2] = after[y1:y2, x1:x2]
+    return result
