@@ -25,6 +25,7 @@ from augsynth.scene import Dataset, Image, Scene
 from augsynth.seeding import derive_rng, derive_seed
 
 if TYPE_CHECKING:
+    import torch
     from diffusers import AutoencoderKL
 
 
@@ -128,7 +129,7 @@ def finetune(
     if start is None and config.decoder_steps:
         autoencoder = _sharpened(autoencoder, windows, config, work, fingerprint, progress)
     _write_reconstructions(autoencoder, windows, work / "reconstructions.png")
-    latents = encode_windows(autoencoder, windows, device=config.device, progress=progress)
+    latents = _encoded(autoencoder, windows, work / "latents", fingerprint, config.device, progress)
 
     def on_save(parts: dict[str, Any], step: int) -> None:
         write_samples({**parts, "vae": autoencoder}, windows, prompts, work / f"samples-{step:06d}.png")
@@ -193,6 +194,29 @@ def _sharpened(
     sharpened.save_pretrained(folder)
     (folder / "fingerprint").write_text(done)
     return sharpened
+
+
+def _encoded(
+    autoencoder: AutoencoderKL,
+    windows: Windows,
+    folder: Path,
+    fingerprint: str,
+    device: str,
+    progress: Progress,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the latents of all windows, from disk where a run that was stopped left them."""
+    from safetensors.torch import load_file, save_file
+
+    file, mark = folder / "latents.safetensors", folder / "fingerprint"
+    if mark.exists() and mark.read_text() == fingerprint:
+        stored = load_file(file)
+        return stored["whole"], stored["masked"]
+    whole, masked = encode_windows(autoencoder, windows, device=device, progress=progress)
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.unlink(missing_ok=True)
+    save_file({"whole": whole.contiguous(), "masked": masked.contiguous()}, file)
+    mark.write_text(fingerprint)
+    return whole, masked
 
 
 def _load_start(folder: Path, size: int) -> dict[str, Any]:
