@@ -18,7 +18,7 @@ from augsynth.scene import FloatArray, Image, IntArray
 Opacity = NDArray[np.uint8]
 _OPAQUE = 128
 _GRID = 24
-_MAX_SHIFT = 60.0
+_MAX_SHIFT, _MAX_SHIFT_OUTLINED = 60.0, 25.0
 _MAX_FRAME, _MIN_FRAME = 0.12, 0.06
 _FloatPlane = NDArray[np.float32]
 
@@ -26,8 +26,8 @@ _FloatPlane = NDArray[np.float32]
 class Blend(StrEnum):
     """How a cut-out meets the image.
 
-    HARD: with its outline as it is, every pixel either old or new. A cut-out without an outline has no hard
-    edge worth keeping and is feathered.
+    HARD: with its outline as it is, every pixel either old or new. A cut-out without a known outline has no
+    hard edge worth keeping and is feathered.
     FEATHER: with a soft edge.
     POISSON: with a soft edge, and the difference of the two backgrounds carried smoothly over the object, as
     gradient-domain cloning does (Pérez et al. 2003; its membrane on a coarse grid, as Farbman et al. 2009).
@@ -46,13 +46,15 @@ class Patch:
         image: (h, w, 3) uint8.
         alpha: (h, w) uint8 opacity of the object; 255 over its box where no outline is known.
         box_xyxy: (4,) float64 box of the object in pixels of the patch; what lies around it is margin.
-        has_mask: Whether alpha follows the outline.
+        has_mask: Whether alpha follows an outline.
+        estimated: That outline is a guess: good enough to blend by, not to be a label.
     """
 
     image: Image
     alpha: Opacity
     box_xyxy: FloatArray
     has_mask: bool
+    estimated: bool = False
 
     def flipped(self) -> Patch:
         """Return the patch mirrored left to right."""
@@ -60,7 +62,7 @@ class Patch:
         box = np.array(
             [width - self.box_xyxy[2], self.box_xyxy[1], width - self.box_xyxy[0], self.box_xyxy[3]]
         )
-        return Patch(self.image[:, ::-1], self.alpha[:, ::-1], box, self.has_mask)
+        return Patch(self.image[:, ::-1], self.alpha[:, ::-1], box, self.has_mask, self.estimated)
 
     def trimmed(self, margin: float) -> Patch:
         """Return the patch with at most `margin` times the box's longer side, and 3 pixels, around the box."""
@@ -70,7 +72,9 @@ class Patch:
         low = np.maximum(np.floor(self.box_xyxy[:2] - room), 0).astype(int)
         high = np.minimum(np.ceil(self.box_xyxy[2:] + room), (width, height)).astype(int)
         part = slice(low[1], high[1]), slice(low[0], high[0])
-        return Patch(self.image[part], self.alpha[part], self.box_xyxy - np.tile(low, 2), self.has_mask)
+        return Patch(
+            self.image[part], self.alpha[part], self.box_xyxy - np.tile(low, 2), self.has_mask, self.estimated
+        )
 
     def scaled(self, factor: float) -> Patch:
         """Return the patch resized; shrinking averages, enlarging interpolates."""
@@ -86,11 +90,12 @@ class Patch:
             np.asarray(alpha.resize(size, PilImage.Resampling.BILINEAR)),
             self.box_xyxy * ratio,
             self.has_mask,
+            self.estimated,
         )
 
     def fitted_box(self) -> FloatArray:
         """Return the (4,) box that fits what is opaque, or the patch's box where no outline is known."""
-        if not self.has_mask:
+        if not self.has_mask or self.estimated:
             return self.box_xyxy
         box = bounds(self.alpha >= _OPAQUE)
         return self.box_xyxy if box is None else box
@@ -134,7 +139,8 @@ def paste(
     below = image[y1:y2, x1:x2].astype(np.float32)
     above = patch.image[part].astype(np.float32)
     if blend is Blend.POISSON:
-        above += membrane(below - above, _background(patch)[part])
+        limit = _MAX_SHIFT_OUTLINED if patch.has_mask else _MAX_SHIFT
+        above += membrane(below - above, _background(patch)[part], limit=limit)
     mixed = below + (above - below) * (soft.astype(np.float32) / 255)[..., None]
     if np.issubdtype(image.dtype, np.integer):
         mixed = np.clip(np.rint(mixed), 0, 255)
@@ -146,7 +152,7 @@ def opacity(patch: Patch, blend: Blend) -> Opacity:
     """Return the (h, w) opacity a patch is blended with."""
     if not patch.has_mask:
         return _frame(patch)
-    if blend is Blend.HARD:
+    if blend is Blend.HARD and not patch.estimated:
         return np.where(patch.alpha >= _OPAQUE, np.uint8(255), np.uint8(0))
     side = float((patch.box_xyxy[2:] - patch.box_xyxy[:2]).min())
     soft = ImageFilter.GaussianBlur(float(np.clip(0.015 * side, 0.6, 2.5)))
@@ -182,15 +188,17 @@ def _background(patch: Patch) -> NDArray[np.bool_]:
     return known
 
 
-def membrane(difference: _FloatPlane, known: NDArray[np.bool_]) -> _FloatPlane:
+def membrane(difference: _FloatPlane, known: NDArray[np.bool_], *, limit: float) -> _FloatPlane:
     """Continue a difference of backgrounds smoothly over the pixels where it isn't known.
 
     Solved coarsely, by averaging down and interpolating back up (pull-push: Gortler et al. 1996), since what
-    is sought is smooth. Limited to 60 grey levels: surroundings that differ by more aren't explained by light.
+    is sought is smooth.
 
     Args:
         difference: (h, w, 3) float32.
         known: (h, w) bool; with fewer than 8 pixels set the result is 0.
+
+        limit: Largest correction in grey levels; surroundings that differ by more aren't explained by light.
 
     Returns:
         (h, w, 3) float32.
@@ -199,7 +207,7 @@ def membrane(difference: _FloatPlane, known: NDArray[np.bool_]) -> _FloatPlane:
     if int(known.sum()) < 8:
         return np.zeros_like(difference)
     grid = min(_GRID, width), min(_GRID, height)
-    limited = np.clip(difference, -_MAX_SHIFT, _MAX_SHIFT) * known[..., None]
+    limited = np.clip(difference, -limit, limit) * known[..., None]
     weight = _resized(known.astype(np.float32), grid, PilImage.Resampling.BOX)
     planes = [_resized(limited[..., c], grid, PilImage.Resampling.BOX) for c in range(3)]
     smooth = _pull_push(np.stack(planes, axis=-1), weight)

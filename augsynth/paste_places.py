@@ -6,7 +6,7 @@ size, how far the cut-out must be scaled, and how much the surroundings it was c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,7 +40,10 @@ class PasteRules:
         num_cutouts: Cut-outs that are compared.
         size_weight: Weight of log p(size | category, position, scene).
         scale_weight: Price of a change of scale, per natural log squared.
-        ring_weight: Price of surroundings that differ from those the cut-out comes from.
+        ring_weight: Price of surroundings that differ from those the cut-out comes from, in typical spreads.
+        max_unlike: Largest such difference.
+        max_unlike_box: The same where no outline of the object is known, so that its background comes along.
+        max_unrest_box: Largest spread of brightness, in [0, 1], around a place for such an object.
         temperature: Width of the choice; towards 0 the best pair is taken.
 
     Raises:
@@ -57,12 +60,16 @@ class PasteRules:
     size_weight: float = 0.5
     scale_weight: float = 4.0
     ring_weight: float = 1.0
+    max_unlike: float = 3.0
+    max_unlike_box: float = 1.5
+    max_unrest_box: float = 0.06
     temperature: float = 0.5
 
     def __post_init__(self) -> None:
         ranges = {"max_overlap": (0, 1), "min_size": (1, 1e6), "min_scale": (0.05, 1), "max_scale": (1, 20)}
         ranges |= {"num_places": (1, 1e4), "anchored_share": (0, 1), "num_cutouts": (1, 1e4)}
         ranges |= {"size_weight": (0, 100), "scale_weight": (0, 100), "ring_weight": (0, 100)}
+        ranges |= {"max_unlike": (0, 1e6), "max_unlike_box": (0, 1e6), "max_unrest_box": (0, 1)}
         for name, (low, high) in (ranges | {"temperature": (1e-6, 1e6)}).items():
             value = getattr(self, name)
             if not low <= value <= high:
@@ -96,11 +103,13 @@ class Choice:
         position: Of the cut-out in its stock.
         box_xyxy: (4,) where its box goes, in pixels.
         scale: Factor on the cut-out's pixels.
+        box_fits: Whether it could be pasted with the background in its box.
     """
 
     position: int
     box_xyxy: FloatArray
     scale: float
+    box_fits: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -175,6 +184,7 @@ class Placer:
         stock: Stock,
         surroundings: Surroundings,
         reference_area: float,
+        used: Collection[int],
         rng: np.random.Generator,
     ) -> Choice | None:
         """Choose a cut-out of a category and its place in a scene.
@@ -185,15 +195,17 @@ class Placer:
             stock: Must have members of the category.
             surroundings: Of the scene's image.
             reference_area: Area in pixels that sizes are relative to: that of the image before cropping.
+            used: Positions of the stock that are not to be taken again.
             rng: All chance comes from here.
 
         Returns:
             The choice, or None where no place fulfils the rules.
         """
         members = stock.members[category_id]
-        picked = members[rng.integers(len(members), size=self.rules.num_cutouts)]
+        picked = np.unique(members[rng.integers(len(members), size=self.rules.num_cutouts)])
+        picked = picked[[position not in used for position in picked.tolist()]]
         places = self._places(scene, category_id, reference_area, rng)
-        if not len(places):
+        if not len(places) or not len(picked):
             return None
         own = stock.sizes_wh[picked]
         sides = (places[:, 2:] - places[:, :2]) / np.sqrt(reference_area)
@@ -204,16 +216,23 @@ class Placer:
         scores = self._scores(scene, places, category_id)[:, None]
         scores = scores - self.rules.scale_weight * (stretch**2 / 4 + (wanted - stretch) ** 2)
         scores = scores - self.rules.scale_weight * aspect**2 / 4
-        scores = scores - self.rules.ring_weight * _unlike(surroundings, places, stock, picked)
+        here = surroundings.rings(places)
+        unlike = _unlike(here, stock, picked)
+        scores = np.where(unlike <= self.rules.max_unlike, scores - self.rules.ring_weight * unlike, -np.inf)
         chance = scores / self.rules.temperature + rng.gumbel(size=scores.shape)
         for flat in np.argsort(-chance, axis=None)[:_NUM_TRIES]:
             place, cutout = np.unravel_index(int(flat), scores.shape)
+            if not np.isfinite(scores[place, cutout]):
+                break
             size_wh = own[cutout] * np.exp(stretch[place, cutout]) * np.sqrt(reference_area)
             box = _centred(places[place], size_wh, scene.size_wh)
             if box is not None and self._fulfils(scene, box[None])[0]:
                 position = int(picked[cutout])
                 ratio = np.sqrt(reference_area / stock.areas[position])
-                return Choice(position, box, float(np.exp(stretch[place, cutout]) * ratio))
+                factor = float(np.exp(stretch[place, cutout]) * ratio)
+                calm = bool(here[place, 3] <= self.rules.max_unrest_box)
+                calm &= bool(unlike[place, cutout] <= self.rules.max_unlike_box)
+                return Choice(position, box, factor, calm)
         return None
 
     def _scores(self, scene: Scene, places: FloatArray, category_id: int) -> FloatArray:
@@ -270,14 +289,13 @@ class Placer:
         return np.asarray(inside & (overlaps(scene, boxes) <= self.rules.max_overlap))
 
 
-def _unlike(surroundings: Surroundings, places: FloatArray, stock: Stock, picked: IntArray) -> FloatArray:
-    """Return (P, K) distances between the surroundings of places and those that cut-outs come from."""
-    here = surroundings.rings(places)
-    unlike = np.zeros((len(places), len(picked)))
+def _unlike(here: FloatArray, stock: Stock, picked: IntArray) -> FloatArray:
+    """Return (P, K) distances between (P, 4) rings of places and those that cut-outs come from."""
+    unlike = np.zeros((len(here), len(picked)))
     for k, position in enumerate(picked.tolist()):
         ring = stock.ring(position)
         if len(ring):
-            unlike[:, k] = np.minimum(np.linalg.norm((here - ring) / _RING_SCALE, axis=1), 6.0)
+            unlike[:, k] = np.linalg.norm((here - ring) / _RING_SCALE, axis=1)
     return unlike
 
 

@@ -70,7 +70,7 @@ class Canvas:
         """
         low = np.rint(box_xyxy[:2] - patch.fitted_box()[:2]).astype(np.int64)
         region, covered = paste(self.image, patch, low, blend=blend)
-        if patch.has_mask:
+        if patch.has_mask and not patch.estimated:
             box = bounds(covered)
             box = None if box is None else box + np.tile(region[:2], 2)
         else:

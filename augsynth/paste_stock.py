@@ -18,6 +18,7 @@ from augsynth.scene import FloatArray, Image, IntArray
 
 _MARGIN = 0.25
 _MAX_SHARED = 0.1
+_MIN_ROOM = 0.02
 
 
 def bank_ids(bank: Bank, ids_by_name: Mapping[str, int]) -> dict[int, int]:
@@ -96,15 +97,16 @@ class Donor:
     def candidates(self, min_size: float) -> IntArray:
         """Return the objects that can be cut: whole, large enough, and not mixed up with others.
 
-        An object at the image's border is taken for cut off. Without an outline, what else lies in the box
+        An object next to the image's border is taken for cut off. Without an outline, what else lies in the box
         would be pasted along without a label, so such boxes are left out.
         """
         if not len(self.boxes_xyxy):
             return np.zeros(0, np.int64)
         far = np.array(self.size_wh, np.float64)
+        room = np.stack([self.boxes_xyxy[:, :2], far - self.boxes_xyxy[:, 2:]]).min(axis=(0, 2))
         wh = self.boxes_xyxy[:, 2:] - self.boxes_xyxy[:, :2]
         keep = self.usable & (wh >= min_size).all(axis=1)
-        keep &= (self.boxes_xyxy[:, :2] > 0.5).all(axis=1) & (self.boxes_xyxy[:, 2:] < far - 0.5).all(axis=1)
+        keep &= room > 1 + _MIN_ROOM * wh.max(axis=1)
         if self.mask_of is None:
             shared = intersections(self.boxes_xyxy, self.boxes_xyxy)
             np.fill_diagonal(shared, 0)

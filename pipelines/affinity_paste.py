@@ -19,6 +19,7 @@ from augsynth.bank import Bank
 from augsynth.errors import AugsynthError, ConfigError
 from augsynth.paste import Blend
 from augsynth.paste_masks import fill
+from augsynth.paste_matte import with_outline
 from augsynth.paste_options import blend_weights, category_weights, check, class_names, learn, read_rules
 from augsynth.paste_places import Placer, Stock, Surroundings
 from augsynth.paste_scene import Canvas, Labels, Masks
@@ -194,11 +195,12 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         canvas = Canvas(results["img"], scene, labels)
         surroundings = Surroundings.of(results["img"], bgr=True)
         area = _reference_area(results)
+        used: set[int] = set()
         wanted = int(rng.integers(self.min_objects, self.max_objects + 1))
         for _ in range(wanted * _ATTEMPTS):
             if canvas.num_pasted == wanted:
                 break
-            self._paste_one(canvas, stock, offered, surroundings, area, rng)
+            self._paste_one(canvas, stock, offered, surroundings, area, used, rng)
         if not canvas.num_pasted:
             return self._unchanged(results, "no_place")
         self.counters["pasted"] += canvas.num_pasted
@@ -211,6 +213,7 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         offered: Mapping[int, float],
         surroundings: Surroundings,
         area: float,
+        used: set[int],
         rng: np.random.Generator,
     ) -> None:
         """Try to paste one object: draw its category, choose cut-out and place, blend it in."""
@@ -223,6 +226,7 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
             stock=stock,
             surroundings=surroundings,
             reference_area=area,
+            used=used,
             rng=rng,
         )
         blend = Blend(str(rng.choice(self._blends, p=self._blend_chances)))
@@ -233,6 +237,11 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
             patch = stock.cut(choice.position)
         except AugsynthError as error:
             self._count("damaged_cutout", f": {error}")
+            return
+        used.add(choice.position)
+        if not patch.has_mask:
+            patch = with_outline(patch) or patch
+        if not patch.has_mask and not choice.box_fits:
             return
         patch = patch.flipped() if flip else patch
         canvas.paste(patch.scaled(choice.scale), choice.box_xyxy, category_id, blend=blend)
