@@ -14,16 +14,16 @@ from PIL import Image as PilImage
 
 from augsynth.bank import Cutout
 from augsynth.coco_faults import is_mask
-from augsynth.geometry import box_areas, ious
+from augsynth.geometry import box_areas, intersections, ious
 from augsynth.rings import Rings
 from augsynth.scene import Dataset, FloatArray, Image, IntArray, Scene
 
 _MARGIN, _MIN_MARGIN, _MAX_MARGIN = 0.15, 2, 48
 _GRID = 48  # sample points a side that measure how much of a box others cover
 _BORDER_PX = 1.0
-_HOLDER_GROWTH = 2.0
+_HOLDER_GROWTH, _HELD_SHARE = 2.0, 0.95
 # An outline that fills its box is most often a box drawn as a polygon; one that hardly does is of another object.
-_FULL_SHARE, _LEAST_SHARE, _LEAST_FIT = 0.98, 0.05, 0.5
+_FULL_SHARE, _LEAST_SHARE, _LEAST_FIT = 0.98, 0.1, 0.5
 
 
 class Leftover(StrEnum):
@@ -75,7 +75,7 @@ def sort_objects(
 ) -> tuple[IntArray, Counter[Leftover]]:
     """Return the positions of the objects to cut, and why the others aren't, without reading the image.
 
-    An object with an outline may lie in a box of more than twice its size: a table holds a cup, it doesn't hide it.
+    An object with an outline may lie within a box of more than twice its size: a table holds a cup, it doesn't hide it.
     Without an outline the cup's box shows the table, too, and the table's box the cup.
     """
     keep = np.ones(len(scene), np.bool_)
@@ -95,7 +95,8 @@ def sort_objects(
     for k in np.flatnonzero(keep).tolist():
         others = np.arange(len(scene)) != k
         if int(scene.annotation_ids[k]) in segmentations:
-            others &= areas <= _HOLDER_GROWTH * areas[k]
+            inside = intersections(boxes, boxes[k][None])[:, 0] >= _HELD_SHARE * areas[k]
+            others &= ~inside | (areas <= _HOLDER_GROWTH * areas[k])
         if covered_share(boxes[k], boxes[others]) > rules.max_overlap:
             keep[k] = False
             left[Leftover.OVERLAPPED] += 1

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image as PilImage
 
+from augsynth.bank import Bank
 from augsynth.coco import read_dataset
 from augsynth.compose import mask_cells
 from augsynth.config import GenerateConfig
@@ -42,6 +43,7 @@ def config(source: Path) -> GenerateConfig:
         guidance=2.0,
         objects_per_image=1,
         steps=8,
+        bank=True,
         # How good the embedded models are is for the benchmarks to say: here nearly everything passes.
         min_score=0.05,
         min_iou=0.1,
@@ -69,6 +71,22 @@ def test_the_run_has_what_was_asked_for(run: tuple[Path, Tally]) -> None:
     names = {p.name for p in out.iterdir()}
     assert {"images", "annotations", "provenance.jsonl", "affinity.json", "config.yaml", "run.json"} <= names
     assert "contact_sheet_accepted.png" in names and "shards" not in names
+
+
+def test_the_bank_holds_what_was_accepted(run: tuple[Path, Tally], source: Path) -> None:
+    out, _ = run
+    bank = Bank.open(out / "bank")
+    kept = [a for a in provenance(out) if "annotation_id" in a]
+    assert bank.category_ids.tolist() == [a["category_id"] for a in kept]
+    assert bank.scores.tolist() == [a["score"] for a in kept]
+    for cutout, attempt in zip(bank, kept, strict=True):
+        image = np.asarray(PilImage.open(out / "images" / str(attempt["file_name"])))
+        x1, y1 = np.asarray(attempt["box_xyxy"])[:2] - cutout.box_xyxy[:2]
+        height, width = cutout.alpha.shape
+        x, y = round(x1), round(y1)
+        assert (image[y : y + height, x : x + width] == cutout.image).all()
+        assert cutout.source_size_wh == (image.shape[1], image.shape[0])
+        assert (cutout.alpha > 127).sum() > 0.2 * np.prod(cutout.box_xyxy[2:] - cutout.box_xyxy[:2])
 
 
 def test_pycocotools_loads_both_files_and_every_new_object_is_marked(

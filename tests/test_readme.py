@@ -110,6 +110,8 @@ def test_the_road_on_own_data_runs_as_written(tmp_path, monkeypatch):
     little = {
         "sample": "--num-images 16 --workers 1",
         "build-affinity": "",
+        "bank": "",
+        "split": "",
         "train-detector": "--preset fcos_tiny --steps 2 --batch-size 2 --threads 1",
         "finetune": "--preset tiny-32 --num-windows 24 --autoencoder-steps 2 --decoder-steps 2 --denoiser-steps 2 "
         "--save-every 2 --autoencoder-batch-size 4 --denoiser-batch-size 4 --threads 1",
