@@ -18,7 +18,8 @@ from augsynth.scene import FloatArray
 _SIDE, _MAX_SAMPLES = 36, 240
 _NUM_BEHIND, _NUM_FRONT = 5, 4
 _MIN_MARGIN = 40
-_MIN_EXTENT, _MIN_SHARE = 0.85, 0.3
+_MIN_EXTENT, _MIN_SHARE, _MIN_SOLID, _BITE = 0.8, 0.3, 0.92, 4
+_RIM, _MIN_CHANGE = 1.5, 0.045
 _NOISE = 0.03
 _Colours = NDArray[np.float32]
 
@@ -45,8 +46,8 @@ def with_outline(patch: Patch) -> Patch | None:
     front = _nearness(colours, colours[radius < 0.7], _NUM_FRONT)
     behind = _nearness(colours, colours[outside], _NUM_BEHIND)
     evidence = (behind - front) / (behind + front + _NOISE) + 0.35 * (1 - np.clip(radius, 0, 1.4) ** 2)
-    found = _whole(ndimage.gaussian_filter(evidence, 0.9) > 0, outside)
-    if found is None or not _fills(found, box):
+    found = _whole(ndimage.gaussian_filter(evidence, 1.1) > 0, outside)
+    if found is None or not _fills(found, box) or not _follows_edge(colours, found):
         return None
     soft = PilImage.fromarray(ndimage.gaussian_filter(found.astype(np.float32), 0.6) * 255)
     alpha = np.asarray(soft.resize((width, height), PilImage.Resampling.BICUBIC))
@@ -83,6 +84,18 @@ def _whole(mask: NDArray[np.bool_], outside: NDArray[np.bool_]) -> NDArray[np.bo
     return np.asarray(ndimage.binary_fill_holes(labels == sizes.argmax()))
 
 
+def _follows_edge(colours: _Colours, mask: NDArray[np.bool_]) -> bool:
+    """Return whether colours change across the outline along most of it: a guess in plain ground has no edge."""
+    rim = mask & ~ndimage.binary_erosion(mask)
+    sides = []
+    for part in (mask, ~mask):
+        weight = ndimage.gaussian_filter(part.astype(np.float32), _RIM)
+        sums = ndimage.gaussian_filter(colours * part[..., None], (_RIM, _RIM, 0))
+        sides.append(sums[rim] / np.maximum(weight[rim], 1e-3)[:, None])
+    change = np.sqrt(((sides[0] - sides[1]) ** 2).sum(axis=1))
+    return bool(np.quantile(change, 0.25) >= _MIN_CHANGE)
+
+
 def _fills(mask: NDArray[np.bool_], box: FloatArray) -> bool:
     """Return whether a mask reaches the sides of its box and covers enough of it."""
     found = bounds(mask)
@@ -90,4 +103,6 @@ def _fills(mask: NDArray[np.bool_], box: FloatArray) -> bool:
         return False
     wh = box[2:] - box[:2]
     extent = (found[2:] - found[:2]) / wh
-    return bool((extent >= _MIN_EXTENT).all() and mask.sum() >= _MIN_SHARE * wh.prod())
+    closed = ndimage.binary_closing(np.pad(mask, _BITE), iterations=_BITE)
+    solid = mask.sum() >= _MIN_SOLID * closed.sum()
+    return bool(solid and (extent >= _MIN_EXTENT).all() and mask.sum() >= _MIN_SHARE * wh.prod())

@@ -1,0 +1,315 @@
+"""Pasting without MMDetection: blending, what stays visible, outlines, and the choice of places."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from augsynth.errors import ConfigError
+from augsynth.layout import Layout
+from augsynth.paste import Blend, Patch, bounds, membrane, opacity, paste
+from augsynth.paste_masks import fill, pixel_region, recut_box, trace
+from augsynth.paste_matte import with_outline
+from augsynth.paste_options import blend_weights, read_rules
+from augsynth.paste_places import PasteRules, Placer, Surroundings
+from augsynth.paste_scene import Canvas, Labels
+from augsynth.paste_stock import Donor, donor_stock
+from augsynth.scene import Category, Dataset, Scene
+
+
+def disc(side, radius, *, centre=None):
+    centre = (side / 2, side / 2) if centre is None else centre
+    y, x = np.mgrid[:side, :side] + 0.5
+    return np.hypot(x - centre[0], y - centre[1]) <= radius
+
+
+def round_patch(side=30, radius=9, *, colour=200, behind=100, has_mask=True):
+    mask = disc(side, radius)
+    image = np.full((side, side, 3), behind, np.uint8)
+    image[mask] = colour
+    alpha = mask if has_mask else np.zeros((side, side), bool)
+    box = bounds(mask)
+    if not has_mask:
+        alpha[int(box[1]) : int(box[3]), int(box[0]) : int(box[2])] = True
+    return Patch(image, alpha.astype(np.uint8) * 255, box, has_mask)
+
+
+def scene_of(boxes, size_wh=(100, 80), crowd=None):
+    boxes = np.array(boxes, np.float64).reshape(-1, 4)
+    n = len(boxes)
+    ids = np.ones(n, np.int64)
+    return Scene(0, "", size_wh, boxes, ids, np.arange(n), np.array(crowd or [False] * n, bool))
+
+
+def canvas_of(boxes, *, masks=None, crowd=None, size_wh=(100, 80)):
+    scene = scene_of(boxes, size_wh, crowd)
+    image = np.full((size_wh[1], size_wh[0], 3), 100, np.uint8)
+    return Canvas(image, scene, Labels(scene.boxes_xyxy, scene.category_ids, scene.is_crowd, masks))
+
+
+@pytest.mark.parametrize("blend", list(Blend))
+@pytest.mark.parametrize("has_mask", [True, False])
+def test_only_what_lies_under_the_softened_patch_changes(blend, has_mask):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (80, 100, 3)).astype(np.uint8)
+    before, patch = image.copy(), round_patch(has_mask=has_mask)
+    region, shown = paste(image, patch, np.array([40, 20]), blend=blend)
+    assert image.dtype == np.uint8 and region.tolist() == [40, 20, 70, 50]
+    outside = np.ones(image.shape[:2], bool)
+    outside[20:50, 40:70] = opacity(patch, blend) == 0
+    assert (image[outside] == before[outside]).all()
+    assert shown[15, 15] and (image[20:50, 40:70][shown] != before[20:50, 40:70][shown]).any()
+
+
+def test_hard_pixels_are_either_old_or_new():
+    image = np.zeros((80, 100, 3), np.uint8)
+    paste(image, round_patch(), np.array([5, 5]), blend=Blend.HARD)
+    assert set(np.unique(image)) == {0, 200}
+
+
+def test_a_box_is_never_pasted_with_a_hard_edge():
+    soft = opacity(round_patch(has_mask=False), Blend.HARD)
+    assert len(np.unique(soft)) > 4
+
+
+def test_poisson_carries_the_difference_of_backgrounds_over():
+    image = np.full((80, 100, 3), 110, np.uint8)
+    paste(image, round_patch(), np.array([20, 20]), blend=Blend.POISSON)
+    assert abs(int(image[35, 35, 0]) - 210) <= 2 and abs(int(image[21, 21, 0]) - 110) <= 1
+
+
+def test_membrane_continues_smoothly_and_stays_within_its_limit():
+    known = ~disc(60, 15)
+    slope = np.repeat(np.linspace(-10, 10, 60, dtype=np.float32)[None, :, None], 60, axis=0)
+    slope = np.repeat(slope, 3, axis=2)
+    filled = membrane(slope * known[..., None], known, limit=60)
+    assert np.abs(filled - slope).max() < 3
+    assert np.abs(membrane(slope * 100, known, limit=25)).max() <= 25.001
+    assert not membrane(slope, np.zeros((60, 60), bool), limit=60).any()
+
+
+@pytest.mark.parametrize("low", [(-20, -20), (95, 70), (-200, 0), (40, -29)])
+def test_what_reaches_outside_is_cut(low):
+    image = np.zeros((80, 100, 3), np.uint8)
+    region, shown = paste(image, round_patch(), np.array(low), blend=Blend.FEATHER)
+    x1, y1, x2, y2 = region
+    assert shown.shape == (y2 - y1, x2 - x1) and 0 <= x1 <= x2 <= 100 or not shown.size
+
+
+def test_patches_flip_scale_and_trim_with_their_boxes():
+    patch = round_patch(side=40, radius=8)
+    assert np.allclose(patch.flipped().fitted_box(), patch.box_xyxy)
+    half = patch.scaled(0.5)
+    assert half.alpha.shape == (20, 20) and np.allclose(half.box_xyxy, patch.box_xyxy / 2)
+    assert np.abs(half.fitted_box() - half.box_xyxy).max() <= 1
+    tight = patch.trimmed(0.1)
+    assert (
+        tight.alpha.shape < patch.alpha.shape and bounds(tight.alpha > 0).tolist() == tight.box_xyxy.tolist()
+    )
+
+
+def test_a_pasted_box_fits_what_is_seen():
+    canvas = canvas_of([[2, 2, 12, 12]])
+    for blend in Blend:
+        assert canvas.paste(round_patch(), np.array([40.3, 30.6, 58, 49]), 7, blend=blend)
+    labels, before = canvas.settle(min_visible=0.0)
+    seen = (canvas.image[..., 0] != 100) & (np.abs(canvas.image[..., 0].astype(int) - 200) < 60)
+    assert np.abs(labels.boxes_xyxy[-1] - bounds(seen)).max() <= 1.5
+    assert labels.category_ids.tolist()[:1] == [1] and before[0] == 0 and before[-1] == -1
+
+
+def test_the_source_stays_as_it_was():
+    masks = np.zeros((1, 80, 100), np.uint8)
+    masks[0, 10:40, 10:40] = 1
+    canvas = canvas_of([[10, 10, 40, 40]], masks=masks)
+    canvas.paste(round_patch(), np.array([20.0, 20, 38, 38]), 1, blend=Blend.HARD)
+    labels, _ = canvas.settle(min_visible=0.1)
+    assert masks.sum() == 900 and labels.masks[0].sum() == 900 - labels.masks[1].sum()
+
+
+def covering(canvas, box, colour=220):
+    side = np.array(box[2:]) - box[:2]
+    image = np.full((int(side[1]), int(side[0]), 3), colour, np.uint8)
+    patch = Patch(image, np.full(image.shape[:2], 255, np.uint8), np.array([0, 0, *side], np.float64), True)
+    canvas.paste(patch, np.array(box, np.float64), 2, blend=Blend.HARD)
+
+
+def test_covered_boxes_are_cut_to_what_is_left_or_dropped():
+    canvas = canvas_of([[10, 10, 30, 30], [50, 10, 70, 30], [10, 50, 20, 60]])
+    covering(canvas, [10, 10, 20, 30])
+    covering(canvas, [48, 8, 66, 32])
+    labels, before = canvas.settle(min_visible=0.3)
+    assert before.tolist() == [0, 2, -1, -1]
+    assert labels.boxes_xyxy[0].tolist() == [20, 10, 30, 30]
+    assert labels.boxes_xyxy[1].tolist() == [10, 50, 20, 60]
+
+
+@pytest.mark.parametrize("form", ["bitmap", "polygon"])
+def test_covered_masks_are_cut_alike_in_both_forms(form):
+    if form == "polygon":
+        pytest.importorskip("cv2", reason="polygons are traced with OpenCV, which mmcv brings")
+    shapes = [disc(80, 15, centre=(25, 25)), disc(80, 15, centre=(60, 25)), disc(80, 5, centre=(25, 65))]
+    masks = np.stack(shapes).astype(np.uint8)
+    given = masks if form == "bitmap" else [trace(shape) for shape in shapes]
+    canvas = canvas_of([bounds(s) for s in shapes], masks=given, size_wh=(80, 80))
+    covering(canvas, [0, 0, 25, 50])
+    covering(canvas, [47, 8, 80, 50])
+    labels, before = canvas.settle(min_visible=0.3)
+    assert before.tolist() == [0, 2, -1, -1]
+    assert np.abs(labels.boxes_xyxy[0] - [25, 10, 40, 40]).max() <= 1
+    everything = np.array([0, 0, 80, 80])
+    left = labels.masks[0] > 0 if form == "bitmap" else fill(labels.masks[0], everything)
+    true = shapes[0].copy()
+    true[:50, :25] = False
+    assert (left & true).sum() / (left | true).sum() > 0.93
+
+
+def test_crowds_are_never_cut_or_dropped():
+    canvas = canvas_of([[10, 10, 30, 30]], crowd=[True])
+    covering(canvas, [5, 5, 40, 40])
+    labels, before = canvas.settle(min_visible=0.5)
+    assert before.tolist() == [0, -1] and labels.boxes_xyxy[0].tolist() == [10, 10, 30, 30]
+    assert labels.is_crowd.tolist() == [True, False]
+
+
+def test_later_objects_hide_earlier_pasted_ones():
+    canvas = canvas_of([])
+    covering(canvas, [10, 10, 30, 30])
+    covering(canvas, [10, 10, 32, 32])
+    _, before = canvas.settle(min_visible=0.3)
+    assert before.tolist() == [-1]
+
+
+def test_recut_box_keeps_fractions_where_nothing_is_hidden():
+    box = np.array([10.4, 10.2, 30.7, 29.9])
+    region = pixel_region(box, (100, 80))
+    same, share = recut_box(box, np.zeros((20, 21), bool), region)
+    assert same.tolist() == box.tolist() and share == 1
+
+
+def test_traced_polygons_enclose_their_pixels():
+    pytest.importorskip("cv2", reason="polygons are traced with OpenCV, which mmcv brings")
+    shape = disc(60, 20, centre=(28, 31))
+    back = fill(trace(shape, low_xy=np.array([100, 200])), np.array([100, 200, 160, 260]))
+    assert (back & shape).sum() / (back | shape).sum() > 0.95
+
+
+def test_an_outline_is_found_where_object_and_surroundings_differ():
+    rng = np.random.default_rng(0)
+    patch = round_patch(side=60, radius=20, colour=190, behind=90, has_mask=False)
+    noisy = np.clip(patch.image + rng.normal(0, 8, patch.image.shape), 0, 255).astype(np.uint8)
+    found = with_outline(Patch(noisy, patch.alpha, patch.box_xyxy, False))
+    true = disc(60, 20)
+    assert found is not None and found.estimated
+    shown = found.alpha >= 128
+    assert (shown & true).sum() / (shown | true).sum() > 0.85
+    plain = rng.normal(120, 8, patch.image.shape).clip(0, 255).astype(np.uint8)
+    plain[:, :30] = 40
+    assert with_outline(Patch(plain, patch.alpha, np.array([2.0, 2, 58, 58]), False)) is None
+
+
+def test_rings_tell_surroundings_apart_in_either_channel_order():
+    image = np.full((60, 90, 3), 60, np.uint8)
+    image[:, 45:] = (200, 40, 90)
+    boxes = np.array([[15.0, 20, 25, 30], [65, 20, 75, 30]])
+    rings = Surroundings.of(image).rings(boxes)
+    assert np.linalg.norm(rings[0] - rings[1]) > 0.3
+    assert np.allclose(rings, Surroundings.of(image[..., ::-1], bgr=True).rings(boxes))
+
+
+def beside_dataset(num=40):
+    """Category 2 always stands right of category 1."""
+    rng = np.random.default_rng(3)
+    scenes = []
+    for i in range(num):
+        x, y = rng.uniform(10, 60), rng.uniform(20, 60)
+        boxes = np.array([[x, y, x + 12, y + 12], [x + 20, y, x + 30, y + 12]])
+        scenes.append(Scene(i, f"{i}.png", (120, 90), boxes, np.array([1, 2]), np.array([2 * i + 1, 2 * i + 2]),
+                            np.zeros(2, bool)))  # fmt: skip
+    return Dataset((Category(1, "a"), Category(2, "b")), tuple(scenes), {}, Path("x.json"))
+
+
+@pytest.fixture(scope="module")
+def layout():
+    return Layout.fit(beside_dataset())
+
+
+def donor(num=4):
+    rng = np.random.default_rng(5)
+    image = rng.integers(90, 110, (90, 120, 3)).astype(np.uint8)
+    low = np.array([[20.0 + 22 * k, 40] for k in range(num)])
+    boxes = np.hstack([low, low + (10, 12)])
+    return Donor(image, boxes, np.full(num, 2), np.ones(num, bool), None)
+
+
+def choose(layout, *, scene=None, seed=0, used=(), size=120, **rules):
+    scene = scene or Scene(0, "", (120, 90), np.array([[30.0, 40, 42, 52]]), np.array([1]), np.array([1]),
+                           np.zeros(1, bool))  # fmt: skip
+    stock = donor_stock([donor()], min_size=4, bgr=False)
+    image = np.full((scene.size_wh[1], scene.size_wh[0], 3), 100, np.uint8)
+    return Placer(layout, PasteRules(**rules)).choose(
+        scene, 2, stock=stock, surroundings=Surroundings.of(image),
+        reference_area=float(scene.size_wh[0] * scene.size_wh[1]), used=used, rng=np.random.default_rng(seed),
+    )  # fmt: skip
+
+
+def test_places_follow_the_layout_and_the_rules(layout):
+    chosen = [choose(layout, seed=s) for s in range(40)]
+    found = [c for c in chosen if c is not None]
+    assert len(found) > 30
+    centres = np.array([(c.box_xyxy[:2] + c.box_xyxy[2:]) / 2 for c in found])
+    beside = (np.abs(centres[:, 1] - 46) < 9) & (centres[:, 0] > 44) & (centres[:, 0] < 70)
+    assert beside.mean() > 0.5
+    boxes = np.array([c.box_xyxy for c in found])
+    assert (boxes[:, :2] >= 0).all() and (boxes[:, 2:] <= (120, 90)).all()
+    sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+    assert (sides > 5).all() and (sides < 19).all()
+
+
+def test_the_same_generator_state_gives_the_same_place(layout):
+    one, two = choose(layout, seed=9), choose(layout, seed=9)
+    assert one.position == two.position and one.box_xyxy.tolist() == two.box_xyxy.tolist()
+
+
+def test_a_cutout_is_not_taken_twice(layout):
+    taken = {choose(layout, seed=s, used={0, 1, 2}).position for s in range(8)}
+    assert taken == {3}
+    assert choose(layout, used={0, 1, 2, 3}) is None
+
+
+def test_an_image_too_small_for_every_object_has_no_place(layout):
+    tiny = Scene(0, "", (12, 9), np.array([[3.0, 3, 5, 5]]), np.array([1]), np.array([1]), np.zeros(1, bool))
+    assert choose(layout, scene=tiny) is None
+
+
+def test_surroundings_that_differ_too_much_are_refused(layout):
+    assert choose(layout, max_unlike=0.01) is None
+
+
+def test_donors_leave_out_what_is_cut_off_ignored_or_mixed_up():
+    image = np.zeros((90, 120, 3), np.uint8)
+    boxes = np.array(
+        [
+            [0.0, 10, 12, 22],
+            [30, 30, 45, 45],
+            [40, 30, 55, 45],
+            [80, 50, 95, 65],
+            [60, 5, 62, 7],
+            [80, 10, 95, 25],
+        ]
+    )
+    usable = np.array([True, True, True, True, True, False])
+    found = Donor(image, boxes, np.ones(6, np.int64), usable, None).candidates(4.0)
+    assert found.tolist() == [3]
+
+
+@pytest.mark.parametrize("fields", [{"max_overlap": 2}, {"typo": 1}, {"temperature": 0}])
+def test_wrong_rules_are_refused_by_name(fields):
+    with pytest.raises(ConfigError, match=next(iter(fields))):
+        read_rules(fields)
+
+
+@pytest.mark.parametrize("blends", [["glue"], [], {"hard": -1}, {"hard": 0}])
+def test_wrong_blends_are_refused(blends):
+    with pytest.raises(ConfigError, match="blends"):
+        blend_weights(blends)
