@@ -1,23 +1,23 @@
 """Paste cut-outs into images: resize, soften, blend, and say which pixels are covered.
 
-Pure functions on arrays; the order of colour channels doesn't matter as long as image and patch share it.
+Pure functions on arrays; the order of colour channels doesn't matter as long as image and patch share it. They
+run in a data loader, so resizing and blurring are OpenCV's, which mmcv brings; it is imported where it is used.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as PilImage
-from PIL import ImageFilter
 
 from augsynth.scene import FloatArray, Image, IntArray
 
 Opacity = NDArray[np.uint8]
 _OPAQUE = 128
-_GRID = 24
+_GRID = 16
 _MAX_SHIFT, _MAX_SHIFT_OUTLINED = 60.0, 25.0
 _MAX_FRAME, _MIN_FRAME = 0.12, 0.06
 _FloatPlane = NDArray[np.float32]
@@ -82,16 +82,13 @@ class Patch:
         size = max(1, round(width * factor)), max(1, round(height * factor))
         if size == (width, height):
             return self
-        image = PilImage.fromarray(np.ascontiguousarray(self.image))
-        alpha = PilImage.fromarray(np.ascontiguousarray(self.alpha))
-        ratio = np.tile([size[0] / width, size[1] / height], 2)
-        return Patch(
-            np.asarray(image.resize(size, PilImage.Resampling.BILINEAR)),
-            np.asarray(alpha.resize(size, PilImage.Resampling.BILINEAR)),
-            self.box_xyxy * ratio,
-            self.has_mask,
-            self.estimated,
-        )
+        import cv2
+
+        method = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+        image = cv2.resize(np.ascontiguousarray(self.image), size, interpolation=method)
+        alpha = cv2.resize(np.ascontiguousarray(self.alpha), size, interpolation=method)
+        box = self.box_xyxy * (size[0] / width, size[1] / height, size[0] / width, size[1] / height)
+        return Patch(np.asarray(image), np.asarray(alpha), box, self.has_mask, self.estimated)
 
     def fitted_box(self) -> FloatArray:
         """Return the (4,) box that fits what is opaque, or the patch's box where no outline is known."""
@@ -110,7 +107,7 @@ def bounds(mask: NDArray[np.bool_]) -> FloatArray | None:
 
 
 def paste(
-    image: NDArray[np.generic], patch: Patch, low_xy: IntArray, *, blend: Blend
+    image: NDArray[Any], patch: Patch, low_xy: IntArray, *, blend: Blend
 ) -> tuple[IntArray, NDArray[np.bool_]]:
     """Blend a patch into an image in place; what reaches outside is cut.
 
@@ -124,27 +121,28 @@ def paste(
         The (4,) int64 region of the image, and its (h, w) bool pixels that show the object rather than the
         image. Both are empty where nothing of the patch lies inside.
     """
-    height, width = image.shape[:2]
-    x1, y1 = (int(v) for v in np.maximum(low_xy, 0))
-    x2 = min(width, int(low_xy[0]) + patch.alpha.shape[1])
-    y2 = min(height, int(low_xy[1]) + patch.alpha.shape[0])
-    region = np.array([x1, y1, max(x1, x2), max(y1, y2)], np.int64)
-    if x2 <= x1 or y2 <= y1:
-        return region, np.zeros((region[3] - y1, region[2] - x1), bool)
-    part = (
-        slice(y1 - int(low_xy[1]), y2 - int(low_xy[1])),
-        slice(x1 - int(low_xy[0]), x2 - int(low_xy[0])),
-    )
+    left, top = int(low_xy[0]), int(low_xy[1])
+    x1, y1 = max(left, 0), max(top, 0)
+    x2 = max(x1, min(image.shape[1], left + patch.alpha.shape[1]))
+    y2 = max(y1, min(image.shape[0], top + patch.alpha.shape[0]))
+    region = np.array([x1, y1, x2, y2], np.int64)
+    if x2 == x1 or y2 == y1:
+        return region, np.zeros((y2 - y1, x2 - x1), bool)
+    part = slice(y1 - top, y2 - top), slice(x1 - left, x2 - left)
+    below, above = image[y1:y2, x1:x2], patch.image[part]
     soft = opacity(patch, blend)[part]
-    below = image[y1:y2, x1:x2].astype(np.float32)
-    above = patch.image[part].astype(np.float32)
+    if blend is Blend.HARD and patch.has_mask and not patch.estimated:
+        shown = soft > 0
+        below[shown] = above[shown]
+        return region, shown
+    old, new = below.astype(np.float32), above.astype(np.float32)
     if blend is Blend.POISSON:
         limit = _MAX_SHIFT_OUTLINED if patch.has_mask else _MAX_SHIFT
-        above += membrane(below - above, _background(patch)[part], limit=limit)
-    mixed = below + (above - below) * (soft.astype(np.float32) / 255)[..., None]
+        new += membrane(old - new, _background(patch)[part], limit=limit)
+    mixed = old + (new - old) * (soft * np.float32(1 / 255))[..., None]
     if np.issubdtype(image.dtype, np.integer):
-        mixed = np.clip(np.rint(mixed), 0, 255)
-    np.copyto(image[y1:y2, x1:x2], mixed.astype(image.dtype), where=(soft > 0)[..., None])
+        mixed = np.clip(np.rint(mixed), 0, 255)  # an opacity of 0 gives back the old value exactly
+    below[...] = mixed
     return region, np.asarray(soft >= _OPAQUE)
 
 
@@ -153,10 +151,12 @@ def opacity(patch: Patch, blend: Blend) -> Opacity:
     if not patch.has_mask:
         return _frame(patch)
     if blend is Blend.HARD and not patch.estimated:
-        return np.where(patch.alpha >= _OPAQUE, np.uint8(255), np.uint8(0))
+        return (patch.alpha >= _OPAQUE) * np.uint8(255)
+    import cv2
+
     side = float((patch.box_xyxy[2:] - patch.box_xyxy[:2]).min())
-    soft = ImageFilter.GaussianBlur(float(np.clip(0.015 * side, 0.6, 2.5)))
-    return np.asarray(PilImage.fromarray(np.ascontiguousarray(patch.alpha)).filter(soft))
+    sigma = min(max(0.015 * side, 0.6), 2.5)
+    return np.asarray(cv2.GaussianBlur(np.ascontiguousarray(patch.alpha), (0, 0), sigma))
 
 
 def _frame(patch: Patch) -> Opacity:
@@ -182,9 +182,9 @@ def _background(patch: Patch) -> NDArray[np.bool_]:
     if patch.has_mask:
         return np.asarray(patch.alpha == 0)
     known = np.ones(patch.alpha.shape, bool)
-    low = np.floor(patch.box_xyxy[:2]).astype(int)
-    high = np.ceil(patch.box_xyxy[2:]).astype(int)
-    known[low[1] : high[1], low[0] : high[0]] = False
+    x1, y1 = (int(v) for v in patch.box_xyxy[:2])
+    x2, y2 = (int(np.ceil(v)) for v in patch.box_xyxy[2:])
+    known[y1:y2, x1:x2] = False
     return known
 
 
@@ -197,50 +197,30 @@ def membrane(difference: _FloatPlane, known: NDArray[np.bool_], *, limit: float)
     Args:
         difference: (h, w, 3) float32.
         known: (h, w) bool; with fewer than 8 pixels set the result is 0.
-
         limit: Largest correction in grey levels; surroundings that differ by more aren't explained by light.
 
     Returns:
         (h, w, 3) float32.
     """
+    import cv2
+
     height, width = known.shape
-    if int(known.sum()) < 8:
+    if np.count_nonzero(known) < 8:
         return np.zeros_like(difference)
-    grid = min(_GRID, width), min(_GRID, height)
-    limited = np.clip(difference, -limit, limit) * known[..., None]
-    weight = _resized(known.astype(np.float32), grid, PilImage.Resampling.BOX)
-    planes = [_resized(limited[..., c], grid, PilImage.Resampling.BOX) for c in range(3)]
-    smooth = _pull_push(np.stack(planes, axis=-1), weight)
-    up = [_resized(smooth[..., c], (width, height), PilImage.Resampling.BILINEAR) for c in range(3)]
-    return np.stack(up, axis=-1)
-
-
-def _pull_push(sums: _FloatPlane, weight: _FloatPlane) -> _FloatPlane:
-    """Return the (h, w, 3) means of weighted sums, with the holes filled from coarser levels."""
-    levels = [(sums, weight)]
-    while max(weight.shape) > 1:
-        pad = [(0, n % 2) for n in weight.shape]
-        weight = np.pad(weight, pad)
-        sums = np.pad(sums, [*pad, (0, 0)])
-        sums = sums[::2, ::2] + sums[1::2, ::2] + sums[::2, 1::2] + sums[1::2, 1::2]
-        weight = weight[::2, ::2] + weight[1::2, ::2] + weight[::2, 1::2] + weight[1::2, 1::2]
-        levels.append((sums, weight))
-    filled = levels[-1][0] / np.maximum(levels[-1][1], 1e-6)[..., None]
-    for fine, fine_weight in reversed(levels[:-1]):
-        size = fine_weight.shape[1], fine_weight.shape[0]
-        coarse = np.stack(
-            [
-                _resized(np.ascontiguousarray(filled[..., c]), size, PilImage.Resampling.BILINEAR)
-                for c in range(3)
-            ],
-            axis=-1,
-        )
-        trust = np.minimum(fine_weight, 1.0)[..., None]
-        filled = fine / np.maximum(fine_weight, 1e-6)[..., None] * trust + coarse * (1 - trust)
-    return np.asarray(filled, np.float32)
-
-
-def _resized(plane: _FloatPlane, size_wh: tuple[int, int], method: PilImage.Resampling) -> _FloatPlane:
-    if (plane.shape[1], plane.shape[0]) == size_wh:
-        return plane
-    return np.asarray(PilImage.fromarray(np.ascontiguousarray(plane)).resize(size_wh, method))
+    weighted = np.empty((height, width, 4), np.float32)
+    weighted[..., 3] = known
+    np.multiply(np.clip(difference, -limit, limit), weighted[..., 3:], out=weighted[..., :3])
+    level = cv2.resize(weighted, (min(_GRID, width), min(_GRID, height)), interpolation=cv2.INTER_AREA)
+    levels = [level]
+    while max(level.shape[:2]) > 1:
+        size = (level.shape[1] + 1) // 2, (level.shape[0] + 1) // 2
+        level = cv2.resize(level, size, interpolation=cv2.INTER_AREA)
+        level = np.atleast_3d(level).reshape(size[1], size[0], 4)
+        level *= np.minimum(1 / np.maximum(level[..., 3:], 1e-6), 4)
+        levels.append(level)
+    filled = level[..., :3] / np.maximum(level[..., 3:], 1e-6)
+    for level in reversed(levels[:-1]):
+        size = level.shape[1], level.shape[0]
+        coarse = cv2.resize(filled, size, interpolation=cv2.INTER_LINEAR).reshape(size[1], size[0], 3)
+        filled = level[..., :3] + coarse * (1 - level[..., 3:])
+    return np.asarray(cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR))

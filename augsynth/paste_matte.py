@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as PilImage
-from scipy import ndimage
 
 from augsynth.paste import Patch, bounds
 from augsynth.scene import FloatArray
@@ -30,11 +28,13 @@ def with_outline(patch: Patch) -> Patch | None:
     Args:
         patch: A cut-out with a margin around its box and no outline.
     """
+    import cv2
+
     height, width = patch.alpha.shape
     factor = min(1.0, _SIDE / max(height, width))
     size = max(4, round(width * factor)), max(4, round(height * factor))
-    small = PilImage.fromarray(np.ascontiguousarray(patch.image)).resize(size, PilImage.Resampling.BOX)
-    colours = np.asarray(small, np.float32) / np.float32(255)
+    small = cv2.resize(np.ascontiguousarray(patch.image), size, interpolation=cv2.INTER_AREA)
+    colours = small.astype(np.float32) / np.float32(255)
     box = patch.box_xyxy * np.tile([size[0] / width, size[1] / height], 2)
     half = np.maximum((box[2:] - box[:2]) / 2, 0.5)
     x = (np.arange(size[0], dtype=np.float32) + 0.5 - (box[0] + box[2]) / 2) / half[0]
@@ -46,11 +46,11 @@ def with_outline(patch: Patch) -> Patch | None:
     front = _nearness(colours, colours[radius < 0.7], _NUM_FRONT)
     behind = _nearness(colours, colours[outside], _NUM_BEHIND)
     evidence = (behind - front) / (behind + front + _NOISE) + 0.35 * (1 - np.clip(radius, 0, 1.4) ** 2)
-    found = _whole(ndimage.gaussian_filter(evidence, 1.1) > 0, outside)
+    found = _whole(cv2.GaussianBlur(evidence.astype(np.float32), (0, 0), 1.1) > 0, outside)
     if found is None or not _fills(found, box) or not _follows_edge(colours, found):
         return None
-    soft = PilImage.fromarray(ndimage.gaussian_filter(found.astype(np.float32), 0.6) * 255)
-    alpha = np.asarray(soft.resize((width, height), PilImage.Resampling.BICUBIC))
+    soft = cv2.GaussianBlur(found.astype(np.float32) * 255, (0, 0), 0.6)
+    alpha = cv2.resize(soft, (width, height), interpolation=cv2.INTER_CUBIC)
     alpha = np.clip((alpha - 128) * max(1.0, 0.7 / factor) + 128, 0, 255).astype(np.uint8)
     return Patch(patch.image, alpha, patch.box_xyxy, True, True)
 
@@ -76,33 +76,43 @@ def _squares(colours: _Colours, means: _Colours) -> _Colours:
 
 def _whole(mask: NDArray[np.bool_], outside: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
     """Return the largest connected part inside the box, its holes filled; None when there is nothing."""
-    labels, num = ndimage.label(mask & ~outside)
-    if not num:
+    import cv2
+
+    outlines, _ = cv2.findContours(
+        (mask & ~outside).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+    )
+    if not outlines:
         return None
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return np.asarray(ndimage.binary_fill_holes(labels == sizes.argmax()))
+    whole = np.zeros(mask.shape, np.uint8)
+    cv2.drawContours(whole, [max(outlines, key=cv2.contourArea)], 0, 1, cv2.FILLED)
+    return whole > 0
 
 
 def _follows_edge(colours: _Colours, mask: NDArray[np.bool_]) -> bool:
     """Return whether colours change across the outline along most of it: a guess in plain ground has no edge."""
-    rim = mask & ~ndimage.binary_erosion(mask)
+    import cv2
+
+    inner = mask.astype(np.float32)
+    rim = mask & (cv2.erode(inner, np.ones((3, 3)), borderValue=0) == 0)
     sides = []
-    for part in (mask, ~mask):
-        weight = ndimage.gaussian_filter(part.astype(np.float32), _RIM)
-        sums = ndimage.gaussian_filter(colours * part[..., None], (_RIM, _RIM, 0))
-        sides.append(sums[rim] / np.maximum(weight[rim], 1e-3)[:, None])
+    for part in (inner, 1 - inner):
+        weighted = np.concatenate([colours * part[..., None], part[..., None]], axis=2)
+        sums = cv2.GaussianBlur(weighted, (0, 0), _RIM)[rim]
+        sides.append(sums[:, :3] / np.maximum(sums[:, 3:], 1e-3))
     change = np.sqrt(((sides[0] - sides[1]) ** 2).sum(axis=1))
     return bool(np.quantile(change, 0.25) >= _MIN_CHANGE)
 
 
 def _fills(mask: NDArray[np.bool_], box: FloatArray) -> bool:
     """Return whether a mask reaches the sides of its box and covers enough of it."""
+    import cv2
+
     found = bounds(mask)
     if found is None:
         return False
     wh = box[2:] - box[:2]
     extent = (found[2:] - found[:2]) / wh
-    closed = ndimage.binary_closing(np.pad(mask, _BITE), iterations=_BITE)
+    padded = np.pad(mask.astype(np.uint8), _BITE)
+    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, np.ones((2 * _BITE - 1,) * 2, np.uint8))
     solid = mask.sum() >= _MIN_SOLID * closed.sum()
     return bool(solid and (extent >= _MIN_EXTENT).all() and mask.sum() >= _MIN_SHARE * wh.prod())

@@ -6,24 +6,24 @@ size, how far the cut-out must be scaled, and how much the surroundings it was c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.geometry import clip_boxes
 from augsynth.layout import Layout
-from augsynth.offsets import NUM_CELLS, cell_offset
+from augsynth.offsets import NUM_CELLS, cell_offset, offset_cells
 from augsynth.paste import Patch
 from augsynth.placement import overlaps
 from augsynth.scene import FloatArray, Image, IntArray, Scene
 
 NUM_RING = 4
-_SIDE = 96
+_SIDE = 80
+_PLANES = np.array([[1 / 3, 1, 0.5], [1 / 3, -1, 0.5], [1 / 3, 0, -1]], np.float32)  # red, green, blue
 _RING_SCALE = np.array([0.08, 0.05, 0.05, 0.06])
 _NUM_ANCHORS = 4
-_NUM_TRIES = 8
+_NUM_TRIES = 12
 _MAX_TABLES = 2000
 
 
@@ -38,6 +38,8 @@ class PasteRules:
         num_places: Places that are compared.
         anchored_share: Share of them that the layout proposes next to an object, in [0, 1].
         num_cutouts: Cut-outs that are compared.
+        whole_layout: Score places by the layout's whole model rather than by its pair offsets alone: about a
+            millisecond an object.
         size_weight: Weight of log p(size | category, position, scene).
         scale_weight: Price of a change of scale, per natural log squared.
         ring_weight: Price of surroundings that differ from those the cut-out comes from, in typical spreads.
@@ -57,6 +59,7 @@ class PasteRules:
     num_places: int = 24
     anchored_share: float = 0.6
     num_cutouts: int = 6
+    whole_layout: bool = False
     size_weight: float = 0.5
     scale_weight: float = 4.0
     ring_weight: float = 1.0
@@ -130,9 +133,10 @@ class Surroundings:
         height, width = image.shape[:2]
         step = max(1, round(max(height, width) / _SIDE))
         small = image[step // 2 :: step, step // 2 :: step] if min(height, width) > step else image
-        red, green, blue = (small[..., c].astype(np.float64) / 255 for c in ((2, 1, 0) if bgr else (0, 1, 2)))
-        light = (red + green + blue) / 3
-        planes = np.stack([light, red - green, (red + green) / 2 - blue, light * light], axis=-1)
+        colours = small.astype(np.float32) / np.float32(255)
+        planes = np.empty((*small.shape[:2], NUM_RING))
+        planes[..., :3] = colours @ (_PLANES[::-1] if bgr else _PLANES)
+        planes[..., 3] = planes[..., 0] ** 2
         sums = np.zeros((planes.shape[0] + 1, planes.shape[1] + 1, NUM_RING))
         np.cumsum(np.cumsum(planes, axis=0), axis=1, out=sums[1:, 1:])
         return cls(sums, np.array([planes.shape[1] / width, planes.shape[0] / height]))
@@ -163,7 +167,23 @@ def bank_ring(features: FloatArray) -> FloatArray:
     return features[[0, 1, 2, 9]] if len(features) > 9 else np.zeros(0)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
+class Places:
+    """Where one object of a category could stand in a scene.
+
+    Attributes:
+        category_id: What is to stand there.
+        boxes_xyxy: (N, 4) pixels.
+        scores: (N,) log density by the layout, up to a constant.
+        rings: (N, 4) their surroundings.
+    """
+
+    category_id: int
+    boxes_xyxy: FloatArray
+    scores: FloatArray
+    rings: FloatArray
+
+
 class Placer:
     """Chooses cut-outs and places by a layout; keeps the layout's offset tables between images.
 
@@ -172,102 +192,173 @@ class Placer:
         rules: Hard rules and weights.
     """
 
-    layout: Layout
-    rules: PasteRules
-    _tables: dict[tuple[int, int], FloatArray] = field(default_factory=dict)
+    def __init__(self, layout: Layout, rules: PasteRules) -> None:
+        self.layout = layout
+        self.rules = rules
+        self._kinds = {category_id: kind for kind, category_id in enumerate(layout.category_ids)}
+        self._tables: dict[tuple[int, int], FloatArray] = {}
+
+    def propose(
+        self,
+        scene: Scene,
+        category_ids: Sequence[int],
+        *,
+        surroundings: Surroundings,
+        reference_area: float,
+        rng: np.random.Generator,
+    ) -> list[Places]:
+        """Propose places for several objects at once, each as if it were the only one.
+
+        Args:
+            scene: What is there.
+            category_ids: One for each object, known to the layout.
+            surroundings: Of the scene's image.
+            reference_area: Area in pixels that sizes are relative to: that of the image before cropping.
+            rng: All chance comes from here.
+
+        Returns:
+            For each object the places that fulfil the rules, possibly none.
+        """
+        anchors, kinds = self.layout.anchors(scene)
+        wanted = np.array([self._kinds[c] for c in category_ids], np.int64)
+        owner = np.repeat(np.arange(len(wanted)), 2 * self.rules.num_places)
+        centres = self._centres(scene, wanted, anchors, kinds, rng)
+        order = rng.permutation(len(owner))
+        order = order[((centres > 0) & (centres < scene.size_wh)).all(axis=1)[order]]
+        owner, centres = owner[order], centres[order]
+        zoom = reference_area / (scene.size_wh[0] * scene.size_wh[1])
+        deviation = self.layout.sizes.deviation(anchors, kinds, scene.size_wh)
+        half = self._sizes(scene, centres, wanted[owner], deviation, rng) / 2
+        half = half * (zoom**0.5 if not len(anchors) else zoom**0.25)
+        boxes = np.hstack([centres - half, centres + half])
+        keep = self._fulfils(scene, boxes)
+        boxes, owner = boxes[keep], owner[keep]
+        scores = self._scores(scene, boxes, wanted[owner], anchors, kinds, deviation)
+        rings = surroundings.rings(boxes)
+        found = []
+        for k, category_id in enumerate(category_ids):
+            mine = np.flatnonzero(owner == k)[: self.rules.num_places]
+            found.append(Places(category_id, boxes[mine], scores[mine], rings[mine]))
+        return found
 
     def choose(
         self,
         scene: Scene,
-        category_id: int,
+        places: Places,
         *,
         stock: Stock,
-        surroundings: Surroundings,
         reference_area: float,
         used: Collection[int],
         rng: np.random.Generator,
     ) -> Choice | None:
-        """Choose a cut-out of a category and its place in a scene.
+        """Choose a cut-out for an object, and one of its places.
 
         Args:
-            scene: What is there.
-            category_id: Known to the layout.
+            scene: What is there by now.
+            places: Of `propose`.
             stock: Must have members of the category.
-            surroundings: Of the scene's image.
-            reference_area: Area in pixels that sizes are relative to: that of the image before cropping.
+            reference_area: As for `propose`.
             used: Positions of the stock that are not to be taken again.
             rng: All chance comes from here.
 
         Returns:
             The choice, or None where no place fulfils the rules.
         """
-        members = stock.members[category_id]
-        picked = np.unique(members[rng.integers(len(members), size=self.rules.num_cutouts)])
-        picked = picked[[position not in used for position in picked.tolist()]]
-        places = self._places(scene, category_id, reference_area, rng)
-        if not len(places) or not len(picked):
+        members, rules = stock.members[places.category_id], self.rules
+        drawn = members[rng.integers(len(members), size=rules.num_cutouts)].tolist()
+        picked = np.array(sorted({position for position in drawn if position not in used}), np.int64)
+        if not len(places.boxes_xyxy) or not len(picked):
             return None
+        root = float(np.sqrt(reference_area))
         own = stock.sizes_wh[picked]
-        sides = (places[:, 2:] - places[:, :2]) / np.sqrt(reference_area)
-        wanted = np.log(sides.max(axis=1))[:, None] - np.log(own.max(axis=1))[None]
-        low, high = np.log(self.rules.min_scale), np.log(self.rules.max_scale)
-        stretch = np.clip(wanted, low, high)
+        sides = (places.boxes_xyxy[:, 2:] - places.boxes_xyxy[:, :2]) / root
+        change = np.log(sides.max(axis=1))[:, None] - np.log(own.max(axis=1))[None]
+        stretch = np.clip(change, np.log(rules.min_scale), np.log(rules.max_scale))
         aspect = np.log(sides[:, 0] / sides[:, 1])[:, None] - np.log(own[:, 0] / own[:, 1])[None]
-        scores = self._scores(scene, places, category_id)[:, None]
-        scores = scores - self.rules.scale_weight * (stretch**2 / 4 + (wanted - stretch) ** 2)
-        scores = scores - self.rules.scale_weight * aspect**2 / 4
-        here = surroundings.rings(places)
-        unlike = _unlike(here, stock, picked)
-        scores = np.where(unlike <= self.rules.max_unlike, scores - self.rules.ring_weight * unlike, -np.inf)
-        chance = scores / self.rules.temperature + rng.gumbel(size=scores.shape)
-        for flat in np.argsort(-chance, axis=None)[:_NUM_TRIES]:
-            place, cutout = np.unravel_index(int(flat), scores.shape)
-            if not np.isfinite(scores[place, cutout]):
-                break
-            size_wh = own[cutout] * np.exp(stretch[place, cutout]) * np.sqrt(reference_area)
-            box = _centred(places[place], size_wh, scene.size_wh)
-            if box is not None and self._fulfils(scene, box[None])[0]:
-                position = int(picked[cutout])
-                ratio = np.sqrt(reference_area / stock.areas[position])
-                factor = float(np.exp(stretch[place, cutout]) * ratio)
-                calm = bool(here[place, 3] <= self.rules.max_unrest_box)
-                calm &= bool(unlike[place, cutout] <= self.rules.max_unlike_box)
-                return Choice(position, box, factor, calm)
-        return None
+        cost = stretch**2 / 4 + (change - stretch) ** 2 + aspect**2 / 4
+        unlike = _unlike(places.rings, stock, picked)
+        scores = places.scores[:, None] - rules.scale_weight * cost - rules.ring_weight * unlike
+        scores = np.where(unlike <= rules.max_unlike, scores, -np.inf)
+        chance = (scores / rules.temperature + rng.gumbel(size=scores.shape)).ravel()
+        best = np.argsort(-chance)[:_NUM_TRIES]
+        best = best[np.isfinite(chance[best])]
+        place, cutout = best // len(picked), best % len(picked)
+        sizes = own[cutout] * (np.exp(stretch[place, cutout]) * root)[:, None]
+        boxes = _centred(places.boxes_xyxy[place], sizes, scene.size_wh)
+        fine = np.flatnonzero(self._fulfils(scene, boxes))
+        if not len(fine):
+            return None
+        k = int(fine[0])
+        at, which = int(place[k]), int(cutout[k])
+        position = int(picked[which])
+        scale = float(np.exp(stretch[at, which])) * root / float(np.sqrt(stock.areas[position]))
+        calm = places.rings[at, 3] <= rules.max_unrest_box and unlike[at, which] <= rules.max_unlike_box
+        return Choice(position, boxes[k], scale, bool(calm))
 
-    def _scores(self, scene: Scene, places: FloatArray, category_id: int) -> FloatArray:
-        scores = self.layout.log_densities(scene, places, category_id)
+    def _centres(
+        self, scene: Scene, wanted: IntArray, anchors: FloatArray, kinds: IntArray, rng: np.random.Generator
+    ) -> FloatArray:
+        """Draw centres for each of O objects: a share next to what is there, the others anywhere."""
+        num = 2 * self.rules.num_places  # most of them fall to the rules
+        centres = rng.random((len(wanted), num, 2)) * scene.size_wh
+        share = round(self.rules.anchored_share * num) if len(anchors) else 0
+        if share:
+            chosen = rng.integers(len(anchors), size=(len(wanted), _NUM_ANCHORS))
+            drawn = rng.random((len(wanted), share, 3))
+            cells = np.empty((len(wanted), share), np.int64)
+            for o, kind in enumerate(wanted.tolist()):
+                for k, a in enumerate(chosen[o].tolist()):
+                    table = self._table(int(kinds[a]), kind)
+                    cells[o, k::_NUM_ANCHORS] = np.searchsorted(
+                        table, drawn[o, k::_NUM_ANCHORS, 0] * table[-1]
+                    )
+            jitter = drawn.reshape(-1, 3)[:, 1:]
+            offset = cell_offset(np.minimum(cells.ravel(), NUM_CELLS - 1), jitter).reshape(*cells.shape, 2)
+            boxes = anchors[chosen[:, np.arange(share) % _NUM_ANCHORS]]
+            sides = (boxes[..., 2:] - boxes[..., :2]).max(axis=-1)
+            centres[:, :share] = (boxes[..., :2] + boxes[..., 2:]) / 2 + offset * sides[..., None]
+        return centres.reshape(-1, 2)
+
+    def _sizes(
+        self, scene: Scene, centres: FloatArray, kinds: IntArray, deviation: float, rng: np.random.Generator
+    ) -> FloatArray:
+        """Draw (N, 2) widths and heights as `Sizes.draw` does, for objects of several kinds."""
+        sizes, height = self.layout.sizes, centres[:, 1] / scene.size_wh[1] - 0.5
+        drawn = np.empty((len(kinds), 2))
+        for kind in set(kinds.tolist()):
+            mine = kinds == kind
+            drawn[mine] = sizes.draw(height[mine], kind, scene.size_wh, deviation=deviation, rng=rng)
+        return drawn
+
+    def _scores(
+        self,
+        scene: Scene,
+        boxes: FloatArray,
+        wanted: IntArray,
+        anchors: FloatArray,
+        kinds: IntArray,
+        deviation: float,
+    ) -> FloatArray:
+        """Return (N,) how well places fit: the layout's own model, or its pair offsets and sizes alone."""
+        layout, scores = self.layout, np.zeros(len(boxes))
+        if self.rules.whole_layout:
+            for kind in set(wanted.tolist()):
+                mine = wanted == kind
+                scores[mine] = layout.log_densities(scene, boxes[mine], layout.category_ids[kind])
+        elif len(anchors) and len(boxes):
+            cells = offset_cells(anchors, boxes)
+            rows = layout.offsets.row_of[kinds[None], wanted[:, None]]
+            lifts = (layout.offsets.narrow[rows, cells] + layout.offsets.wide[rows, cells]) / 2
+            scores = np.log(np.exp(lifts).mean(axis=1))
         if self.rules.size_weight:
-            scores = scores + self.rules.size_weight * self.layout.log_sizes(scene, places, category_id)
+            for kind in set(wanted.tolist()):
+                mine = wanted == kind
+                fit = layout.sizes.log_densities(boxes[mine], kind, scene.size_wh, deviation=deviation)
+                scores[mine] += self.rules.size_weight * fit
         return scores
 
-    def _places(
-        self, scene: Scene, category_id: int, reference_area: float, rng: np.random.Generator
-    ) -> FloatArray:
-        """Return (N, 4) candidate places that fulfil the rules."""
-        num, size = self.rules.num_places, np.array(scene.size_wh, np.float64)
-        kind, (anchors, kinds) = self.layout.index_of(category_id), self.layout.anchors(scene)
-        # Most candidates fall to the rules: draw more, keep as many as are asked for.
-        centres = rng.random((2 * num, 2)) * size
-        if len(anchors) and self.rules.anchored_share:
-            share = round(self.rules.anchored_share * 2 * num)
-            chosen = rng.integers(len(anchors), size=_NUM_ANCHORS)
-            for part, a in zip(np.array_split(np.arange(share), _NUM_ANCHORS), chosen, strict=True):
-                box = anchors[a]
-                offset = self._offsets(int(kinds[a]), kind, len(part), rng)
-                centres[part] = (box[:2] + box[2:]) / 2 + offset * (box[2:] - box[:2]).max()
-        centres = centres[((centres > 0) & (centres < size)).all(axis=1)]
-        deviation = self.layout.sizes.deviation(anchors, kinds, scene.size_wh)
-        zoom = float(np.sqrt(reference_area / (size[0] * size[1])))
-        height = centres[:, 1] / size[1] - 0.5
-        half = self.layout.sizes.draw(height, kind, scene.size_wh, deviation=deviation, rng=rng) / 2
-        half = half * (zoom if not len(anchors) else zoom**0.5)
-        boxes = np.hstack([centres - half, centres + half])
-        keep = self._fulfils(scene, boxes)
-        return boxes[keep][rng.permutation(int(keep.sum()))[:num]]
-
-    def _offsets(self, anchor: int, kind: int, num: int, rng: np.random.Generator) -> FloatArray:
-        """Draw (num, 2) offsets as `Offsets.draw` does, from a table that is kept."""
+    def _table(self, anchor: int, kind: int) -> FloatArray:
+        """Return the running sums that `Offsets.draw` draws cells by; kept, for they take longer than a draw."""
         table = self._tables.get((anchor, kind))
         if table is None:
             offsets = self.layout.offsets
@@ -278,31 +369,27 @@ class Placer:
             if len(self._tables) >= _MAX_TABLES:
                 self._tables.clear()
             self._tables[anchor, kind] = table
-        cells = np.minimum(np.searchsorted(table, rng.random(num) * table[-1]), NUM_CELLS - 1)
-        return cell_offset(cells, rng.random((num, 2)))
+        return table
 
     def _fulfils(self, scene: Scene, boxes: FloatArray) -> NDArray[np.bool_]:
+        """Return (N,) bool: inside the image, large enough, and covers little."""
         if not len(boxes):
             return np.zeros(0, bool)
-        inside = (clip_boxes(boxes, scene.size_wh) == boxes).all(axis=1)
-        inside &= (boxes[:, 2:] - boxes[:, :2] >= self.rules.min_size).all(axis=1)
-        return np.asarray(inside & (overlaps(scene, boxes) <= self.rules.max_overlap))
+        low, high = boxes[:, :2], boxes[:, 2:]
+        fine = (np.minimum(low, scene.size_wh - high) >= 0) & (high - low >= self.rules.min_size)
+        return np.asarray(fine[:, 0] & fine[:, 1] & (overlaps(scene, boxes) <= self.rules.max_overlap))
 
 
 def _unlike(here: FloatArray, stock: Stock, picked: IntArray) -> FloatArray:
-    """Return (P, K) distances between (P, 4) rings of places and those that cut-outs come from."""
-    unlike = np.zeros((len(here), len(picked)))
-    for k, position in enumerate(picked.tolist()):
-        ring = stock.ring(position)
-        if len(ring):
-            unlike[:, k] = np.linalg.norm((here - ring) / _RING_SCALE, axis=1)
-    return unlike
+    """Return (P, K) distances between (P, 4) rings of places and those that cut-outs come from; 0 if unknown."""
+    rings = [stock.ring(position) for position in picked.tolist()]
+    there = np.array([ring if len(ring) else np.full(NUM_RING, np.nan) for ring in rings])
+    distance = np.sqrt((((here[:, None] - there[None]) / _RING_SCALE) ** 2).sum(axis=2))
+    return np.asarray(np.nan_to_num(distance))
 
 
-def _centred(place: FloatArray, size_wh: FloatArray, image_wh: tuple[int, int]) -> FloatArray | None:
-    """Return a box of a size around a place's centre, moved inside the image; None where it is too large."""
-    room = np.array(image_wh, np.float64) - size_wh
-    if (room < 0).any():
-        return None
-    low = np.clip((place[:2] + place[2:]) / 2 - size_wh / 2, 0, room)
-    return np.concatenate([low, low + size_wh])
+def _centred(places: FloatArray, sizes_wh: FloatArray, image_wh: tuple[int, int]) -> FloatArray:
+    """Return (N, 4) boxes of given sizes around places' centres, moved inside the image where they fit at all."""
+    room = np.array(image_wh, np.float64) - sizes_wh
+    low = np.minimum(np.maximum((places[:, :2] + places[:, 2:]) / 2 - sizes_wh / 2, 0), room)
+    return np.concatenate([low, low + sizes_wh], axis=1)

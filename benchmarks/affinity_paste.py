@@ -1,4 +1,4 @@
-"""What AffinityPaste costs against MMDetection's CopyPaste: milliseconds per image in one run, on one thread.
+"""What AffinityPaste costs against MMDetection's CopyPaste: milliseconds of processor time per image, in one run on one thread.
 
     python benchmarks/affinity_paste.py --data coco_mini [--images images --annotations instances.json]
 
@@ -97,13 +97,13 @@ def race(args, images, num, *, with_mask, work, classes):
         if not with_mask:  # CopyPaste leaves the making of masks to `selected`; it belongs to its cost
             donor["gt_masks"] = donor["gt_bboxes"].create_masks(donor["img"].shape[:2])
         theirs["mix_results"] = [donor]
-        start = time.perf_counter()
+        start = time.process_time()
         copy_paste.transform(theirs)
-        middle = time.perf_counter()
+        middle = time.process_time()
         fresh = copy.deepcopy(image)
-        begin = time.perf_counter()
+        begin = time.process_time()
         result = ours.transform(fresh)
-        end = time.perf_counter()
+        end = time.process_time()
         times["CopyPaste"].append(middle - start)
         times["AffinityPaste"].append(end - begin)
         pasted.append(result.get("num_pasted", 0))

@@ -21,12 +21,12 @@ from augsynth.paste import Blend
 from augsynth.paste_masks import fill
 from augsynth.paste_matte import with_outline
 from augsynth.paste_options import blend_weights, category_weights, check, class_names, learn, read_rules
-from augsynth.paste_places import Placer, Stock, Surroundings
+from augsynth.paste_places import Placer, Places, Stock, Surroundings
 from augsynth.paste_scene import Canvas, Labels, Masks
 from augsynth.paste_stock import Donor, bank_ids, bank_stock, donor_stock
 from augsynth.scene import FloatArray, IntArray, Scene
 
-_ATTEMPTS = 3
+_ROUNDS = 3
 _REASONS = {
     "not_colour": "an image without three channels passes unchanged",
     "no_annotations": "an image without objects passes unchanged",
@@ -197,37 +197,42 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         area = _reference_area(results)
         used: set[int] = set()
         wanted = int(rng.integers(self.min_objects, self.max_objects + 1))
-        for _ in range(wanted * _ATTEMPTS):
+        for _ in range(_ROUNDS):
+            # One object in five finds no place: some in reserve are cheaper than another round.
+            num = round(1.25 * (wanted - canvas.num_pasted) + 0.5)
+            ids = self._draw_categories(scene, offered, num, rng)
+            for places in self._placer.propose(
+                canvas.scene, ids, surroundings=surroundings, reference_area=area, rng=rng
+            ):
+                if canvas.num_pasted < wanted:
+                    self._paste_one(canvas, places, stock, area, used, rng)
             if canvas.num_pasted == wanted:
                 break
-            self._paste_one(canvas, stock, offered, surroundings, area, used, rng)
         if not canvas.num_pasted:
             return self._unchanged(results, "no_place")
         self.counters["pasted"] += canvas.num_pasted
         return self._updated(results, canvas)
 
+    def _draw_categories(
+        self, scene: Scene, offered: Mapping[int, float], num: int, rng: np.random.Generator
+    ) -> list[int]:
+        """Draw category ids by affinity to what the image shows, rarity and quotas."""
+        present = scene.category_ids[~scene.is_crowd].tolist()
+        chances = self._affinity.probabilities(present, tau=self.tau, gamma=self.gamma, quotas=offered)
+        return [int(c) for c in rng.choice(self._affinity.category_ids, size=num, p=chances)]
+
     def _paste_one(
         self,
         canvas: Canvas,
+        places: Places,
         stock: Stock,
-        offered: Mapping[int, float],
-        surroundings: Surroundings,
         area: float,
         used: set[int],
         rng: np.random.Generator,
     ) -> None:
-        """Try to paste one object: draw its category, choose cut-out and place, blend it in."""
-        present = canvas.scene.category_ids[~canvas.scene.is_crowd].tolist()
-        chances = self._affinity.probabilities(present, tau=self.tau, gamma=self.gamma, quotas=offered)
-        category_id = int(self._affinity.category_ids[rng.choice(len(chances), p=chances)])
+        """Try to paste one object: choose cut-out and place, blend it in."""
         choice = self._placer.choose(
-            canvas.scene,
-            category_id,
-            stock=stock,
-            surroundings=surroundings,
-            reference_area=area,
-            used=used,
-            rng=rng,
+            canvas.scene, places, stock=stock, reference_area=area, used=used, rng=rng
         )
         blend = Blend(str(rng.choice(self._blends, p=self._blend_chances)))
         flip = bool(rng.random() < self.flip_prob)
@@ -244,7 +249,7 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         if not patch.has_mask and not choice.box_fits:
             return
         patch = patch.flipped() if flip else patch
-        canvas.paste(patch.scaled(choice.scale), choice.box_xyxy, category_id, blend=blend)
+        canvas.paste(patch.scaled(choice.scale), choice.box_xyxy, places.category_id, blend=blend)
 
     def _scene(self, results: Mapping[str, Any]) -> tuple[Scene, Labels]:
         """Return the image's objects as a scene of the affinity's categories, and as labels to be kept up."""
