@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from augsynth.finetune.loop import Progress, Schedule, run_training
 from augsynth.finetune.presets import Preset, build_autoencoder
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 KL_WEIGHT = 1e-4
 GRADIENT_WEIGHT = 1.0
 HUE_WEIGHT = 2.5
+ANCHOR_WEIGHT = 0.5
 MASKED_SHARE = 0.25
 
 
@@ -36,6 +38,8 @@ def train_autoencoder(
     """Train an autoencoder on the windows, a quarter of them with their mask greyed out.
 
     The loss is L1 on pixels and on their differences at two scales, which keeps edges, plus a light KL term.
+    For the first fifth of the steps the latents are also drawn towards the principal components of the
+    windows' blocks: otherwise a small encoder settles on edges and never finds the rarer hues.
     The latents are scaled to unit variance as in latent diffusion (`scaling_factor`).
     """
     import torch
@@ -43,6 +47,8 @@ def train_autoencoder(
     torch.manual_seed(derive_seed(seed, "autoencoder"))
     model: Any = build_autoencoder(preset)
     images = torch.from_numpy(windows.images)
+    kernel = principal_kernel(windows.images, cell=preset.cell, num_channels=4).to(device)
+    anchored_steps = max(1, schedule.steps // 5)
 
     def loss_of(vae: Any, step: int) -> torch.Tensor:
         rng = derive_rng(seed, "autoencoder", step)
@@ -57,6 +63,10 @@ def train_autoencoder(
         decoded = vae.decoder(vae.post_quant_conv(mean + noise * (0.5 * logvar).exp())).float()
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
         loss: torch.Tensor = reconstruction_loss(decoded, pixels) + KL_WEIGHT * kl
+        if step < anchored_steps:
+            anchor = torch.nn.functional.conv2d(pixels.float(), kernel, stride=preset.cell)
+            weight = ANCHOR_WEIGHT * (1 - step / anchored_steps)
+            loss = loss + weight * (mean - anchor).abs().mean()
         return loss
 
     model = run_training(
@@ -89,6 +99,43 @@ def _pixels(windows: Windows, images: torch.Tensor, picks: np.ndarray, *, masked
     return pixels * keep
 
 
+def principal_kernel(images: NDArray[np.uint8], *, cell: int, num_channels: int) -> torch.Tensor:
+    """Return the convolution that gives the principal components of blocks, each of unit variance.
+
+    Args:
+        images: (N, H, W, 3) uint8; up to 512 of them are looked at.
+        cell: Side of a block in pixels.
+        num_channels: Components to keep.
+
+    Returns:
+        (num_channels, 3, cell, cell) kernel for (N, 3, H, W) pictures in [-1, 1], to be applied with stride `cell`.
+    """
+    import torch
+
+    chosen = images[:: max(1, len(images) // 512)]
+    height, width = (side // cell * cell for side in chosen.shape[1:3])
+    pixels = torch.from_numpy(chosen[:, :height, :width]).permute(0, 3, 1, 2).float() / 127.5 - 1
+    blocks = (
+        torch.nn.functional.unfold(pixels, cell, stride=cell).transpose(1, 2).reshape(-1, 3 * cell * cell)
+    )
+    axes = torch.kron(opponent_axes(), torch.eye(cell * cell))
+    weighted = (blocks - blocks.mean(0)) @ axes.T
+    _, spread, components = torch.pca_lowrank(weighted, q=num_channels, center=False, niter=8)
+    deviation = spread / len(weighted) ** 0.5 + 1e-6
+    kernel: torch.Tensor = ((components / deviation).T @ axes).reshape(num_channels, 3, cell, cell)
+    return kernel
+
+
+def opponent_axes() -> torch.Tensor:
+    """Return the (3, 3) matrix from RGB to brightness and two hues, the hues weighted."""
+    import torch
+
+    axes = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [1.0, -2.0, 1.0]])
+    axes = axes / axes.norm(dim=1, keepdim=True)
+    axes[1:] *= HUE_WEIGHT
+    return axes
+
+
 def reconstruction_loss(decoded: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
     """Return the mean absolute error of (N, 3, H, W) pictures in [-1, 1] and of their differences at two scales.
 
@@ -97,9 +144,7 @@ def reconstruction_loss(decoded: torch.Tensor, pixels: torch.Tensor) -> torch.Te
     """
     import torch
 
-    axes = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [1.0, -2.0, 1.0]], device=pixels.device)
-    axes = axes / axes.norm(dim=1, keepdim=True) * torch.tensor([[1.0], [HUE_WEIGHT], [HUE_WEIGHT]]).to(axes)
-    difference = torch.einsum("oc,nchw->nohw", axes, decoded - pixels)
+    difference = torch.einsum("oc,nchw->nohw", opponent_axes().to(pixels.device), decoded - pixels)
     loss = difference.abs().mean()
     for _ in range(2):
         loss = loss + GRADIENT_WEIGHT * 0.5 * (
