@@ -112,8 +112,10 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _known_types() -> list[Any]:
     """Return the harmless types that mmengine writes beside the weights."""
-    from mmengine.logging.history_buffer import HistoryBuffer
-
+    try:
+        from mmengine.logging.history_buffer import HistoryBuffer
+    except ImportError:  # then no such checkpoint can be used either
+        return []
     scalar = np.float64(0).__reduce__()[0]
     rebuild = np.zeros(0).__reduce__()[0]
     kinds = (np.float64, np.float32, np.int64, np.int32, np.uint8, np.bool_)
