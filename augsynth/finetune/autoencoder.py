@@ -131,7 +131,7 @@ def opponent_axes() -> torch.Tensor:
     import torch
 
     axes = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [1.0, -2.0, 1.0]])
-    axes = axes / axes.norm(dim=1, keepdim=True)
+    axes /= axes.norm(dim=1, keepdim=True)
     axes[1:] *= HUE_WEIGHT
     return axes
 
