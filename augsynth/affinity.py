@@ -115,6 +115,12 @@ class Affinity:
         """(C,) chance that an image shows the category, (n_i + ½)/(N + 1)."""
         return self.cooccurrence.prior
 
+    @property
+    def log_rarity(self) -> FloatArray:
+        """(C,) minus the log of the category's share of all objects, (m_c + ½)/(M + C/2)."""
+        objects = self.instance_counts + 0.5
+        return np.asarray(np.log(objects.sum()) - np.log(objects), np.float64)
+
     def has_structure(self) -> bool:
         """Return whether the rest of an image predicts a category better than popularity, beyond chance."""
         return self.structure.found
@@ -167,7 +173,8 @@ class Affinity:
         Args:
             present_ids: Category ids of the scene's objects. An empty scene falls back to the prior p_c.
             tau: Temperature, > 0: lower follows the affinity more strictly. None: the measure's best one.
-            gamma: Exponent of rarity(c) = 1/p_c; above 0 favours rare categories.
+            gamma: Exponent of rarity(c) = 1 / the category's share of all objects; above 0 favours rare
+                categories, 1 evens out what their numbers alone would do.
             quotas: Category id → objects still wanted, ≥ 0; a category that isn't listed gets none.
 
         Returns:
@@ -184,7 +191,7 @@ class Affinity:
             raise ConfigError(f"gamma must be a finite number, got {gamma}; 0 leaves rarity out")
         present = list(present_ids)
         log_prior = np.log(self.prior)
-        logits = (self.scores(present) / tau if present else log_prior) - gamma * log_prior
+        logits = (self.scores(present) / tau if present else log_prior) + gamma * self.log_rarity
         wanted = np.ones(len(logits)) if quotas is None else self._quotas(quotas)
         if not wanted.any():
             return wanted

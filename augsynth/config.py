@@ -89,7 +89,7 @@ class GenerateConfig:
     feather: float = 3.0
     measure: str = ""
     tau: float = 0.0
-    gamma: float = 0.5
+    gamma: float = 1.0
     categories: tuple[str, ...] = ()
     quotas: Mapping[str, int] = field(default_factory=dict)
     max_overlap: float = 0.1

@@ -87,7 +87,8 @@ def test_matrix_scores_are_the_mean_over_present_categories() -> None:
 
 def test_probabilities_by_hand() -> None:
     affinity = Affinity.fit(TINY, measure="lift")
-    weights = np.exp(affinity.matrix[1] / 0.5) * (1 / affinity.prior) ** 0.3 * [2, 1, 4]
+    objects = affinity.instance_counts + 0.5
+    weights = np.exp(affinity.matrix[1] / 0.5) * (objects.sum() / objects) ** 0.3 * [2, 1, 4]
     found = affinity.probabilities([3], tau=0.5, gamma=0.3, quotas={7: 2, 3: 1, 5: 4})
     np.testing.assert_allclose(found, weights / weights.sum())
 
