@@ -224,7 +224,8 @@ class Placer:
         owner = np.repeat(np.arange(len(wanted)), 2 * self.rules.num_places)
         centres = self._centres(scene, wanted, anchors, kinds, rng)
         order = rng.permutation(len(owner))
-        order = order[((centres > 0) & (centres < scene.size_wh)).all(axis=1)[order]]
+        inside = np.asarray(np.minimum(centres, scene.size_wh - centres).min(axis=1) > 0)
+        order = order[inside[order]]
         owner, centres = owner[order], centres[order]
         zoom = reference_area / (scene.size_wh[0] * scene.size_wh[1])
         deviation = self.layout.sizes.deviation(anchors, kinds, scene.size_wh)
@@ -292,8 +293,9 @@ class Placer:
         at, which = int(place[k]), int(cutout[k])
         position = int(picked[which])
         scale = float(np.exp(stretch[at, which])) * root / float(np.sqrt(stock.areas[position]))
-        calm = places.rings[at, 3] <= rules.max_unrest_box and unlike[at, which] <= rules.max_unlike_box
-        return Choice(position, boxes[k], scale, bool(calm))
+        calm = float(places.rings[at, 3]) <= rules.max_unrest_box
+        calm = calm and float(unlike[at, which]) <= rules.max_unlike_box
+        return Choice(position, boxes[k], scale, calm)
 
     def _centres(
         self, scene: Scene, wanted: IntArray, anchors: FloatArray, kinds: IntArray, rng: np.random.Generator
@@ -376,7 +378,8 @@ class Placer:
         if not len(boxes):
             return np.zeros(0, bool)
         low, high = boxes[:, :2], boxes[:, 2:]
-        fine = (np.minimum(low, scene.size_wh - high) >= 0) & (high - low >= self.rules.min_size)
+        fine = np.asarray(np.minimum(low, scene.size_wh - high) >= 0)
+        fine &= high - low >= self.rules.min_size
         return np.asarray(fine[:, 0] & fine[:, 1] & (overlaps(scene, boxes) <= self.rules.max_overlap))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,13 +43,14 @@ def bank_ids(bank: Bank, ids_by_name: Mapping[str, int]) -> dict[int, int]:
 
 
 def bank_stock(
-    bank: Bank, ids: Mapping[int, int], *, min_score: float = 0.0, need_mask: bool = False
+    bank: Bank, ids: Mapping[int, int], *, bgr: bool, min_score: float = 0.0, need_mask: bool = False
 ) -> Stock:
     """Describe a bank's cut-outs.
 
     Args:
         bank: Opened bank; its pixels are read when a cut-out is pasted, never before.
         ids: Of `bank_ids`.
+        bgr: Give the pixels in this order rather than the bank's RGB.
         min_score: Leave out cut-outs that the filter gave less.
         need_mask: Leave out cut-outs without an outline.
     """
@@ -63,12 +65,18 @@ def bank_stock(
             members[ours] = positions
     areas = bank.source_sizes_wh.astype(np.float64).prod(axis=1)
 
-    def cut(position: int) -> Patch:
-        cutout = bank[position]
-        return Patch(cutout.image, cutout.alpha, cutout.box_xyxy, cutout.has_mask).trimmed(_MARGIN)
-
     sizes = bank.box_sizes_wh / np.sqrt(areas)[:, None]
-    return Stock(members, sizes, lambda position: bank_ring(bank.ring(position)), cut, areas)
+    return Stock(members, sizes, partial(_bank_ring, bank), partial(_bank_cut, bank, bgr), areas)
+
+
+def _bank_ring(bank: Bank, position: int) -> FloatArray:
+    return bank_ring(bank.ring(position))
+
+
+def _bank_cut(bank: Bank, bgr: bool, position: int) -> Patch:
+    cutout = bank[position]
+    image = cutout.image[..., ::-1] if bgr else cutout.image
+    return Patch(image, cutout.alpha, cutout.box_xyxy, cutout.has_mask).trimmed(_MARGIN)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

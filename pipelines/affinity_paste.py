@@ -367,9 +367,8 @@ def _open_stocks(
             logger="current",
             level=logging.WARNING,
         )
-    return bank_stock(bank, ids, min_score=min_score), bank_stock(
-        bank, ids, min_score=min_score, need_mask=True
-    )
+    stocks = [bank_stock(bank, ids, bgr=True, min_score=min_score, need_mask=m) for m in (False, True)]
+    return stocks[0], stocks[1]
 
 
 def _reference_area(results: Mapping[str, Any]) -> float:
