@@ -20,6 +20,7 @@ _OPAQUE = 128
 _GRID = 16
 _MAX_SHIFT, _MAX_SHIFT_OUTLINED = 60.0, 25.0
 _MAX_FRAME, _MIN_FRAME = 0.12, 0.06
+_MIN_ROOM = 0.02
 _FloatPlane = NDArray[np.float32]
 
 
@@ -89,6 +90,13 @@ class Patch:
         alpha = cv2.resize(np.ascontiguousarray(self.alpha), size, interpolation=method)
         box = self.box_xyxy * (size[0] / width, size[1] / height, size[0] / width, size[1] / height)
         return Patch(np.asarray(image), np.asarray(alpha), box, self.has_mask, self.estimated)
+
+    def is_cut_off(self) -> bool:
+        """Return whether the object was next to its picture's border: it has margin on some sides but not on all."""
+        height, width = self.alpha.shape
+        x1, y1, x2, y2 = self.box_xyxy.tolist()
+        room = x1, y1, width - x2, height - y2
+        return bool(max(room) >= 3 and min(room) < 1 + _MIN_ROOM * max(x2 - x1, y2 - y1))
 
     def fitted_box(self) -> FloatArray:
         """Return the (4,) box that fits what is opaque, or the patch's box where no outline is known."""

@@ -244,6 +244,9 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
             self._count("damaged_cutout", f": {error}")
             return
         used.add(choice.position)
+        if patch.is_cut_off():  # it would show a flat side
+            self.counters["cut_off"] += 1
+            return
         if not patch.has_mask:
             patch = with_outline(patch) or patch
         if not patch.has_mask and not choice.box_fits:
