@@ -285,7 +285,7 @@ def test_without_compiled_operators_the_error_names_the_command(tmp_path):
 
 
 @ops
-@pytest.mark.skipif(not (DATA / "yolox_nano").is_dir(), reason="needs the YOLOX-Nano weights and COCO photos")
+@pytest.mark.skipif(not (DATA / "yolox_nano").is_dir(), reason="needs the data: YOLOX-Nano and COCO photos")
 def test_yolox_nano_reaches_its_figures_on_photographs():
     from augsynth.coco import read_dataset
     from augsynth.detect.evaluation import evaluate_detector

@@ -1,9 +1,9 @@
-# Faster R-CNN R50-FPN; objects of a bank (`generate --bank`, `augsynth bank`) are pasted into every other image.
+# Faster R-CNN R50-FPN; objects of a bank (`augsynth bank`, `generate --bank`) are pasted into every other image.
 import os
 
 _base_ = "faster_rcnn_r50.py"
 custom_imports = dict(imports=["pipelines.hooks", "pipelines.affinity_paste"], allow_failed_imports=False)
-bank = os.environ.get("AUGSYNTH_BANK", "bank")
+bank = os.environ.get("AUGSYNTH_BANK", "data/bank")
 # A file of `augsynth build-affinity`; without one it is learnt from the annotations when the training starts.
 affinity = os.environ.get("AUGSYNTH_AFFINITY") or None
 _paste = dict(
