@@ -16,7 +16,7 @@ from augsynth.scene import FloatArray
 _SIDE, _MAX_SAMPLES = 36, 240
 _NUM_BEHIND, _NUM_FRONT = 5, 4
 _MIN_MARGIN = 40
-_MIN_EXTENT, _MIN_SHARE, _MIN_SOLID, _BITE = 0.8, 0.3, 0.92, 4
+_MIN_EXTENT, _MIN_SHARE, _MIN_SOLID, _BITE = 0.85, 0.3, 0.92, 4
 _RIM, _MIN_CHANGE = 1.5, 0.045
 _NOISE = 0.03
 _Colours = NDArray[np.float32]

@@ -23,8 +23,8 @@ def check(fine: bool, name: str, value: Any, wanted: str) -> None:
         raise ConfigError(f"AffinityPaste: {name} is {value!r}; it must be {wanted}")
 
 
-def blend_weights(blends: Sequence[str] | Mapping[str, float]) -> tuple[list[str], FloatArray]:
-    """Return names of blend modes and their (K,) chances.
+def blend_weights(blends: Sequence[str] | Mapping[str, float]) -> tuple[list[Blend], FloatArray]:
+    """Return blend modes and their (K,) chances.
 
     Raises:
         ConfigError: An unknown mode, or a weight below 0.
@@ -34,7 +34,7 @@ def blend_weights(blends: Sequence[str] | Mapping[str, float]) -> tuple[list[str
     check(bool(weights) and set(weights) <= set(known), "blends", blends, f"some of {', '.join(known)}")
     values = np.array(list(weights.values()), np.float64)
     check(bool((values >= 0).all() and values.sum() > 0), "blends", blends, "weights of 0 or more, not all 0")
-    return list(weights), values / values.sum()
+    return [Blend(name) for name in weights], values / values.sum()
 
 
 def read_rules(rules: Mapping[str, Any] | None) -> PasteRules:

@@ -56,7 +56,7 @@ class PasteRules:
     min_size: float = 4.0
     min_scale: float = 0.5
     max_scale: float = 1.5
-    num_places: int = 24
+    num_places: int = 16
     anchored_share: float = 0.6
     num_cutouts: int = 6
     whole_layout: bool = False
@@ -86,7 +86,7 @@ class Stock:
     Attributes:
         members: Category id -> positions of its cut-outs.
         sizes_wh: (N, 2) boxes' sides over the square root of their picture's area.
-        ring: Position -> (4,) surroundings as of `Surroundings.rings`; empty when unknown.
+        ring: Position -> (4,) surroundings as of `Surroundings.rings`; nan when unknown.
         cut: Position -> the cut-out in its own size; raises AugsynthError when it is damaged.
         areas: (N,) areas of their pictures in pixels.
     """
@@ -385,10 +385,10 @@ class Placer:
 
 def _unlike(here: FloatArray, stock: Stock, picked: IntArray) -> FloatArray:
     """Return (P, K) distances between (P, 4) rings of places and those that cut-outs come from; 0 if unknown."""
-    rings = [stock.ring(position) for position in picked.tolist()]
-    there = np.array([ring if len(ring) else np.full(NUM_RING, np.nan) for ring in rings])
+    there = np.array([stock.ring(position) for position in picked.tolist()])
     distance = np.sqrt((((here[:, None] - there[None]) / _RING_SCALE) ** 2).sum(axis=2))
-    return np.asarray(np.nan_to_num(distance))
+    distance[np.isnan(distance)] = 0.0
+    return np.asarray(distance)
 
 
 def _centred(places: FloatArray, sizes_wh: FloatArray, image_wh: tuple[int, int]) -> FloatArray:

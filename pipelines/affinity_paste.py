@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from augsynth.bank import Bank
 from augsynth.errors import AugsynthError, ConfigError
-from augsynth.paste import Blend
 from augsynth.paste_masks import fill
 from augsynth.paste_matte import with_outline
 from augsynth.paste_options import blend_weights, category_weights, check, class_names, learn, read_rules
@@ -125,7 +124,8 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         self.min_objects, self.max_objects, self.num_donors = min_objects, max_objects, num_donors
         self.into_empty, self.tau, self.gamma = into_empty, tau, gamma
         self.counters: Counter[str] = Counter()
-        self._blends, self._blend_chances = blend_weights(blends)
+        self._blends, chances = blend_weights(blends)
+        self._blend_steps = np.cumsum(chances)[:-1]
         self._affinity, layout = learn(affinity, annotations)
         self._placer = Placer(layout, read_rules(rules))
         self.classes = class_names(classes, metainfo, self._affinity, str(affinity or annotations))
@@ -197,10 +197,12 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         area = _reference_area(results)
         used: set[int] = set()
         wanted = int(rng.integers(self.min_objects, self.max_objects + 1))
+        present = scene.category_ids[~scene.is_crowd].tolist()
+        chances = self._affinity.probabilities(present, tau=self.tau, gamma=self.gamma, quotas=offered)
         for _ in range(_ROUNDS):
-            # One object in five finds no place: some in reserve are cheaper than another round.
-            num = round(1.25 * (wanted - canvas.num_pasted) + 0.5)
-            ids = self._draw_categories(scene, offered, num, rng)
+            # One object in three finds no place: some in reserve are cheaper than another round.
+            num = round(1.5 * (wanted - canvas.num_pasted) + 0.5)
+            ids = rng.choice(self._affinity.category_ids, size=num, p=chances).tolist()
             for places in self._placer.propose(
                 canvas.scene, ids, surroundings=surroundings, reference_area=area, rng=rng
             ):
@@ -212,14 +214,6 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
             return self._unchanged(results, "no_place")
         self.counters["pasted"] += canvas.num_pasted
         return self._updated(results, canvas)
-
-    def _draw_categories(
-        self, scene: Scene, offered: Mapping[int, float], num: int, rng: np.random.Generator
-    ) -> list[int]:
-        """Draw category ids by affinity to what the image shows, rarity and quotas."""
-        present = scene.category_ids[~scene.is_crowd].tolist()
-        chances = self._affinity.probabilities(present, tau=self.tau, gamma=self.gamma, quotas=offered)
-        return [int(c) for c in rng.choice(self._affinity.category_ids, size=num, p=chances)]
 
     def _paste_one(
         self,
@@ -234,10 +228,10 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         choice = self._placer.choose(
             canvas.scene, places, stock=stock, reference_area=area, used=used, rng=rng
         )
-        blend = Blend(str(rng.choice(self._blends, p=self._blend_chances)))
-        flip = bool(rng.random() < self.flip_prob)
         if choice is None:
             return
+        blend = self._blends[int(np.searchsorted(self._blend_steps, rng.random()))]
+        flip = bool(rng.random() < self.flip_prob)
         try:
             patch = stock.cut(choice.position)
         except AugsynthError as error:
