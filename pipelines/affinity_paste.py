@@ -105,7 +105,7 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         min_objects: int = 1,
         max_objects: int = 3,
         tau: float | None = None,
-        gamma: float = 0.5,
+        gamma: float = 1.0,
         quotas: Mapping[str, float] | None = None,
         blends: Sequence[str] | Mapping[str, float] = ("hard", "feather", "poisson"),
         flip_prob: float = 0.5,
@@ -332,9 +332,9 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         if not self.gamma or not hasattr(dataset, "get_cat_ids"):
             return None
         if self._donor_chances is None or self._donor_chances[0] != len(dataset):
-            rarity = (
-                self._affinity.prior[np.searchsorted(self._affinity.category_ids, self._ids)] ** -self.gamma
-            )
+            known = self._affinity.category_ids.tolist()
+            columns = [known.index(category_id) for category_id in self._ids]
+            rarity = np.exp(self.gamma * self._affinity.log_rarity[columns])
             found = (dataset.get_cat_ids(i) for i in range(len(dataset)))
             weights = np.array([max((rarity[k] for k in kinds), default=0.0) for kinds in found])
             total = weights.sum()

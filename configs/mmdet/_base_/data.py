@@ -17,10 +17,8 @@ oversample_thr = float(os.environ.get("AUGSYNTH_OVERSAMPLE", "0.1"))
 train_file = pathlib.Path(data_root, train_ann)
 if not train_file.is_file():
     raise FileNotFoundError(f"{train_file}: no annotation file; set AUGSYNTH_DATA and AUGSYNTH_TRAIN_ANN")
-classes = tuple(
-    category["name"]
-    for category in sorted(json.loads(train_file.read_text("utf-8"))["categories"], key=lambda c: c["id"])
-)
+# In the order of the file: that is how CocoDataset numbers them.
+classes = tuple(category["name"] for category in json.loads(train_file.read_text("utf-8"))["categories"])
 num_classes = len(classes)
 metainfo = dict(classes=classes)
 del train_file
