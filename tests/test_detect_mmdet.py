@@ -201,13 +201,50 @@ class Trap:
         return os.mkdir, (self.path,)
 
 
-def test_pickled_code_never_runs(tmp_path):
+@pytest.mark.parametrize("old_format", [False, True])
+def test_pickled_code_never_runs(tmp_path, old_format):
     import torch
 
-    torch.save({"state_dict": {}, "meta": Trap(tmp_path / "sprung")}, tmp_path / "trap.pth")
-    with pytest.raises(BackendError, match="pickled code isn't run"):
+    document = {"state_dict": {"a": torch.arange(3.0)}, "meta": {"epoch": 3, "x": Trap(tmp_path / "sprung")}}
+    torch.save(document, tmp_path / "trap.pth", _use_new_zipfile_serialization=not old_format)
+    state, meta = read_checkpoint(tmp_path / "trap.pth")
+    assert state["a"].tolist() == [0, 1, 2]
+    assert meta["epoch"] == 3
+    assert not (tmp_path / "sprung").exists()
+    torch.save(Trap(tmp_path / "sprung"), tmp_path / "trap.pth")
+    with pytest.raises(BackendError, match="no dictionary of weights"):
         read_checkpoint(tmp_path / "trap.pth")
     assert not (tmp_path / "sprung").exists()
+
+
+def test_all_kinds_of_tensors_are_read_as_they_were(tmp_path):
+    import torch
+
+    kinds = (torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool)
+    state = {str(kind): torch.tensor([0, 1, 1]).to(kind) for kind in kinds}
+    state["parameter"] = torch.nn.Parameter(torch.rand(2, 3))
+    state["view"] = torch.arange(12).reshape(3, 4).T[1:3]
+    for document in (state, torch.nn.Linear(3, 2).state_dict()):
+        torch.save(document, tmp_path / "kinds.pth")
+        found, _ = read_checkpoint(tmp_path / "kinds.pth")
+        assert found.keys() == document.keys()
+        for key, value in document.items():
+            assert found[key].dtype == value.dtype
+            assert torch.equal(found[key], value)
+
+
+def test_a_program_and_a_damaged_file_are_refused(tmp_path):
+    import torch
+
+    torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "script.pt"))
+    with pytest.raises(BackendError, match="TorchScript is a program"):
+        read_checkpoint(tmp_path / "script.pt")
+    (tmp_path / "empty.pth").touch()
+    (tmp_path / "noise.pth").write_bytes(bytes(range(256)) * 9)
+    (tmp_path / "noise.safetensors").write_bytes(b"no")
+    for name in ("empty.pth", "noise.pth", "noise.safetensors", "missing.pth"):
+        with pytest.raises(BackendError, match="can't be read"):
+            read_checkpoint(tmp_path / name)
 
 
 @pytest.mark.mmdet

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from augsynth.detect.folder import CONFIG_FILE
+from augsynth.detect.torch_files import read_torch_file
 from augsynth.errors import BackendError
 
 WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -79,47 +78,26 @@ def _only_weights(folder: Path) -> Path:
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the weights of a checkpoint and what it says about itself; no pickled code runs.
 
-    Training checkpoints of mmengine hold loss histories and numpy numbers; just these types are let in.
-
     Raises:
-        BackendError: The file is damaged, or holds more than data.
+        BackendError: The file is damaged or holds no weights.
     """
-    import pickle
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
 
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        if path.suffix == ".safetensors":
+        try:
             return dict(load_file(path)), {}
-        with torch.serialization.safe_globals(_known_types()):
-            document = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        kind = str(error).partition("GLOBAL ")[2].split(" ")[0] or "code"
-        raise BackendError(
-            f"{path}: holds more than weights ({kind}), and pickled code isn't run; save its state_dict anew "
-            "with torch.save, or as safetensors"
-        ) from None
-    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
-        raise BackendError(f"{path}: can't be read ({first_line(error)}); copy or train it again") from None
-    if not isinstance(document, dict):
+        except (OSError, SafetensorError) as error:
+            raise BackendError(f"{path}: can't be read ({first_line(error)}); copy it again") from None
+    from torch import Tensor
+
+    document = read_torch_file(path)
+    state = document.get("state_dict", document) if isinstance(document, dict) else None
+    if not isinstance(state, dict):
         raise BackendError(f"{path}: no dictionary of weights; save the model's state_dict")
-    state = document.get("state_dict", document)
     meta = document.get("meta", {})
-    return dict(state), meta if isinstance(meta, dict) else {}
-
-
-def _known_types() -> list[Any]:
-    """Return the harmless types that mmengine writes beside the weights."""
-    try:
-        from mmengine.logging.history_buffer import HistoryBuffer
-    except ImportError:  # then no such checkpoint can be used either
-        return []
-    scalar = np.float64(0).__reduce__()[0]
-    rebuild = np.zeros(0).__reduce__()[0]
-    kinds = (np.float64, np.float32, np.int64, np.int32, np.uint8, np.bool_)
-    return [HistoryBuffer, scalar, rebuild, np.ndarray, np.dtype, *(type(np.dtype(kind)) for kind in kinds)]
+    weights = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    return weights, meta if isinstance(meta, dict) else {}
 
 
 def class_names(config: Any, meta: Mapping[str, Any], files: MmdetFiles) -> list[str]:
