@@ -144,11 +144,13 @@ def cases(dataset: Dataset, *, seed: int) -> Iterator[list[Case]]:
                 ("swapped", box, other, rest, erased),
                 ("empty", elsewhere(box, scene, rng), category, scene, image),
             ]
-            yield [
+            group = [
                 Case(kind, plan, others, before, image)
                 for kind, where, label, others, before in labels
                 if where is not None and (plan := make_plan(where, label, scene.size_wh)) is not None
             ]
+            if group:
+                yield group
 
 
 def look(detector: Detector, group: Sequence[Case]) -> list[tuple[Detections, Detections]]:
