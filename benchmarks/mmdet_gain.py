@@ -10,6 +10,7 @@ mAP on the validation split, and the test split's figures at the end, are writte
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import subprocess
@@ -93,7 +94,7 @@ def config(args, arm, bank, affinity):
     cfg.train_dataloader.sampler = dict(type="InfiniteSampler", shuffle=True)
     cfg.train_dataloader.batch_sampler = None
     cfg.val_dataloader.dataset.pipeline = test
-    cfg.test_dataloader = json.loads(json.dumps(cfg.val_dataloader.to_dict()))
+    cfg.test_dataloader = copy.deepcopy(cfg.val_dataloader.to_dict())
     cfg.test_dataloader["dataset"].update(ann_file="instances_test.json", data_prefix=dict(img="test/"))
     cfg.test_evaluator = dict(cfg.val_evaluator.to_dict(), ann_file=str(args.data / "instances_test.json"))
     cfg.train_cfg = dict(type="IterBasedTrainLoop", max_iters=args.iterations, val_interval=args.every)
