@@ -1,4 +1,4 @@
-"""What AffinityPaste costs against MMDetection's CopyPaste: milliseconds of processor time per image, in one run on one thread.
+"""What AffinityPaste costs against MMDetection's CopyPaste: milliseconds of processor time an image, in one thread.
 
     python benchmarks/affinity_paste.py --data coco_mini [--images images --annotations instances.json]
 
