@@ -112,7 +112,7 @@ def config(args, arm, bank, affinity):
         sampler_seed=dict(type="DistSamplerSeedHook"),
     )
     cfg.vis_backends = [dict(type="LocalVisBackend")]
-    cfg.visualizer = dict(type="DetLocalVisualizer", vis_backends=cfg.vis_backends, name="visualizer")
+    cfg.visualizer = dict(type="DetLocalVisualizer", vis_backends=cfg.vis_backends, name=arm)
     cfg.log_processor = dict(type="LogProcessor", window_size=10, by_epoch=False)
     cfg.randomness = dict(seed=args.seed)
     cfg.default_scope, cfg.resume, cfg.load_from = "mmdet", True, None
@@ -133,12 +133,14 @@ def curve(work_dir):
     """Return {iteration: figures} and the median seconds of an iteration from all logs of an arm."""
     found, seconds = {}, []
     for path in sorted(work_dir.glob("*/vis_data/scalars.json")):
+        iteration = 0  # mmengine notes step 0 with an evaluation; it belongs to the training row before it
         for line in path.read_text("utf-8").splitlines():
             row = json.loads(line)
-            if "coco/bbox_mAP" in row:
-                found[int(row["step"])] = figures(row)
-            elif "loss" in row:
+            if "loss" in row:
+                iteration = int(row["step"])
                 seconds.append(row["time"])
+            elif "coco/bbox_mAP" in row and iteration:
+                found[iteration] = figures(row)
     return found, (sorted(seconds)[len(seconds) // 2] if seconds else None)
 
 
