@@ -81,7 +81,7 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         tau (float, optional): Temperature of the choice of category; lower follows the affinity more strictly.
             None takes the affinity's own. Defaults to None.
         gamma (float): Exponent of rarity; above 0 favours rare categories, in the choice of donor images too.
-            Defaults to 0.5.
+            Defaults to 1.
         quotas (dict, optional): Category name -> factor on its chance, 0 leaves it out; 1 where not named.
         blends (Sequence[str] | dict): Among ``hard``, ``feather``, ``poisson``, or name -> weight. One is drawn
             for every object, so that an edge tells nothing. Cut-outs without an outline are never pasted hard.
