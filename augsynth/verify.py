@@ -23,6 +23,8 @@ class FilterRules:
         min_score: Fixed score for every category; None takes the calibrated one.
         min_size_ratio, max_size_ratio: Bounds of √(detected area / planned area).
         max_extra_overlap: A second object counts as painted when more than this share of it lies in the mask.
+        extra_factor: And when its score is at least this share of the new object's: next to a sure detection a
+            doubtful one is no evidence.
         lost_factor: A neighbour is lost when its score falls below this share of its threshold.
         clip_to_mask: Cut the re-fitted box to the mask: no new pixel lies outside.
     """
@@ -32,11 +34,12 @@ class FilterRules:
     min_size_ratio: float = 0.5
     max_size_ratio: float = 2.0
     max_extra_overlap: float = 0.3
+    extra_factor: float = 0.5
     lost_factor: float = 0.7
     clip_to_mask: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("min_iou", "max_extra_overlap", "lost_factor"):
+        for name in ("min_iou", "max_extra_overlap", "extra_factor", "lost_factor"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
         if self.min_score is not None and not 0 <= self.min_score <= 1:
@@ -204,6 +207,7 @@ def _extra_objects(
     part = inside & (after.category_ids == after.category_ids[best])
     was_there = ious(boxes, before.boxes_xyxy).max(1, initial=0.0) >= SAME_PLACE_IOU
     annotated = ious(boxes, scene.boxes_xyxy).max(1, initial=0.0) >= SAME_PLACE_IOU
-    extra = counts & in_mask & (with_best < SAME_PLACE_IOU) & ~part & ~was_there & ~annotated
+    sure = after.scores >= rules.extra_factor * after.scores[best]
+    extra = counts & sure & in_mask & (with_best < SAME_PLACE_IOU) & ~part & ~was_there & ~annotated
     extra[best] = False
     return np.asarray(extra)

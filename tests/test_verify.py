@@ -139,6 +139,9 @@ def test_extra_object():
     extra = (56.0, 82.0, 76.0, 98.0)
     assert run(found(GOOD, (extra, 0.6, CAN))).reason is Reason.EXTRA_OBJECT
     assert run(found(GOOD, (extra, 0.3, CAN))).accepted  # below its threshold
+    sure = ((51.0, 51.0, 81.0, 91.0), 0.95, CUP)
+    assert run(found(sure, (extra, 0.45, CAN))).accepted  # doubtful beside a sure one
+    assert run(found(sure, (extra, 0.45, CAN)), extra_factor=0.0).reason is Reason.EXTRA_OBJECT
     assert run(found(GOOD, (extra, 0.6, CAN)), before=found((extra, 0.2, CAN))).accepted  # was there
     seen = scene_with((extra, CAN))
     assert run(found(GOOD, (extra, 0.6, CAN)), before=found((extra, 0.6, CAN)), scene=seen).accepted
