@@ -323,7 +323,7 @@ def test_without_compiled_operators_the_error_names_the_command(tmp_path):
 
 @ops
 @pytest.mark.skipif(not (DATA / "yolox_nano").is_dir(), reason="needs the data: YOLOX-Nano and COCO photos")
-def test_yolox_nano_reaches_its_figures_on_photographs():
+def test_yolox_nano_reaches_what_mmdetection_itself_measures_on_photographs():
     from augsynth.coco import read_dataset
     from augsynth.detect.evaluation import evaluate_detector
     from augsynth.images import read_image
@@ -331,5 +331,6 @@ def test_yolox_nano_reaches_its_figures_on_photographs():
     dataset = read_dataset(DATA / "coco_mini" / "instances.json", images=DATA / "coco_mini" / "images")
     detector = load_detector(DATA / "yolox_nano", dataset.categories, min_score=0.001)
     figures = evaluate_detector(detector, dataset, lambda scene: read_image(dataset, scene))
-    assert figures.ap == pytest.approx(0.281, abs=0.006)
-    assert figures.ap50 == pytest.approx(0.438, abs=0.007)
+    # MMDetection's own test loop on the same files; the figures that came with the weights are 0.281 and 0.438.
+    assert figures.ap == pytest.approx(0.285, abs=0.003)
+    assert figures.ap50 == pytest.approx(0.444, abs=0.003)
