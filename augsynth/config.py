@@ -48,13 +48,17 @@ class GenerateConfig:
         context: Side of the edit window over the longer side of the mask.
         mask_growth: Factor by which the box is grown into the mask.
         feather: Soft edge in pixels of the model's window.
+        category_choice: `affinity` to what is present, or `uniform` over the wanted categories.
         measure: Affinity measure when none is given; empty for the default.
         tau: Temperature of the category choice; 0 takes the affinity's own.
         gamma: Exponent that favours rare categories.
         categories: Names to generate; empty means all.
         quotas: Most accepted objects a category, by name.
+        placement: `aligned` with the surroundings, or `uniform` over the image.
         max_overlap: Share of an annotated object that a new box may cover.
         min_size: Least side of a new box in pixels.
+        filter: `detector`, or `off` to accept all that is painted, labelled with the planned box; `detector` then
+            counts as not given.
         min_iou: Least IoU of the detected and the planned box.
         min_score: Fixed detector threshold; 0 calibrates one per category on the real objects.
         score_quantile: Quantile of the real objects' scores that calibrates the threshold.
@@ -87,13 +91,16 @@ class GenerateConfig:
     context: float = 1.8
     mask_growth: float = 1.15
     feather: float = 3.0
+    category_choice: str = "affinity"
     measure: str = ""
     tau: float = 0.0
     gamma: float = 1.0
     categories: tuple[str, ...] = ()
     quotas: Mapping[str, int] = field(default_factory=dict)
+    placement: str = "aligned"
     max_overlap: float = 0.1
     min_size: float = 8.0
+    filter: str = "detector"
     min_iou: float = 0.6
     min_score: float = 0.0
     score_quantile: float = 0.05
@@ -143,6 +150,9 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "image_format": IMAGE_FORMATS,
     "precision": ("float32", "bfloat16", "float16"),
     "alignment": ("renoise", "off"),
+    "category_choice": ("affinity", "uniform"),
+    "placement": ("aligned", "uniform"),
+    "filter": ("detector", "off"),
 }
 
 
@@ -190,6 +200,8 @@ def _coerce(key: str, value: Any, hint: Any, source: str) -> Any:
         if not isinstance(value, bool):
             raise ConfigError(f"{source}: {key} is {value!r}; it must be true or false")
         return value
+    if value is False and "off" in _CHOICES.get(key, ()):
+        value = "off"  # which YAML reads as false when it has no quotes
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if hint in wanted:

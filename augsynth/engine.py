@@ -16,12 +16,12 @@ from augsynth.errors import DatasetError
 from augsynth.geometry import clip_boxes, grow_box, square_window, view_around
 from augsynth.images import read_image, write_image
 from augsynth.inpaint import InpaintRequest
-from augsynth.placement import propose
+from augsynth.placement import propose, propose_uniform
 from augsynth.prompts import category_prompt
 from augsynth.scene import Detections, Image, IntArray, Placement, Plan, Reason, Scene, Verdict
 from augsynth.seeding import derive_rng, derive_seed
 from augsynth.studio import Studio
-from augsynth.verify import judge
+from augsynth.verify import judge, unfiltered
 
 MAX_TILES = 48
 
@@ -69,7 +69,7 @@ class Trial:
         plan: What to paint and where.
         cells: (n, n) bool latent cells to repaint.
         stitched: (H, W, 3) uint8 canvas with the painted window.
-        view_xyxy: (4,) part of the image that the detector looks at.
+        view_xyxy: (4,) part of the image that the detector looks at; the window where there is none.
     """
 
     canvas: Canvas
@@ -145,16 +145,7 @@ def _plan(
     category = studio.choose_category(canvas.scene, accepted, rng)
     placement: Placement | Reason = Reason.NO_CATEGORY
     if category is not None:
-        placement = propose(
-            canvas.scene,
-            canvas.image,
-            category_id=category,
-            affinity=studio.affinity,
-            layout=studio.layout,
-            appearance=studio.appearance,
-            rng=rng,
-            rules=studio.placement_rules,
-        )
+        placement = _place(studio, canvas, category, rng)
     if isinstance(placement, Reason):
         shard.attempts.append({**record, "category_id": category, "reason": placement})
         return None
@@ -177,8 +168,26 @@ def _plan(
     cells = mask_cells(
         plan.mask_xyxy, plan.window_xyxy, num_cells=studio.inpainter.size // studio.inpainter.cell
     )
-    view = view_around(plan.window_xyxy, canvas.scene.size_wh, side=studio.detector.view_px)
+    view = plan.window_xyxy
+    if studio.detector is not None:
+        view = view_around(view, canvas.scene.size_wh, side=studio.detector.view_px)
     return Trial(canvas, len(shard.attempts) - 1, plan, cells, canvas.image, view)
+
+
+def _place(studio: Studio, canvas: Canvas, category_id: int, rng: np.random.Generator) -> Placement | Reason:
+    layout, rules = studio.layout, studio.placement_rules
+    if studio.config.placement == "uniform":
+        return propose_uniform(canvas.scene, category_id=category_id, layout=layout, rng=rng, rules=rules)
+    return propose(
+        canvas.scene,
+        canvas.image,
+        category_id=category_id,
+        affinity=studio.affinity,
+        layout=layout,
+        appearance=studio.appearance,
+        rng=rng,
+        rules=rules,
+    )
 
 
 def make_plan(studio: Studio, scene: Scene, placement: Placement, *, seed: int) -> Plan | None:
@@ -254,6 +263,8 @@ def _judge(studio: Studio, trials: Sequence[Trial], shard: Shard) -> list[Verdic
 def _verdict(studio: Studio, trial: Trial, after: Detections) -> Verdict:
     if trial.stitched is trial.canvas.image:
         return Verdict(Reason.BLANK, None, 0.0, 0.0)
+    if studio.detector is None or studio.thresholds is None:
+        return unfiltered(trial.plan)
     before = trial.canvas.seen
     assert before is not None  # _judge has just looked
     return judge(
@@ -267,6 +278,8 @@ def _verdict(studio: Studio, trial: Trial, after: Detections) -> Verdict:
 
 
 def _look(studio: Studio, views: Sequence[tuple[Image, IntArray]]) -> list[Detections]:
+    if studio.detector is None:
+        return [Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))] * len(views)
     crops = [np.ascontiguousarray(image[v[1] : v[3], v[0] : v[2]]) for image, v in views]
     if not crops:
         return []

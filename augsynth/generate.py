@@ -149,6 +149,8 @@ def _work(
 def open_dataset(config: GenerateConfig) -> tuple[GenerateConfig, Dataset]:
     """Read the dataset, or draw the sample into the output, and fill in the models' defaults.
 
+    With the filter off there is no detector, whatever the options say.
+
     Raises:
         ConfigError: A category or quota names no category of the dataset.
         DatasetError: The dataset can't be used.
@@ -171,6 +173,8 @@ def open_dataset(config: GenerateConfig) -> tuple[GenerateConfig, Dataset]:
         if key not in names:
             raise ConfigError(f"category {key!r} isn't in {annotations}; it has {', '.join(sorted(names))}")
     filled: dict[str, Any] = {k: getattr(config, k) or v for k, v in defaults.items()}
+    if config.filter == "off":
+        filled.update(detector="", detector_revision=None)
     if not config.guidance:
         filled["guidance"] = 2.0 if filled["model"] == "embedded" or Path(filled["model"]).is_dir() else 7.5
     return replace(config, **filled), dataset
@@ -189,12 +193,15 @@ def fingerprint(config: GenerateConfig, dataset: Dataset) -> dict[str, Any]:
 
 
 def describe_models(config: GenerateConfig) -> dict[str, Any]:
-    """Return what painted and judged, for provenance: names, revisions and digests of local weights."""
+    """Return what painted and judged, for provenance: names, revisions and digests of local weights.
+
+    `detector` is None where nothing was filtered.
+    """
     return {
         "model": config.model,
         "model_revision": config.model_revision,
         "model_sha256": weights_digest(config.model),
-        "detector": config.detector,
+        "detector": config.detector or None,
         "detector_revision": config.detector_revision,
         "detector_sha256": detector_digest(config.detector),
         "augsynth": __version__,
@@ -208,7 +215,9 @@ def weights_digest(model: str) -> str | None:
 
 
 def detector_digest(detector: str) -> str | None:
-    """Return the SHA-256 of the local files of all detectors, or None when they are hub ids."""
+    """Return the SHA-256 of the local files of all detectors, or None when they are hub ids or there is none."""
+    if not detector:
+        return None
     if detector == "embedded":
         return weights_digest(detector)
     files = detector_files(detector)

@@ -143,6 +143,31 @@ def propose(
     return Placement(category_id, boxes[chosen], anchor_id, float(scores[chosen]))
 
 
+def propose_uniform(
+    scene: Scene, *, category_id: int, layout: Layout, rng: np.random.Generator, rules: PlacementRules
+) -> Placement | Reason:
+    """Choose a region that fulfils the hard rules and nothing else: what alignment is compared with.
+
+    The size is one of the category's, whatever the position and the scene; the centre is uniform over the image;
+    draws that break a rule are drawn again. Arguments as for `propose`.
+
+    Returns:
+        The placement, with score 0 and without an anchor, or `Reason.NO_REGION` where no draw fulfils the rules.
+
+    Raises:
+        ValueError: The category is unknown to the layout.
+    """
+    kind, num = layout.index_of(category_id), rules.num_candidates
+    for _ in range(_ROUNDS):
+        centres = rng.random((num, 2)) * scene.size_wh
+        half = layout.sizes.draw(np.zeros(num), kind, scene.size_wh, deviation=0.0, rng=rng) / 2
+        boxes = np.hstack([centres - half, centres + half])
+        allowed = np.flatnonzero(_fulfils(scene, boxes, rules))
+        if len(allowed):
+            return Placement(category_id, boxes[allowed[0]], None, 0.0)
+    return Reason.NO_REGION
+
+
 def score_boxes(
     scene: Scene,
     image: Image | Rings,

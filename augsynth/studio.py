@@ -33,31 +33,46 @@ class Studio:
     """Everything the engine needs, loaded once.
 
     Attributes:
+        appearance: None where nothing is scored by its surroundings.
+        detector, thresholds: None where nothing is filtered.
         names: Category names by COCO id.
         wanted_ids: COCO ids of the categories that may be painted.
         quotas: Most accepted objects by COCO id.
+
+    Raises:
+        ValueError: A detector comes without thresholds, or they without it.
     """
 
     config: GenerateConfig
     dataset: Dataset
     affinity: Affinity
     layout: Layout
-    appearance: Appearance
+    appearance: Appearance | None
     inpainter: Inpainter
-    detector: Detector
-    thresholds: Thresholds
+    detector: Detector | None
+    thresholds: Thresholds | None
     placement_rules: PlacementRules
     filter_rules: FilterRules
     names: Mapping[int, str]
     wanted_ids: frozenset[int]
     quotas: Mapping[int, int]
 
+    def __post_init__(self) -> None:
+        if (self.detector is None) != (self.thresholds is None):
+            raise ValueError("give detector and thresholds, or neither to filter nothing")
+
     def choose_category(self, scene: Scene, accepted: Counter[int], rng: np.random.Generator) -> int | None:
-        """Draw a category by affinity to what is present, rarity and remaining quotas; None when none is left."""
+        """Draw a category with remaining quota, None when none is left.
+
+        By affinity to what is present, rarity and remaining quota, or with `category_choice` uniform each alike.
+        """
         quotas = {
             c: float(max(0, self.quotas[c] - accepted[c])) if c in self.quotas else 1.0
             for c in self.wanted_ids
         }
+        if self.config.category_choice == "uniform":
+            left = sorted(c for c, quota in quotas.items() if quota > 0)
+            return int(rng.choice(left)) if left else None
         chances = self.affinity.probabilities(
             scene.category_ids.tolist(), tau=self.config.tau or None, gamma=self.config.gamma, quotas=quotas
         )
@@ -70,7 +85,7 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
     """Learn the scenes and load the models.
 
     Args:
-        config: With `model`, `detector` and `guidance` filled in.
+        config: With `model` and `guidance` filled in, and `detector` unless the filter is off.
         dataset: Read with its images.
 
     Raises:
@@ -89,12 +104,7 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
         negative_prompt=config.negative_prompt,
         batch_size=config.batch_size,
     )
-    detector = load_detector(
-        EMBEDDED_DETECTOR if config.detector == "embedded" else config.detector,
-        dataset.categories,
-        device=config.device,
-        revision=config.detector_revision,
-    )
+    detector = _load_filter(config, dataset)
     affinity, layout = _affinity_and_layout(config, dataset)
     reader = partial(_read_or_blank, dataset)
     return Studio(
@@ -102,10 +112,14 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
         dataset=dataset,
         affinity=affinity,
         layout=layout,
-        appearance=Appearance.fit(dataset, reader, seed=config.seed),
+        appearance=Appearance.fit(dataset, reader, seed=config.seed)
+        if config.placement == "aligned"
+        else None,
         inpainter=inpainter,
         detector=detector,
-        thresholds=calibrate(
+        thresholds=None
+        if detector is None
+        else calibrate(
             detector,
             dataset,
             reader,
@@ -126,6 +140,17 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
             c.id for c in dataset.categories if not config.categories or c.name in config.categories
         ),
         quotas={c.id: config.quotas[c.name] for c in dataset.categories if c.name in config.quotas},
+    )
+
+
+def _load_filter(config: GenerateConfig, dataset: Dataset) -> Detector | None:
+    if config.filter == "off":
+        return None
+    return load_detector(
+        EMBEDDED_DETECTOR if config.detector == "embedded" else config.detector,
+        dataset.categories,
+        device=config.device,
+        revision=config.detector_revision,
     )
 
 

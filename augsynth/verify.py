@@ -11,7 +11,7 @@ from augsynth.detect.calibration import SAME_PLACE_IOU, Thresholds, calibrate
 from augsynth.geometry import box_areas, clip_boxes, intersections, ious
 from augsynth.scene import Detections, FloatArray, Plan, Reason, Scene, Verdict
 
-__all__ = ["FilterRules", "Thresholds", "calibrate", "judge", "refit_box"]
+__all__ = ["FilterRules", "Thresholds", "calibrate", "judge", "refit_box", "unfiltered"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,11 @@ def judge(
         if holds:
             return _rejected(reason, after, best, overlap)
     return Verdict(Reason.ACCEPTED, box, float(after.scores[best]), float(overlap[best]))
+
+
+def unfiltered(plan: Plan) -> Verdict:
+    """Return the verdict where no detector looks: accepted as planned, score and IoU 1."""
+    return Verdict(Reason.ACCEPTED, plan.placement.box_xyxy, 1.0, 1.0)
 
 
 def refit_box(box_xyxy: FloatArray, plan: Plan, scene: Scene, rules: FilterRules) -> FloatArray:

@@ -1,24 +1,30 @@
 """The whole road on the rendered sample with the models that ship with the package."""
 
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image as PilImage
 
 from augsynth.bank import Bank
 from augsynth.coco import read_dataset
 from augsynth.compose import mask_cells
-from augsynth.config import GenerateConfig
-from augsynth.engine import view_around
+from augsynth.config import GenerateConfig, read_config
+from augsynth.engine import paint_shard, view_around
 from augsynth.errors import ResumeError
-from augsynth.generate import Tally, generate
+from augsynth.generate import Tally, generate, open_dataset
 from augsynth.images import read_image
+from augsynth.inpaint import InpaintRequest
 from augsynth.sample import write_sample
+from augsynth.scene import Scene
 from augsynth.shards import RunFolder
+from augsynth.studio import Studio, open_studio
+from augsynth.verify import Thresholds
 
 
 def ignore(stage: str, tally: Tally) -> None:
@@ -229,6 +235,80 @@ def test_unreadable_images_are_counted_not_fatal(
     tally = generate(damaged, progress=ignore)
     assert tally.accepted == 4
     assert tally.reasons["bad_image"] > 0
+
+
+RANDOM = {"category_choice": "uniform", "placement": "uniform", "filter": "off"}
+
+
+def test_a_run_with_every_choice_switched_off(config: GenerateConfig, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    off = replace(config, n=6, steps=2, out=str(out), detector="gone", objects_per_image=2, **RANDOM)
+    tally = generate(off, progress=ignore)
+    lines = provenance(out)
+    assert tally.finished and tally.accepted == 6
+    assert set(tally.reasons) <= {"accepted", "no_region"}
+    for attempt in (a for a in lines if a["reason"] == "accepted"):
+        assert attempt["box_xyxy"] == attempt["planned_xyxy"]
+        assert (attempt["score"], attempt["iou"], attempt["alignment_score"]) == (1.0, 1.0, 0.0)
+        assert attempt["anchor_annotation_id"] is None
+    unnamed = dict.fromkeys(("detector", "detector_revision", "detector_sha256"))
+    assert all(unnamed.items() <= line.items() for line in lines)
+    written = yaml.safe_load((out / "config.yaml").read_text())
+    assert unnamed.items() <= written.pop("models").items()
+    assert RANDOM.items() <= written.items() and written["detector"] == ""
+    assert len(Bank.open(out / "bank")) == 6
+
+
+@pytest.fixture(scope="module")
+def bare(config: GenerateConfig) -> Studio:
+    """A studio with every choice switched off."""
+    return open_studio(*open_dataset(replace(config, steps=2, **RANDOM)))
+
+
+def test_random_choices_come_from_the_seed(bare: Studio, tmp_path: Path) -> None:
+    jobs = list(enumerate(bare.dataset.scenes[:2]))
+    shards = [
+        paint_shard(bare, jobs, wanted=2, budget=9, accepted_before=Counter(), image_dir=tmp_path / name)
+        for name in ("one", "two")
+    ]
+    assert shards[0].attempts == shards[1].attempts and len(shards[0].images) == 2
+    assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
+
+
+def test_without_a_filter_a_blanked_window_is_still_rejected(bare: Studio, tmp_path: Path) -> None:
+    class Blanking:
+        name, size, cell = "blanking", 64, 4
+
+        def inpaint(self, requests: Sequence[InpaintRequest]) -> list[None]:
+            return [None] * len(requests)
+
+    studio = replace(bare, inpainter=Blanking())
+    with pytest.raises(ValueError, match="neither"):
+        replace(bare, thresholds=Thresholds(0.5))
+    jobs = list(enumerate(bare.dataset.scenes[:3]))
+    shard = paint_shard(studio, jobs, wanted=3, budget=6, accepted_before=Counter(), image_dir=tmp_path)
+    assert {str(a["reason"]) for a in shard.attempts} == {"blank"} and not shard.images
+
+
+def test_uniform_categories_are_each_alike_until_their_quota_is_used(bare: Studio) -> None:
+    dataset, rng = bare.dataset, np.random.default_rng(0)
+    drawn = Counter(bare.choose_category(s, Counter(), rng) for s in [*dataset.scenes] * 40)
+    expected = 40 * len(dataset.scenes) / len(dataset.categories)
+    assert set(drawn) == {c.id for c in dataset.categories}
+    assert all(abs(count / expected - 1) < 0.4 for count in drawn.values())
+    one, two, *_ = [c.id for c in dataset.categories]
+    few = replace(bare, wanted_ids=frozenset({one, two}), quotas={one: 1})
+    scene: Scene = dataset.scenes[0]
+    assert {few.choose_category(scene, Counter(), rng) for _ in range(40)} == {one, two}
+    assert {few.choose_category(scene, Counter({one: 1}), rng) for _ in range(20)} == {two}
+    none = replace(few, quotas={one: 1, two: 0})
+    assert none.choose_category(scene, Counter({one: 1}), rng) is None
+
+
+@pytest.mark.parametrize("key", ["filter", "alignment"])
+def test_an_unquoted_off_is_what_it_says(tmp_path: Path, key: str) -> None:
+    (tmp_path / "options.yaml").write_text(f"{key}: off\n")
+    assert getattr(read_config(tmp_path / "options.yaml"), key) == "off"
 
 
 def test_the_view_holds_the_window() -> None:

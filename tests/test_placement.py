@@ -9,7 +9,7 @@ from augsynth.affinity import Affinity
 from augsynth.appearance import Appearance
 from augsynth.geometry import square_window
 from augsynth.layout import Layout
-from augsynth.placement import PlacementRules, overlaps, propose, score_boxes
+from augsynth.placement import PlacementRules, overlaps, propose, propose_uniform, score_boxes
 from augsynth.rings import Rings
 from augsynth.scene import Placement, Reason
 
@@ -149,3 +149,47 @@ def test_rules_refuse_values_out_of_range(field, value):
 def test_data_sets_without_objects_still_place(layout):
     empty = Layout.fit(dataset_of([]))
     assert isinstance(place(scene_of([], []), empty, category_id=BOX), Placement)
+
+
+def test_uniform_places_fulfil_the_hard_rules_and_nothing_else(layout):
+    rules = PlacementRules(max_overlap=0.05, min_size=10, min_side=48)
+    scene = scene_of([around(160, 120, 27), [0, 150, 320, 240]], [CUP, BOX], crowd=[False, True])
+    rng = np.random.default_rng(0)
+    found = [propose_uniform(scene, category_id=LID, layout=layout, rng=rng, rules=rules) for _ in range(400)]
+    boxes = np.array([placement.box_xyxy for placement in found])
+    assert (boxes[:, :2] >= 0).all() and (boxes[:, 2:] <= scene.size_wh).all()
+    assert (boxes[:, 2:] - boxes[:, :2]).min() >= 10
+    assert overlaps(scene, boxes).max() <= 0.05
+    for placement in found:
+        assert (placement.category_id, placement.anchor_annotation_id, placement.score) == (LID, None, 0.0)
+        window = square_window(placement.box_xyxy, scene.size_wh, context=1.8, min_side=48)
+        assert window is not None
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    thirds = np.histogram(centres[:, 0], bins=3, range=(10, 310))[0] / len(centres)
+    assert np.abs(thirds - 1 / 3).max() < 0.1
+    near_cup = np.linalg.norm(centres - [195, 120], axis=1) < 15
+    assert near_cup.mean() < 0.1  # where lids lie, but alignment isn't asked
+
+
+def test_uniform_sizes_are_those_of_the_category(layout):
+    scene, rules = scene_of([], []), PlacementRules()
+    rng = np.random.default_rng(1)
+    for category in (CUP, LID, BOX):
+        found = [
+            propose_uniform(scene, category_id=category, layout=layout, rng=rng, rules=rules)
+            for _ in range(60)
+        ]
+        boxes = np.array([placement.box_xyxy for placement in found])
+        sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+        expected = np.exp(layout.sizes.centres[layout.index_of(category)]) * np.sqrt(320 * 240)
+        assert 0.85 < np.median(sides) / expected < 1.15
+    with pytest.raises(ValueError, match="category_id"):
+        propose_uniform(scene, category_id=999, layout=layout, rng=rng, rules=rules)
+
+
+def test_no_uniform_place_is_a_reason(layout):
+    rng, rules = np.random.default_rng(0), PlacementRules()
+    for scene in (scene_of([[0, 0, 320, 240]], [BOX], crowd=[True]), scene_of([], [], size_wh=(12, 9))):
+        assert (
+            propose_uniform(scene, category_id=LID, layout=layout, rng=rng, rules=rules) is Reason.NO_REGION
+        )

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from augsynth.scene import Detections, Placement, Plan, Reason, Scene
-from augsynth.verify import FilterRules, Thresholds, judge, refit_box
+from augsynth.verify import FilterRules, Thresholds, judge, refit_box, unfiltered
 
 CUP, CAN = 4, 9
 PLANNED = (50.0, 50.0, 80.0, 90.0)
@@ -47,6 +47,12 @@ def test_a_good_object_is_accepted_with_the_detected_box():
     assert verdict.accepted and verdict.reason is Reason.ACCEPTED
     assert verdict.box_xyxy.tolist() == [51, 51, 81, 91]
     assert verdict.score == 0.8 and 0.85 < verdict.iou < 0.95
+
+
+def test_without_a_filter_the_planned_box_is_the_label():
+    verdict = unfiltered(make_plan())
+    assert verdict.accepted and verdict.box_xyxy.tolist() == list(PLANNED)
+    assert (verdict.score, verdict.iou) == (1.0, 1.0)
 
 
 def test_the_label_is_cut_to_the_mask_and_the_image():
