@@ -1,0 +1,204 @@
+"""Does it help? Train detectors in every arm, and print what each step is worth.
+
+    python benchmarks/gain run --data SHARED_DATA --work WORK [--source sample] [--share 0.05] [--arm none] …
+    python benchmarks/gain table --work WORK
+
+`run` trains the cells (arm × data × detector × seed) that aren't done yet; several processes may run side by side,
+and one that was stopped loses the cell it was at. Generator, thresholds, layout and bank see the share alone, except
+that the sample's painter and judge are the embedded models. Needs MMDetection with compiled operators.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from gain import sources
+from gain.arms import ARMS, Recipe, settings_of, with_settings
+from gain.cells import Cell, claim, finish, read_results
+from gain.detectors import DETECTORS
+
+# Optimizer steps by data set and share; the same for every arm.
+ITERATIONS = {
+    ("sample", 0.05): 300,
+    ("sample", 0.2): 450,
+    ("sample", 1.0): 900,
+    ("blood_cells", 0.05): 200,
+    ("blood_cells", 0.2): 300,
+    ("blood_cells", 1.0): 600,
+    ("aerial_maritime", 0.1): 300,
+    ("aerial_maritime", 0.3): 450,
+    ("aerial_maritime", 1.0): 900,
+}
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="benchmarks/gain", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    run = verbs.add_parser("run", help="train the cells that aren't done yet")
+    run.add_argument("--data", type=Path, required=True, help="folder with blood_cells/, yolox_nano/, …")
+    run.add_argument("--source", nargs="+", choices=sources.NAMES, default=["sample"])
+    run.add_argument("--share", nargs="+", type=float, default=[0.05])
+    run.add_argument("--arm", nargs="+", choices=list(ARMS), default=list(ARMS))
+    run.add_argument("--detector", nargs="+", choices=list(DETECTORS), default=list(DETECTORS)[:2])
+    run.add_argument("--seed", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    run.add_argument("--iterations", type=int, help="optimizer steps instead of the usual number")
+    run.add_argument("--batch", type=int, default=8)
+    run.add_argument("--lr", type=float, default=1e-3)
+    run.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="change the recipe (a sweep)")
+    run.add_argument("--start", type=Path, help="checkpoint to start from instead of yolox_nano's")
+    run.add_argument("--device", default="cpu", help="torch device that paints")
+    run.add_argument("--threads", type=int, default=1)
+    for verb in (run, verbs.add_parser("table", help="print the table of whatever is there")):
+        verb.add_argument("--work", type=Path, required=True, help="folder for everything that is made")
+    verbs.choices["table"].add_argument("--plot", type=Path, help="PNG to draw")
+    verbs.choices["table"].add_argument("--json", type=Path, help="file for the figures of all cells")
+    verbs.choices["table"].add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
+    verbs.choices["table"].add_argument(
+        "--categories", action="store_true", help="gains of each category too"
+    )
+    return parser.parse_args()
+
+
+def wanted_cells(args: argparse.Namespace, recipe: Recipe) -> list[Cell]:
+    """Return the cells that are asked for, all arms of a seed together."""
+    from gain.synthesis import model_identity
+    from gain.training import design
+
+    cells = []
+    for name in args.source:
+        source = sources.prepare(name, data=args.data, work=args.work)
+        for share in args.share:
+            for seed in args.seed:
+                for detector in args.detector:
+                    for key in args.arm:
+                        arm = ARMS[key]
+                        schedule = {
+                            "iterations": args.iterations or ITERATIONS.get((name, share), 450),
+                            "batch": args.batch,
+                            "lr": args.lr,
+                            "design": design(source, detector),
+                        }
+                        generated = arm.painted is not None or arm.pasted in ("generated", "both")
+                        models = model_identity(source, generated=generated)
+                        settings = settings_of(arm, recipe)
+                        cells.append(Cell(name, share, key, detector, seed, settings, schedule, models))
+    return cells
+
+
+def work_at(cell: Cell, args: argparse.Namespace, recipe: Recipe) -> None:
+    """Do one cell: make what it trains on, train, detect, judge."""
+    import numpy as np
+
+    from gain import training
+    from gain.figures import judge
+    from gain.synthesis import Workshop
+
+    arm, folder = ARMS[cell.arm], cell.folder(args.work)
+    source = sources.prepare(cell.source, data=args.data, work=args.work)
+    share = sources.take_share(source, cell.share, cell.seed, work=args.work)
+    shop = Workshop(
+        source, share, args.work / "made" / f"{cell.source}_{cell.share:g}_{cell.seed}", args.device
+    )
+    shop.folder.mkdir(parents=True, exist_ok=True)
+    material = training.Material(share)
+    if arm.painted:
+        material = replace(material, painted=shop.painted(arm.painted, recipe))
+    if arm.pasted in ("real", "generated", "both"):
+        banks = [shop.bank()] if arm.pasted != "generated" else []
+        if arm.pasted != "real":
+            banks.append(shop.painted("augsynth", recipe) / "bank")
+        material = replace(material, banks=tuple(banks), affinity=shop.affinity())
+    started = time.monotonic()
+    config = training.runner_config(
+        source,
+        arm,
+        recipe,
+        material,
+        detector=cell.detector,
+        schedule=training.Schedule(**{k: v for k, v in cell.schedule.items() if k != "design"}),
+        seed=cell.seed,
+        folder=folder,
+    )
+    start = args.start or args.data / "yolox_nano" / "yolox_nano.pth"
+    runner = training.train(config, start=start)
+    found = training.detect(runner)
+    np.savez_compressed(folder / "found.npz", **found)
+    figures = judge(source.test, found, rare=sources.rare_categories(source))
+    finish(cell, args.work, {"figures": figures, "seconds": time.monotonic() - started, "machine": machine()})
+    print(
+        f"{cell.key}: AP {figures['ap']:.3f} AP50 {figures['ap50']:.3f} rare AP50 {figures['rare_ap50']} "
+        f"in {time.monotonic() - started:.0f} s",
+        flush=True,
+    )
+
+
+def machine() -> str:
+    """Say what computed."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()}, {os.cpu_count()} cores"
+
+
+def run(args: argparse.Namespace) -> None:
+    import torch
+
+    from gain.synthesis import Busy
+
+    torch.set_num_threads(args.threads)
+    recipe = with_settings(Recipe(), args.set)
+    args.work.mkdir(parents=True, exist_ok=True)
+    args.work = args.work.resolve()
+    left = [c for c in wanted_cells(args, recipe) if not c.is_done(args.work)]
+    print(f"{len(left)} cells to do", flush=True)
+    for patience in range(2):
+        for cell in left:
+            with claim(cell.folder(args.work)) as free:
+                if not free or cell.is_done(args.work):
+                    continue
+                try:
+                    work_at(cell, args, recipe)
+                except Busy as error:
+                    print(f"{cell.key}: waits for {error}", flush=True)
+        left = [c for c in left if not c.is_done(args.work)]
+        if left and not patience:
+            time.sleep(1)
+
+
+def table(args: argparse.Namespace) -> None:
+    from gain import table as tables
+
+    recipe = with_settings(Recipe(), args.set)
+    results = [
+        r
+        for r in read_results(args.work)
+        if r["cell"]["settings"] == settings_of(ARMS[r["cell"]["arm"]], recipe)
+    ]
+    print(tables.markdown(results))
+    if args.categories:
+        print(tables.per_category(results))
+    print(f"\n{len(results)} cells, {tables.hours(results):.1f} hours of training and testing")
+    if args.plot:
+        tables.draw(results, args.plot)
+    if args.json:
+        tables.dump(results, args.json)
+
+
+def main() -> None:
+    args = options()
+    {"run": run, "table": table}[args.verb](args)
+
+
+if __name__ == "__main__":
+    main()

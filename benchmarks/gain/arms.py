@@ -1,0 +1,108 @@
+"""The arms: what each of them adds to the plain training, and the numbers that it depends on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that may be swept. The defaults are the best so far; LOG.md says why.
+
+    Attributes:
+        new_per_image: Objects painted for each image of the share.
+        max_new: Objects painted at most.
+        objects_per_image: New objects in a new image, at most.
+        gamma: Exponent of rarity in the choice of category (generated and pasted).
+        score_quantile: Strictness of the filter.
+        synthetic_ratio: Share of the training pictures drawn from the new images.
+        synthetic_until: Part of the schedule during which they are drawn.
+        paste_prob: Chance that a training picture is pasted into.
+        paste_objects: Objects pasted at most.
+        copy_paste_prob: The same chance for Simple Copy-Paste.
+    """
+
+    new_per_image: float = 4.0
+    max_new: int = 400
+    objects_per_image: int = 4
+    gamma: float = 1.0
+    score_quantile: float = 0.05
+    synthetic_ratio: float = 0.5
+    synthetic_until: float = 1.0
+    paste_prob: float = 0.5
+    paste_objects: int = 5
+    copy_paste_prob: float = 0.5
+
+
+GENERATION = ("new_per_image", "max_new", "objects_per_image", "gamma", "score_quantile")
+MIXING = ("synthetic_ratio", "synthetic_until")
+PASTING = ("paste_prob", "paste_objects", "gamma")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train.
+
+    Attributes:
+        title: What the table calls it.
+        painted: Which generated set is trained on besides the real images, if any.
+        pasted: Where cut-outs come from: `copy_paste` (MMDetection's own), `real`, `generated` or `both`.
+    """
+
+    title: str
+    painted: str | None = None
+    pasted: str | None = None
+
+    def depends_on(self) -> tuple[str, ...]:
+        """Return the fields of the recipe that change this arm."""
+        generated = self.painted or self.pasted in ("generated", "both")
+        names = [*(GENERATION if generated else ()), *(MIXING if self.painted else ())]
+        names += PASTING if self.pasted in ("real", "generated", "both") else ()
+        names += ("copy_paste_prob",) if self.pasted == "copy_paste" else ()
+        return tuple(dict.fromkeys(names))
+
+
+ARMS = {
+    "none": Arm("no augmentation"),
+    "copy_paste": Arm("Simple Copy-Paste (MMDetection)", pasted="copy_paste"),
+    "random": Arm("painted: random category, random place", painted="random"),
+    "affinity": Arm("+ affinity", painted="affinity"),
+    "alignment": Arm("+ alignment", painted="alignment"),
+    "augsynth": Arm("+ filter (= augsynth)", painted="augsynth"),
+    "paste_real": Arm("AffinityPaste, real cut-outs", pasted="real"),
+    "paste_generated": Arm("AffinityPaste, generated objects", pasted="generated"),
+    "both": Arm("augsynth + AffinityPaste", painted="augsynth", pasted="both"),
+}
+
+# What `augsynth generate` is told for each painted set: every line adds one step to the line above.
+SWITCHES: dict[str, dict[str, Any]] = {
+    "random": {"category_choice": "uniform", "placement": "uniform", "alignment": "off", "filter": "off"},
+    "affinity": {"placement": "uniform", "alignment": "off", "filter": "off"},
+    "alignment": {"filter": "off"},
+    "augsynth": {},
+}
+
+
+def with_settings(recipe: Recipe, settings: list[str]) -> Recipe:
+    """Return a recipe with `key=value` settings.
+
+    Raises:
+        SystemExit: An unknown key or a value of the wrong kind.
+    """
+    kinds = {f.name: type(getattr(recipe, f.name)) for f in fields(Recipe)}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or key not in kinds:
+            raise SystemExit(f"--set {setting}: write KEY=VALUE with a key among {', '.join(kinds)}")
+        try:
+            recipe = replace(recipe, **{key: kinds[key](value)})
+        except ValueError:
+            raise SystemExit(f"--set {setting}: {value!r} is no {kinds[key].__name__}") from None
+    return recipe
+
+
+def settings_of(arm: Arm, recipe: Recipe) -> dict[str, Any]:
+    """Return the part of a recipe that an arm depends on."""
+    values = asdict(recipe)
+    return {name: values[name] for name in arm.depends_on()}

@@ -1,0 +1,146 @@
+"""What the arms train on besides their share: painted data sets, banks of cut-outs, affinity files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gain.arms import GENERATION, SWITCHES, Recipe
+from gain.cells import claim
+from gain.sources import Source
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long the models of a share are trained where no embedded ones know the data."""
+
+    detector_steps: int
+    autoencoder_steps: int
+    decoder_steps: int
+    denoiser_steps: int
+    num_windows: int
+
+
+BUDGETS = {
+    "blood_cells": Budget(300, 800, 200, 1500, 6000),
+    "aerial_maritime": Budget(500, 1000, 200, 2500, 8000),
+}
+
+
+class Busy(Exception):
+    """Another process is making what is needed."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Makes things of one share, each once.
+
+    Attributes:
+        source: The data set.
+        share: COCO file of the images that may be seen.
+        folder: Where things of this share go.
+        device: Torch device for painting.
+    """
+
+    source: Source
+    share: Path
+    folder: Path
+    device: str = "cpu"
+
+    def affinity(self) -> Path:
+        """Return the affinity file of the share."""
+        out = self.folder / "affinity.json"
+        self._run("build-affinity", "--annotations", self.share, "--out", out, done=out)
+        return out
+
+    def bank(self) -> Path:
+        """Return the bank of the share's real objects."""
+        out = self.folder / "bank_real"
+        self._run("bank", *self._data(), "--out", out, "--min-size", 6, "--max-overlap", 0.6, "--keep-cut-off",
+                  done=out / "bank.json")  # fmt: skip
+        return out
+
+    def models(self) -> dict[str, str]:
+        """Return who paints and who judges: the embedded models, or some trained on the share alone."""
+        if self.source.name == "sample":
+            return {"model": "embedded", "detector": "embedded"}
+        budget, root = BUDGETS[self.source.name], self.folder / "models"
+        detector, painter = root / "detector", root / "painter"
+        self._run("train-detector", *self._data(), "--out", detector, "--steps", budget.detector_steps,
+                  "--vertical-flip", "--device", self.device, done=detector / "config.json")  # fmt: skip
+        self._run("finetune", *self._data(), "--out", painter, "--autoencoder-steps", budget.autoencoder_steps,
+                  "--decoder-steps", budget.decoder_steps, "--denoiser-steps", budget.denoiser_steps,
+                  "--num-windows", budget.num_windows, "--symmetry", "dihedral", "--device", self.device,
+                  done=painter / "finished")  # fmt: skip
+        (painter / "finished").touch()
+        return {"model": str(painter / "model"), "detector": str(detector)}
+
+    def painted(self, variant: str, recipe: Recipe) -> Path:
+        """Return the run directory of a painted set, with a bank of its objects."""
+        num_images = len(json.loads(self.share.read_text("utf-8"))["images"])
+        number = min(recipe.max_new, max(1, round(recipe.new_per_image * num_images)))
+        models = self.models()
+        options: dict[str, Any] = {
+            "n": number,
+            "annotations": str(self.share),
+            "images": str(self.source.images),
+            "affinity": str(self.affinity()),
+            **models,
+            "seed": 42,
+            "objects_per_image": recipe.objects_per_image,
+            "gamma": recipe.gamma,
+            "score_quantile": recipe.score_quantile,
+            "originals": "omit",
+            "bank": variant == "augsynth",
+            "device": self.device,
+            **SWITCHES[variant],
+        }
+        digest = hashlib.sha256(json.dumps([options, painter_digest(models)], sort_keys=True).encode())
+        out = self.folder / f"{variant}_{digest.hexdigest()[:10]}"
+        config = self.folder / f"{out.name}.yaml"
+        config.write_text(yaml.safe_dump(options | {"out": str(out)}), "utf-8")
+        self._run("generate", "--config", config, done=out / "contact_sheet_accepted.png")
+        return out
+
+    def _data(self) -> list[object]:
+        return ["--annotations", self.share, "--images", self.source.images]
+
+    def _run(self, *arguments: object, done: Path) -> None:
+        """Run a command of the tool unless its result is there.
+
+        Raises:
+            Busy: Another process is at it.
+        """
+        if done.exists():
+            return
+        with claim(self.folder / "claims" / done.relative_to(self.folder).parts[0]) as free:
+            if not free:
+                raise Busy(done)
+            if not done.exists():
+                subprocess.run([sys.executable, "-m", "augsynth", *map(str, arguments)], check=True)
+
+
+def painter_digest(models: dict[str, str]) -> list[str | None]:
+    """Return digests of the weights that paint and judge."""
+    from augsynth.generate import detector_digest, weights_digest
+
+    return [weights_digest(models["model"]), detector_digest(models["detector"])]
+
+
+def model_identity(source: Source, *, generated: bool) -> dict[str, Any]:
+    """Return what a cell with generated objects depends on besides its recipe."""
+    if not generated:
+        return {}
+    if source.name == "sample":
+        return {"embedded": painter_digest({"model": "embedded", "detector": "embedded"})}
+    return {"trained_on_share": vars(BUDGETS[source.name])}
+
+
+__all__ = ["GENERATION", "Busy", "Workshop", "model_identity", "painter_digest"]

@@ -1,0 +1,151 @@
+"""The table and the plot, from whatever cells are there."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from gain.arms import ARMS
+from gain.detectors import DETECTORS
+
+Results = Sequence[Mapping[str, Any]]
+Group = tuple[str, float, str]
+COLUMNS = (("ap50", "AP50"), ("ap", "AP"), ("rare_ap50", "rare AP50"), ("calibration", "calibration error"))
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return mean and half width of the 95 % interval of the mean (Student's t); NaN for fewer than two values."""
+    array = np.asarray(values, np.float64)
+    if len(array) < 2:
+        return float(array.mean()) if len(array) else float("nan"), float("nan")
+    half = stats.t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / np.sqrt(len(array))
+    return float(array.mean()), float(half)
+
+
+def by_group(results: Results) -> dict[Group, dict[str, dict[int, Mapping[str, Any]]]]:
+    """Return (source, share, detector) -> arm -> seed -> figures."""
+    groups: dict[Group, dict[str, dict[int, Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(dict))
+    for result in results:
+        cell = result["cell"]
+        groups[cell["source"], cell["share"], cell["detector"]][cell["arm"]][cell["seed"]] = result["figures"]
+    return groups
+
+
+def paired(
+    arms: Mapping[str, Mapping[int, Mapping[str, Any]]], arm: str, base: str, figure: str
+) -> list[float]:
+    """Return the differences of an arm to another, seed by seed."""
+    seeds = sorted(set(arms.get(arm, {})) & set(arms.get(base, {})))
+    pairs = [(arms[arm][s][figure], arms[base][s][figure]) for s in seeds]
+    return [a - b for a, b in pairs if a is not None and b is not None]
+
+
+def markdown(results: Results) -> str:
+    """Return one table for each data set, share and detector: points of 100, intervals of 95 %."""
+    parts = []
+    for (source, share, detector), arms in sorted(by_group(results).items()):
+        parts.append(f"\n**{source}, {share:.0%} of the training images, {DETECTORS[detector]}**\n")
+        head = " | ".join(title for _, title in COLUMNS)
+        parts.append(f"| arm | seeds | {head} | AP50 − none | AP50 − Copy-Paste |")
+        parts.append("|---|" + "---:|" * (len(COLUMNS) + 3))
+        parts.extend(_row(arms, arm) for arm in ARMS if arm in arms)
+    return "\n".join(parts)
+
+
+def _row(arms: Mapping[str, Mapping[int, Mapping[str, Any]]], arm: str) -> str:
+    figures = arms[arm].values()
+    cells = [ARMS[arm].title, str(len(arms[arm]))]
+    for key, _ in COLUMNS:
+        cells.append(_with_interval([f[key] for f in figures if f[key] is not None]))
+    for base in ("none", "copy_paste"):
+        cells.append("" if arm == base else _with_interval(paired(arms, arm, base, "ap50"), signed=True))
+    return "| " + " | ".join(cells) + " |"
+
+
+def _with_interval(values: Sequence[float], *, signed: bool = False) -> str:
+    if not values:
+        return "–"
+    mean, half = interval(values)
+    text = f"{100 * mean:+.1f}" if signed else f"{100 * mean:.1f}"
+    return text if np.isnan(half) else f"{text} ± {100 * half:.1f}"
+
+
+def per_category(results: Results) -> str:
+    """Return the mean gain in AP50 over no augmentation of each category."""
+    parts = []
+    for (source, share, detector), arms in sorted(by_group(results).items()):
+        if "none" not in arms or len(arms) < 2:
+            continue
+        names = list(next(iter(arms["none"].values()))["category_ap50"])
+        parts.append(f"\n**{source}, {share:.0%}, {DETECTORS[detector]}: AP50 of each category − none**\n")
+        parts.append("| arm | " + " | ".join(names) + " |")
+        parts.append("|---|" + "---:|" * len(names))
+        for arm in ARMS:
+            seeds = sorted(set(arms.get(arm, {})) & set(arms["none"]))
+            if arm == "none" or not seeds:
+                continue
+            gains = [
+                np.mean([
+                    arms[arm][s]["category_ap50"].get(n, 0) - arms["none"][s]["category_ap50"].get(n, 0)
+                    for s in seeds
+                ])
+                for n in names
+            ]  # fmt: skip
+            parts.append(f"| {ARMS[arm].title} | " + " | ".join(f"{100 * g:+.1f}" for g in gains) + " |")
+    return "\n".join(parts)
+
+
+def draw(results: Results, path: Path) -> None:
+    """Draw the gain in AP50 over no augmentation, one panel for each data set and share."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    groups = {k: v for k, v in sorted(by_group(results).items()) if "none" in v and len(v) > 1}
+    places = list(dict.fromkeys((source, share) for source, share, _ in groups))
+    if not places:
+        return
+    figure, axes = pyplot.subplots(
+        1, len(places), figsize=(2 + 2.6 * len(places), 3.6), sharey=True, squeeze=False
+    )
+    arms = [a for a in ARMS if a != "none"]
+    for axis, place in zip(axes[0], places, strict=True):
+        for offset, detector in enumerate(d for d in DETECTORS if (*place, d) in groups):
+            for row, arm in enumerate(arms):
+                values = paired(groups[*place, detector], arm, "none", "ap50")
+                if not values:
+                    continue
+                mean, half = interval(values)
+                axis.errorbar(
+                    100 * mean, row + 0.24 * offset, xerr=None if np.isnan(half) else 100 * half,
+                    fmt="o", color=f"C{offset}", capsize=2, markersize=4,
+                    label=DETECTORS[detector] if row == 0 else None,
+                )  # fmt: skip
+        axis.axvline(0, color="0.6", linewidth=0.8)
+        axis.set_title(f"{place[0]}, {place[1]:.0%}", fontsize=9)
+        axis.set_xlabel("AP50 − none (points)", fontsize=8)
+        axis.tick_params(labelsize=8)
+    axes[0][0].set_yticks([r + 0.12 for r in range(len(arms))], [ARMS[a].title for a in arms], fontsize=8)
+    axes[0][0].invert_yaxis()
+    handles = {h.get_label(): h for a in axes[0] for h in a.get_legend_handles_labels()[0]}
+    figure.legend(handles.values(), handles.keys(), fontsize=8, loc="lower left")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def hours(results: Iterable[Mapping[str, Any]]) -> float:
+    """Return the hours that all cells took."""
+    return sum(r["seconds"] for r in results) / 3600
+
+
+def dump(results: Results, path: Path) -> None:
+    """Write the figures of all cells as one JSON file."""
+    rows = [{**r["cell"], **r["figures"], "seconds": r["seconds"]} for r in results]
+    path.write_text(json.dumps(rows, indent=0), "utf-8")
