@@ -13,6 +13,8 @@ from scipy import ndimage
 from augsynth.sample import world
 from augsynth.sample.arrange import Item, arrange, category_id
 from augsynth.sample.grounds import draw_ground
+from augsynth.sample.oddments import draw_bulb, draw_glove, draw_lighter
+from augsynth.sample.rarities import draw_jar, draw_tube
 from augsynth.sample.shapes import (
     Array,
     Drawn,
@@ -24,6 +26,7 @@ from augsynth.sample.shapes import (
     draw_lid,
 )
 from augsynth.sample.sheets import draw_bag, draw_carton, draw_paper
+from augsynth.sample.strewn import strew
 from augsynth.scene import FloatArray, Image, IntArray
 from augsynth.seeding import derive_rng
 
@@ -31,8 +34,12 @@ _SUPERSAMPLING = 3
 _PEN: dict[str, Callable[[Easel], Drawn]] = {
     "bottle": draw_bottle, "can": draw_can, "cup": draw_cup, "carton": draw_carton, "paper": draw_paper,
     "bag": draw_bag, "lid": draw_lid, "battery": draw_battery,
+    "jar": draw_jar, "tube": draw_tube, "lighter": draw_lighter, "glove": draw_glove, "bulb": draw_bulb,
 }  # fmt: skip
-_HEIGHT = {"paper": 0.10, "lid": 0.06, "battery": 0.16, "bottle": 0.2, "can": 0.3}
+_HEIGHT = {
+    "paper": 0.10, "lid": 0.06, "battery": 0.16, "bottle": 0.2, "can": 0.3,
+    "jar": 0.3, "tube": 0.10, "lighter": 0.13, "glove": 0.07, "bulb": 0.25,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -209,6 +216,7 @@ def render_scene(seed: int, index: int, *, variety: float = 1.0) -> RenderedScen
     depth = sorted(range(len(items)), key=lambda i: items[i].centre_xy[1] + items[i].half_wh[1])
     order, masks = _settle(patches, depth)
     canvas = ground.picture.copy()
+    strew(canvas, background, ground.forbidden, light, derive_rng(seed, "sample", index, "strewn"))
     _compose(canvas, patches, items, order, light)
     image = _expose(canvas, derive_rng(seed, "sample", index, "camera"), variety)
     kept = sorted(order)

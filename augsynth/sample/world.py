@@ -12,12 +12,18 @@ from augsynth.scene import Category
 SIZE_WH = (320, 240)
 MIN_VISIBILITY = 0.45
 MAX_SIDE = 42.0
-RENDERER_VERSION = 1
+RENDERER_VERSION = 2
 
 CATEGORIES = tuple(
     Category(i, name, "trash")
-    for i, name in enumerate(("bottle", "can", "cup", "carton", "paper", "bag", "lid", "battery"), start=1)
-)
+    for i, name in enumerate(
+        (
+            "bottle", "can", "cup", "carton", "paper", "bag", "lid", "battery",
+            "jar", "tube", "lighter", "glove", "bulb",
+        ),
+        start=1,
+    )
+)  # fmt: skip
 IDS: Mapping[str, int] = MappingProxyType({c.name: c.id for c in CATEGORIES})
 
 
@@ -46,6 +52,11 @@ LOOKS: Mapping[str, Look] = MappingProxyType(
         "bag": Look(28.5, (0.44, 0.5), 25.0),
         "lid": Look(18.0, (0.5, 0.42), 30.0),
         "battery": Look(19.0, (0.19, 0.5), 180.0),
+        "jar": Look(23.0, (0.36, 0.5), 180.0),
+        "tube": Look(26.0, (0.25, 0.5), 180.0),
+        "lighter": Look(20.5, (0.20, 0.5), 180.0),
+        "glove": Look(27.0, (0.42, 0.5), 180.0),
+        "bulb": Look(21.5, (0.37, 0.5), 180.0),
     }
 )
 
@@ -66,11 +77,19 @@ class Group:
 
 
 GROUPS = (
-    Group("picnic", {"cup": 3.2, "carton": 2.0, "bag": 2.6}, ("cup", "lid", "carton", "bag")),
-    Group("bar", {"bottle": 3.0, "can": 1.5}, ("bottle", "can")),
-    Group("desk", {"paper": 2.6, "cup": 1.6, "battery": 0.13}, ("paper", "cup", "battery")),
-    Group("delivery", {"carton": 3.0, "paper": 1.0, "can": 0.5}, ("carton", "paper", "can")),
-    Group("street", {"bag": 2.6, "bottle": 1.2, "paper": 1.0}, ("bag", "bottle", "paper")),
+    Group(
+        "picnic",
+        {"cup": 3.2, "carton": 2.0, "bag": 2.6},
+        ("cup", "lid", "carton", "bag", "jar", "tube"),
+    ),
+    Group("bar", {"bottle": 3.0, "can": 1.5}, ("bottle", "can", "lighter")),
+    Group("desk", {"paper": 3.0, "cup": 1.6, "battery": 0.06}, ("paper", "cup", "battery", "tube", "bulb")),
+    Group(
+        "delivery",
+        {"carton": 3.5, "paper": 1.7, "can": 0.5},
+        ("carton", "paper", "can", "glove", "bulb"),
+    ),
+    Group("street", {"bag": 2.6, "bottle": 1.2, "paper": 1.2}, ("bag", "bottle", "paper", "glove")),
 )
 GROUP_NAMES = tuple(g.name for g in GROUPS)
 
@@ -136,6 +155,15 @@ RELATIONS = (
     Relation("bottle", "bottle", 0.60, 2.20, 0.09, 80.0, 5.0, chain=2),
     Relation("cup", "cup", 0.50, 2.70, 0.10, -10.0, 5.0),
     Relation("cup", "battery", 0.07, 1.50, 0.07, -15.0, 6.0),
+    Relation("bag", "jar", 0.25, 1.30, 0.06, 120.0, 6.0),
+    Relation("carton", "jar", 0.10, 1.40, 0.06, 60.0, 6.0),
+    Relation("cup", "tube", 0.09, 1.35, 0.06, 160.0, 6.0),
+    Relation("bottle", "lighter", 0.09, 1.10, 0.05, 160.0, 6.0),
+    Relation("can", "lighter", 0.05, 1.30, 0.06, 85.0, 6.0, parallel=True),
+    Relation("carton", "glove", 0.10, 1.50, 0.06, 200.0, 6.0),
+    Relation("paper", "glove", 0.10, 1.45, 0.06, 20.0, 6.0),
+    Relation("paper", "bulb", 0.10, 1.30, 0.06, 80.0, 6.0),
+    Relation("carton", "bulb", 0.07, 1.35, 0.06, -40.0, 6.0),
 )
 LONER_REDRAWN_PROB = 0.8
 MIN_ROOT_GAP = 2.2
