@@ -45,7 +45,9 @@ class GenerateConfig:
         alignment: `renoise` or `off`.
         template: Prompt with `{category}`.
         negative_prompt: Text of the unconditional branch.
-        context: Side of the edit window over the longer side of the mask.
+        context: Side of the edit window over the longer side of the mask; 0 is 1.35 for models whose window has
+            few pixels (up to 256), otherwise 1.8.
+        max_zoom: How much the window of a small object is enlarged for the model, at most.
         mask_growth: Factor by which the box is grown into the mask.
         feather: Soft edge in pixels of the model's window.
         category_choice: `affinity` to what is present, or `uniform` over the wanted categories.
@@ -88,7 +90,8 @@ class GenerateConfig:
     alignment: str = "renoise"
     template: str = "a photo of a {category}"
     negative_prompt: str = ""
-    context: float = 1.8
+    context: float = 0.0
+    max_zoom: float = 4.0
     mask_growth: float = 1.15
     feather: float = 3.0
     category_choice: str = "affinity"
@@ -117,6 +120,8 @@ class GenerateConfig:
         if (self.annotations is None) != (self.images is None):
             given, missing = ("annotations", "images") if self.images is None else ("images", "annotations")
             raise ConfigError(f"{given} is given without {missing}; give both, or neither for the sample")
+        if 0 < self.context < 1:
+            raise ConfigError(f"context is {self.context}; it must be 1 or more, or 0 for the model's own")
         if "{category}" not in self.template:
             raise ConfigError("template has no {category}; write one where the category's name goes")
 
@@ -134,7 +139,8 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("batch_size", 1, 4096),
     ("steps", 1, 1000),
     ("guidance", 0, 50),
-    ("context", 1.0, 10),
+    ("context", 0.0, 10),
+    ("max_zoom", 1.0, 32),
     ("mask_growth", 1.0, 3.0),
     ("feather", 0, 64),
     ("tau", 0, 1e6),

@@ -198,8 +198,8 @@ def make_plan(studio: Studio, scene: Scene, placement: Placement, *, seed: int) 
     window = square_window(
         mask,
         scene.size_wh,
-        context=studio.config.context,
-        min_side=min(studio.inpainter.size, *scene.size_wh),
+        context=studio.placement_rules.context,
+        min_side=studio.placement_rules.min_side,
     )
     if window is None:
         return None

@@ -40,6 +40,11 @@ def grow_box(box_xyxy: FloatArray, *, factor: float = 1.0, pad: float = 0.0) -> 
     return np.concatenate([centre - half, centre + half])
 
 
+def least_window(size: int, *, max_zoom: float) -> int:
+    """Return the least side in source pixels of a window that a model of `size` pixels enlarges `max_zoom` times."""
+    return max(8, int(np.ceil(size / max(1.0, max_zoom))))
+
+
 def square_window(
     box_xyxy: FloatArray, size_wh: tuple[int, int], *, context: float, min_side: int
 ) -> IntArray | None:

@@ -15,6 +15,7 @@ from augsynth.appearance import Appearance
 from augsynth.config import GenerateConfig
 from augsynth.detect import Detector, load_detector
 from augsynth.errors import DatasetError
+from augsynth.geometry import least_window
 from augsynth.images import read_image
 from augsynth.inpaint import Inpainter
 from augsynth.inpaint.loading import load_inpainter
@@ -130,8 +131,8 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
         placement_rules=PlacementRules(
             max_overlap=config.max_overlap,
             min_size=config.min_size,
-            context=config.context,
-            min_side=inpainter.size,
+            context=config.context or default_context(inpainter.size),
+            min_side=least_window(inpainter.size, max_zoom=config.max_zoom),
             mask_growth=config.mask_growth,
         ),
         filter_rules=FilterRules(min_iou=config.min_iou, min_score=config.min_score or None),
@@ -141,6 +142,14 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
         ),
         quotas={c.id: config.quotas[c.name] for c in dataset.categories if c.name in config.quotas},
     )
+
+
+def default_context(size: int) -> float:
+    """Return how much of the surroundings a model of `size` pixels sees, unless told otherwise.
+
+    Where pixels are few, they go to the object: it has to be as sharp as what surrounds it.
+    """
+    return 1.8 if size > 256 else 1.35
 
 
 def _load_filter(config: GenerateConfig, dataset: Dataset) -> Detector | None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from augsynth.compose import cut_window, mask_cells
 from augsynth.errors import ConfigError, DatasetError
-from augsynth.geometry import clip_boxes, grow_box, intersections, square_window
+from augsynth.geometry import clip_boxes, grow_box, intersections, least_window, square_window
 from augsynth.scene import Dataset, FloatArray, Image, IntArray, Scene
 from augsynth.seeding import derive_rng
 
@@ -28,6 +28,8 @@ class WindowRules:
         background_share: Share of windows whose mask holds no object, in [0, 1).
         min_context: Least side of a window over the longer side of its object.
         max_context: Greatest.
+        max_zoom: How much a small object's window is enlarged, at most: the model then paints it with more detail
+            than the source has pixels, and it is as sharp as its surroundings when it is stitched.
         balance: Exponent b of the weight n_c^-b that an object of a category with n_c objects gets;
             0 draws objects as they come, 1 draws categories evenly.
         symmetry: `none`, `mirror` (left and right) or `dihedral` (all eight flips and quarter turns).
@@ -37,8 +39,9 @@ class WindowRules:
     cell: int
     num_windows: int
     background_share: float = 0.12
-    min_context: float = 1.5
-    max_context: float = 2.4
+    min_context: float = 1.4
+    max_context: float = 2.1
+    max_zoom: float = 4.0
     balance: float = 0.6
     symmetry: str = "mirror"
 
@@ -131,9 +134,8 @@ def _draw_window(
         return None
     context = rng.uniform(rules.min_context, rules.max_context)
     longest = (box_xyxy[2:] - box_xyxy[:2]).max()
-    window = square_window(
-        mask, size_wh, context=max(1.0, context * longest / side), min_side=min(rules.size, *size_wh)
-    )
+    least = min(least_window(rules.size, max_zoom=rules.max_zoom), *size_wh)
+    window = square_window(mask, size_wh, context=max(1.0, context * longest / side), min_side=least)
     if window is None:
         return None
     slack = (window[2] - window[0] - side) / 2

@@ -232,7 +232,7 @@ def runner_config(
         log_processor=dict(type="LogProcessor", window_size=50, by_epoch=False),
         randomness=dict(seed=seed),
         default_scope="mmdet",
-        log_level="WARNING",
+        log_level="ERROR",
         experiment_name=folder.name,
     )  # fmt: skip
 
