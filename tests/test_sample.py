@@ -13,16 +13,31 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from augsynth.affinity import Affinity
 from augsynth.errors import DatasetError
 from augsynth.sample import CATEGORIES, RenderedScene, ground_truth, render_scene, write_sample
-from augsynth.sample.world import GROUPS, MIN_VISIBILITY, RELATIONS, REPELLED, SIZE_WH
+from augsynth.sample.arrange import arrange
+from augsynth.sample.world import GROUPS, MIN_VISIBILITY, RELATIONS, REPELLED, SIZE_WH, STRAY_WEIGHTS
+from augsynth.scene import Dataset, Scene
 
 NAMES = {c.id: c.name for c in CATEGORIES}
+RARE = ("jar", "tube", "lighter", "glove", "bulb")
 
 
 @pytest.fixture(scope="module")
 def scenes() -> list[RenderedScene]:
     return [render_scene(7, i) for i in range(110)]
+
+
+@pytest.fixture(scope="module")
+def arranged(scenes: list[RenderedScene]) -> list[tuple[str, list[str]]]:
+    """Group and category names of 1200 scenes, laid out on the grounds of the drawn ones but not drawn."""
+    rows = []
+    for i in range(1200):
+        scene = scenes[i % len(scenes)]
+        group, items = arrange(scene.background, scene.forbidden, np.random.default_rng([11, i]))
+        rows.append((group, [item.category for item in items]))
+    return rows
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +85,7 @@ def test_pycocotools_reads_it_and_masks_fit_boxes_and_areas(written: Path) -> No
 
     with redirect_stdout(io.StringIO()):
         coco = COCO(str(written))
-    assert sorted(coco.cats) == list(range(1, 9))
+    assert sorted(coco.cats) == list(range(1, 14))
     assert sorted(coco.anns) == list(range(1, len(coco.anns) + 1))
     for image in coco.imgs.values():
         with Image.open(written.parents[1] / "images" / image["file_name"]) as picture:
@@ -112,12 +127,49 @@ def test_objects_grow_towards_the_bottom(scenes: list[RenderedScene]) -> None:
     assert np.corrcoef(y, size)[0, 1] > 0.8
 
 
-def test_categories_have_a_long_tail(scenes: list[RenderedScene]) -> None:
-    counts = Counter(int(c) for s in scenes for c in s.category_ids)
-    share = {NAMES[c]: n / sum(counts.values()) for c, n in counts.items()}
-    order = sorted(share, key=lambda name: share[name])
-    assert order[:2] == ["battery", "lid"] and len(order) == 8
-    assert 0 < share["battery"] <= 0.025 and share["lid"] <= 0.07
+def test_categories_have_a_long_tail(arranged: list[tuple[str, list[str]]]) -> None:
+    counts = Counter(name for _, names in arranged for name in names)
+    share = {name: n / counts.total() for name, n in counts.items()}
+    assert len(share) == len(CATEGORIES) == 13
+    assert sorted(share, key=lambda name: share[name])[-1] == "can"
+    for name in RARE:
+        assert 0.006 <= share[name] <= 0.018, (name, share[name])
+    assert 0.003 <= share["battery"] <= 0.014
+    assert 0.03 <= share["lid"] <= 0.07
+    assert min(share[name] for name in ("bottle", "can", "cup", "carton", "paper", "bag")) > 0.07
+
+
+def test_rare_categories_follow_their_groups_and_are_never_strays(
+    arranged: list[tuple[str, list[str]]],
+) -> None:
+    members = {g.name: set(g.members) for g in GROUPS}
+    assert not set(RARE) & set(STRAY_WEIGHTS)
+    for name in RARE:
+        homes = {group for group, names in arranged if name in names}
+        assert homes == {group for group, inside in members.items() if name in inside}
+        assert 1 <= len(homes) <= 2
+        assert any(r.category == name for r in RELATIONS)
+
+
+def test_affinity_finds_the_groups_of_the_rare_categories(arranged: list[tuple[str, list[str]]]) -> None:
+    ids = {name: number for number, name in NAMES.items()}
+    scenes = [
+        Scene(
+            i, f"{i}.jpg", SIZE_WH, np.tile([0.0, 0.0, 9.0, 9.0], (len(names), 1)),
+            np.array([ids[n] for n in names], np.int64), np.arange(len(names)), np.zeros(len(names), bool),
+        )
+        for i, (_, names) in enumerate(arranged)
+    ]  # fmt: skip
+    affinity = Affinity.fit(Dataset(CATEGORIES, tuple(scenes), {}, Path("sample")))
+    order = list(affinity.names)
+    for name in RARE:
+        row = affinity.matrix[:, order.index(name)]
+        anchors = {r.anchor for r in RELATIONS if r.category == name}
+        homes = [set(g.members) for g in GROUPS if name in g.members]
+        outside = set(STRAY_WEIGHTS) - set.union(*homes)
+        near = np.mean([row[order.index(n)] for n in anchors])
+        far = np.mean([row[order.index(n)] for n in outside])
+        assert near > far + 0.3, (name, near, far)
 
 
 def test_groups_show_in_the_counts_and_repelled_pairs_never_meet(scenes: list[RenderedScene]) -> None:
