@@ -57,6 +57,7 @@ def options() -> argparse.Namespace:
     run.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="change the recipe (a sweep)")
     run.add_argument("--start", type=Path, help="checkpoint to start from instead of yolox_nano's")
     run.add_argument("--device", default="cpu", help="torch device that paints")
+    run.add_argument("--keep", action="store_true", help="keep each cell's config and weights, too")
     run.add_argument("--threads", type=int, default=1)
     for verb in (run, verbs.add_parser("table", help="print the table of whatever is there")):
         verb.add_argument("--work", type=Path, required=True, help="folder for everything that is made")
@@ -131,6 +132,8 @@ def work_at(cell: Cell, args: argparse.Namespace, recipe: Recipe) -> None:
     )
     start = args.start or args.data / "yolox_nano" / "yolox_nano.pth"
     runner = training.train(config, start=start)
+    if args.keep:
+        training.keep(runner, folder / "model")
     found = training.detect(runner)
     np.savez_compressed(folder / "found.npz", **found)
     figures = judge(source.test, found, rare=sources.rare_categories(source))

@@ -277,6 +277,16 @@ def train(config: dict[str, Any], *, start: Path | None, low_precision: bool = T
     return runner
 
 
+def keep(runner: Any, folder: Path) -> None:
+    """Save config and weights as files that `augsynth generate --detector FOLDER` reads."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    runner.cfg.dump(folder / "config.py")
+    state = {k: v.contiguous() for k, v in runner.model.state_dict().items()}
+    save_file(state, folder / "best_last.safetensors")
+
+
 @torch.no_grad()
 def detect(runner: Any) -> dict[str, NDArray[Any]]:
     """Return what the detector finds on the test images.
