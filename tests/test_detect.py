@@ -534,7 +534,12 @@ def test_thresholds_are_low_quantiles_with_back_off():
     many, few = np.linspace(0.5, 0.9, 41), [0.2, 0.3]
     thresholds = thresholds_from_scores({3: many.tolist(), 7: few}, quantile=0.1)
     assert thresholds[3] == pytest.approx(0.54, abs=1e-3)
-    assert thresholds[7] == thresholds.pooled == thresholds[99]
+    assert thresholds[99] == thresholds.pooled
+    assert thresholds[7] < 0.75 * thresholds.pooled, "two objects that score low say that the category does"
+    sure = thresholds_from_scores({3: many.tolist(), 7: [0.95]}, quantile=0.1)
+    assert sure.pooled < sure[7] < 0.95
+    one, nine = ({3: many.tolist(), 7: [0.3] * n} for n in (1, 9))
+    assert thresholds_from_scores(nine, quantile=0.1)[7] < thresholds_from_scores(one, quantile=0.1)[7]
     assert thresholds_from_scores({}, quantile=0.1, floor=0.07)[1] == 0.07
     assert Thresholds.from_dict(json.loads(json.dumps(thresholds.as_dict()))) == thresholds
 
@@ -585,4 +590,4 @@ def test_calibration_looks_at_large_images_in_views():
     detector = _Exact(scene)
     thresholds = calibrate(detector, dataset, lambda s: image)
     assert detector.shapes == [(20, 20, 3), (20, 20, 3)]
-    assert thresholds.num_instances == {3: 2, 7: 1} and thresholds.pooled == 0.5
+    assert thresholds.num_instances == {3: 2, 7: 1} and thresholds.pooled == thresholds[3] == 0.5

@@ -16,6 +16,7 @@ from augsynth.seeding import derive_rng
 
 SAME_PLACE_IOU = 0.5
 MIN_INSTANCES = 10
+SHRINKAGE = 5.0  # objects after which a rare category's own level counts half
 MAX_VIEWS = 6
 
 
@@ -72,7 +73,8 @@ def calibrate(
     """Return thresholds from the scores that the dataset's own objects get.
 
     An object's score is that of the best detection of its category at IoU ≥ 0.5; objects that are not found
-    don't count. A category with fewer than 10 found objects takes the quantile of all objects.
+    don't count. A category with fewer than 10 found objects takes the quantile of all objects, moved by how much higher
+    or lower its own few score; one with none takes it as it is.
 
     Args:
         detector: The detector that will judge.
@@ -104,12 +106,41 @@ def calibrate(
 def thresholds_from_scores(
     scores: Mapping[int, Sequence[float]], *, quantile: float, floor: float = 0.05
 ) -> Thresholds:
-    """Return the low quantile of each category's scores, backing off to all of them where there are few."""
+    """Return the low quantile of each category's scores, backing off to all of them where there are few.
+
+    Args:
+        scores: COCO id -> scores of its real objects, in [0, 1].
+        quantile: As for `calibrate`.
+        floor: Least threshold.
+    """
     everything = [score for group in scores.values() for score in group]
     pooled = max(floor, float(np.quantile(everything, quantile))) if everything else floor
-    enough = {k: group for k, group in scores.items() if len(group) >= MIN_INSTANCES}
-    own = {k: round(max(floor, float(np.quantile(group, quantile))), 4) for k, group in enough.items()}
-    return Thresholds(round(pooled, 4), own, {k: len(group) for k, group in scores.items()})
+    own = {
+        k: float(np.quantile(group, quantile))
+        if len(group) >= MIN_INSTANCES
+        else _shifted(pooled, group, everything)
+        for k, group in scores.items()
+        if len(group)
+    }
+    rounded = {k: round(max(floor, score), 4) for k, score in own.items()}
+    return Thresholds(round(pooled, 4), rounded, {k: len(group) for k, group in scores.items()})
+
+
+def _shifted(pooled: float, group: Sequence[float], everything: Sequence[float]) -> float:
+    """Return the pooled threshold moved by how much higher or lower a small group scores than all objects.
+
+    In logits, by n / (n + 5) of the difference of the medians: a few objects don't say where their own low quantile
+    lies, but they do say whether the detector is less sure of their category.
+    """
+    weight = len(group) / (len(group) + SHRINKAGE)
+    difference = float(np.median(_logits(group)) - np.median(_logits(everything)))
+    logit = float(_logits([pooled])[0]) + weight * difference
+    return float(1 / (1 + np.exp(-logit)))
+
+
+def _logits(scores: Sequence[float]) -> NDArray[np.float64]:
+    clipped = np.clip(np.asarray(scores, np.float64), 1e-4, 1 - 1e-4)
+    return np.asarray(np.log(clipped / (1 - clipped)))
 
 
 def _views(scene: Scene, *, side: int) -> list[tuple[IntArray, NDArray[np.bool_]]]:
