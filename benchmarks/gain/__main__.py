@@ -78,6 +78,7 @@ def wanted_cells(args: argparse.Namespace, recipe: Recipe) -> list[Cell]:
     cells = []
     for name in args.source:
         source = sources.prepare(name, data=args.data, work=args.work)
+        digest = source.digest()
         for share in args.share:
             for seed in args.seed:
                 for detector in args.detector:
@@ -88,6 +89,7 @@ def wanted_cells(args: argparse.Namespace, recipe: Recipe) -> list[Cell]:
                             "batch": args.batch,
                             "lr": args.lr,
                             "design": design(source, detector),
+                            "data": digest,
                         }
                         generated = arm.painted is not None or arm.pasted in ("generated", "both")
                         models = model_identity(source, generated=generated)
@@ -126,7 +128,9 @@ def work_at(cell: Cell, args: argparse.Namespace, recipe: Recipe) -> None:
         recipe,
         material,
         detector=cell.detector,
-        schedule=training.Schedule(**{k: v for k, v in cell.schedule.items() if k != "design"}),
+        schedule=training.Schedule(
+            **{k: v for k, v in cell.schedule.items() if k in ("iterations", "batch", "lr")}
+        ),
         seed=cell.seed,
         folder=folder,
     )
