@@ -123,6 +123,10 @@ def generate(
         float | None, typer.Option(help="Guidance scale (2 embedded, 7.5 otherwise).")
     ] = None,
     alignment: Annotated[str | None, typer.Option(help="renoise or off (renoise).")] = None,
+    donors: Annotated[
+        str | None, typer.Option(help="Object bank whose cut-outs painting starts from; without it noise.")
+    ] = None,
+    strength: Annotated[float | None, typer.Option(help="How much of a donor is painted over (0.6).")] = None,
     min_iou: Annotated[
         float | None, typer.Option(help="Least IoU of detected and planned box (0.6).")
     ] = None,

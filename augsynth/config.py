@@ -42,7 +42,11 @@ class GenerateConfig:
         batch_size: Windows a forward pass.
         steps: Denoising steps.
         guidance: Classifier-free guidance scale.
+        donors: Object bank whose cut-outs are put in place first and then painted over; None paints from noise.
+        strength: How much of a donor is painted over, in (0, 1]: 1 leaves nothing of it.
         alignment: `renoise` or `off`.
+        donors: Object bank whose cut-outs are put in place before painting; None paints from noise.
+        strength: How much of a donor is painted over, above 0; 1 leaves nothing of it.
         template: Prompt with `{category}`.
         negative_prompt: Text of the unconditional branch.
         context: Side of the edit window over the longer side of the mask; 0 is 1.35 for models whose window has
@@ -88,6 +92,8 @@ class GenerateConfig:
     steps: int = 25
     guidance: float = 0.0
     alignment: str = "renoise"
+    donors: str | None = None
+    strength: float = 0.6
     template: str = "a photo of a {category}"
     negative_prompt: str = ""
     context: float = 0.0
@@ -139,6 +145,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("batch_size", 1, 4096),
     ("steps", 1, 1000),
     ("guidance", 0, 50),
+    ("strength", 0.02, 1.0),
     ("context", 0.0, 10),
     ("max_zoom", 1.0, 32),
     ("mask_growth", 1.0, 3.0),

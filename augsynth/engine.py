@@ -70,6 +70,7 @@ class Trial:
         cells: (n, n) bool latent cells to repaint.
         stitched: (H, W, 3) uint8 canvas with the painted window.
         view_xyxy: (4,) part of the image that the detector looks at; the window where there is none.
+        sketch: (H, W, 3) uint8 canvas with a donor in place, where painting starts from one.
     """
 
     canvas: Canvas
@@ -78,6 +79,7 @@ class Trial:
     cells: NDArray[np.bool_]
     stitched: Image
     view_xyxy: IntArray
+    sketch: Image | None = None
 
 
 def source_order(num_scenes: int, *, seed: int) -> Iterator[int]:
@@ -171,7 +173,19 @@ def _plan(
     view = plan.window_xyxy
     if studio.detector is not None:
         view = view_around(view, canvas.scene.size_wh, side=studio.detector.view_px)
-    return Trial(canvas, len(shard.attempts) - 1, plan, cells, canvas.image, view)
+    sketch = _sketch(studio, canvas, plan, shard.attempts[-1])
+    return Trial(canvas, len(shard.attempts) - 1, plan, cells, canvas.image, view, sketch)
+
+
+def _sketch(studio: Studio, canvas: Canvas, plan: Plan, record: dict[str, Any]) -> Image | None:
+    """Return the canvas with a donor of the category in place, and note which; None without one."""
+    if studio.donors is None:
+        return None
+    rng = derive_rng(plan.seed, "donor")
+    box = plan.placement.box_xyxy
+    donor = studio.donors.choose(plan.placement.category_id, box, rng)
+    record["donor"] = donor
+    return None if donor is None else studio.donors.put(canvas.image, donor, box, rng)
 
 
 def _place(studio: Studio, canvas: Canvas, category_id: int, rng: np.random.Generator) -> Placement | Reason:
@@ -215,6 +229,9 @@ def paint(studio: Studio, trials: Sequence[Trial]) -> None:
             t.cells,
             t.plan.prompt,
             t.plan.seed,
+            None
+            if t.sketch is None
+            else cut_window(t.sketch, t.plan.window_xyxy, size=studio.inpainter.size),
         )
         for t in trials
     ]

@@ -186,6 +186,7 @@ def fingerprint(config: GenerateConfig, dataset: Dataset) -> dict[str, Any]:
     digests = {
         "source_sha256": _digest([dataset.source]),
         "affinity_sha256": _digest([Path(config.affinity)]) if config.affinity else None,
+        "donors_sha256": _digest([Path(config.donors) / "index.npy"]) if config.donors else None,
         "model_sha256": weights_digest(config.model),
         "detector_sha256": detector_digest(config.detector),
     }

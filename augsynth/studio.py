@@ -14,6 +14,7 @@ from augsynth.affinity import DEFAULT_MEASURE, Affinity, load_affinity_file
 from augsynth.appearance import Appearance
 from augsynth.config import GenerateConfig
 from augsynth.detect import Detector, load_detector
+from augsynth.donors import Donors
 from augsynth.errors import DatasetError
 from augsynth.geometry import least_window
 from augsynth.images import read_image
@@ -36,6 +37,7 @@ class Studio:
     Attributes:
         appearance: None where nothing is scored by its surroundings.
         detector, thresholds: None where nothing is filtered.
+        donors: What painting starts from, or None for noise.
         names: Category names by COCO id.
         wanted_ids: COCO ids of the categories that may be painted.
         quotas: Most accepted objects by COCO id.
@@ -57,6 +59,7 @@ class Studio:
     names: Mapping[int, str]
     wanted_ids: frozenset[int]
     quotas: Mapping[int, int]
+    donors: Donors | None = None
 
     def __post_init__(self) -> None:
         if (self.detector is None) != (self.thresholds is None):
@@ -94,6 +97,7 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
         ConfigError: Detector or affinity file don't fit the dataset.
         DatasetError: The affinity file is damaged, or nothing can be learnt from the dataset.
     """
+    donors = None if config.donors is None else Donors.open(config.donors, dataset.categories)
     inpainter = load_inpainter(
         config.model,
         revision=config.model_revision,
@@ -102,6 +106,7 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
         steps=config.steps,
         guidance=config.guidance,
         alignment=config.alignment,
+        strength=config.strength,
         negative_prompt=config.negative_prompt,
         batch_size=config.batch_size,
     )
@@ -141,6 +146,7 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
             c.id for c in dataset.categories if not config.categories or c.name in config.categories
         ),
         quotas={c.id: config.quotas[c.name] for c in dataset.categories if c.name in config.quotas},
+        donors=donors,
     )
 
 

@@ -17,7 +17,7 @@ LAYERS = [
     ("L1", "geometry seeding config devices images coco_faults loglinear evidence offsets sizes rings"),
     ("L1", "cooccurrence coco_blocks places"),
     ("L2", "coco coco_writing affinity affinity_fit affinity_file layout appearance prompts bank"),
-    ("L3", "placement compose cutouts matting split"),
+    ("L3", "placement compose cutouts donors matting split"),
     ("L3", "paste paste_masks paste_matte paste_options paste_places paste_scene paste_stock"),
     ("L4", "inpaint detect"),
     ("L5", "verify"),

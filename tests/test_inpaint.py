@@ -1,5 +1,6 @@
 """The aligned sampler against diffusers' own pipeline, and what alignment promises."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -126,3 +127,46 @@ def test_a_plain_unet_is_refused(tiny_parts: dict[str, object]) -> None:
     plain = UNet2DConditionModel.from_config({**tiny_parts["unet"].config, "in_channels": 4})
     with pytest.raises(BackendError, match="inpainting checkpoint"):
         AlignedInpainter(**{**tiny_parts, "unet": plain})
+
+
+def started(number: int, like: int) -> InpaintRequest:
+    """A request that starts from another request's picture."""
+    return replace(make_request(number), start=make_request(like).image)
+
+
+def test_a_start_is_painted_over_as_far_as_strength_says(tiny_parts: dict[str, object]) -> None:
+    import torch
+
+    request = started(1, like=3)
+    assert request.start is not None
+    vae = tiny_parts["vae"]
+    pixels = torch.from_numpy(request.start).permute(2, 0, 1)[None].float() / 127.5 - 1
+    origin = (vae.encode(pixels).latent_dist.mode() * vae.config.scaling_factor).numpy()[0]
+
+    def distance(strength: float) -> float:
+        painter = AlignedInpainter(**tiny_parts, steps=10, guidance=1.0, strength=strength)
+        latents = painter.sample_latents([request]).numpy()[0]
+        return float(np.abs(latents - origin)[:, request.cells].mean())
+
+    near, halfway, far = distance(0.1), distance(0.5), distance(1.0)
+    assert near < halfway < far
+    assert near < 0.4 * far
+
+
+def test_full_strength_leaves_nothing_of_the_start(tiny_parts: dict[str, object]) -> None:
+    painter = AlignedInpainter(**tiny_parts, steps=4, strength=1.0)
+    with_start, without = (painter.sample_latents([r]).numpy() for r in (started(2, like=0), make_request(2)))
+    assert (with_start == without).all()
+
+
+def test_requests_with_and_without_a_start_share_a_call(tiny_parts: dict[str, object]) -> None:
+    requests = [make_request(0), started(1, like=2), make_request(2), started(3, like=0)]
+    painter = AlignedInpainter(**tiny_parts, steps=6, strength=0.5, batch_size=3)
+    together = painter.inpaint(requests)
+    for request, picture in zip(requests, together, strict=True):
+        alone = painter.inpaint([request])[0]
+        assert picture is not None and alone is not None
+        assert np.abs(picture.astype(int) - alone).max() <= 1
+    for strength in (0.0, 1.5):
+        with pytest.raises(ConfigError, match="strength"):
+            AlignedInpainter(**tiny_parts, strength=strength)

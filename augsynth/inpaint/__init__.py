@@ -21,12 +21,14 @@ class InpaintRequest:
         cells: (size // cell, size // cell) bool, true where the model repaints.
         prompt: Text condition.
         seed: Seed of this object's own generator.
+        start: (size, size, 3) uint8 picture to start from, noised to the model's `strength`; None starts from noise.
     """
 
     image: Image
     cells: NDArray[np.bool_]
     prompt: str
     seed: int
+    start: Image | None = None
 
 
 class Inpainter(Protocol):

@@ -33,6 +33,8 @@ class AlignedInpainter:
         guidance: Classifier-free guidance scale; 1 switches it off.
         alignment: `renoise` or `off`.
         negative_prompt: Text of the unconditional branch.
+        strength: How far a request with a `start` is noised, in (0, 1], as in diffusers' image-to-image pipelines: its
+            first 1 - strength of the steps are left out (SDEdit: Meng et al., arXiv 2108.01073). 1 starts from noise.
         batch_size: Windows a forward pass; twice that many samples go through the UNet under guidance.
 
     Raises:
@@ -53,6 +55,7 @@ class AlignedInpainter:
         guidance: float = 2.0,
         alignment: str = "renoise",
         negative_prompt: str = "",
+        strength: float = 1.0,
         batch_size: int = 16,
     ) -> None:
         from diffusers import DDIMScheduler
@@ -61,6 +64,8 @@ class AlignedInpainter:
             raise ConfigError(f"alignment {alignment!r} is unknown; choose one of {', '.join(ALIGNMENTS)}")
         if steps < 1 or guidance < 0 or batch_size < 1:
             raise ConfigError("steps and batch_size must be at least 1 and guidance at least 0")
+        if not 0 < strength <= 1:
+            raise ConfigError(f"strength is {strength}; it must be above 0 and at most 1")
         latents = vae.config.latent_channels
         if unet.config.in_channels != 2 * latents + 1:
             raise BackendError(
@@ -73,25 +78,34 @@ class AlignedInpainter:
         self.cell = 2 ** (len(vae.config.block_out_channels) - 1)
         self.size = int(unet.config.sample_size) * self.cell
         self.steps, self.guidance, self.alignment = steps, guidance, alignment
-        self.negative_prompt, self.batch_size = negative_prompt, batch_size
+        self.negative_prompt, self.strength, self.batch_size = negative_prompt, strength, batch_size
         self._words: dict[str, torch.Tensor] = {}
 
     def inpaint(self, requests: Sequence[InpaintRequest]) -> list[Image | None]:
         """Repaint the masked cells of each window; see `Inpainter`."""
         import torch
 
-        pictures: list[Image | None] = []
-        for start in range(0, len(requests), self.batch_size):
-            batch = requests[start : start + self.batch_size]
-            latents = self.sample_latents(batch)
+        pictures: dict[int, Image] = {}
+        for batch in self._batches(requests):
+            latents = self.sample_latents([requests[k] for k in batch])
             with torch.no_grad():
                 decoded = self.vae.decode(latents.to(self.vae.dtype) / self.vae.config.scaling_factor).sample
             array = (decoded.float().clamp(-1, 1) + 1).mul(127.5).round().byte()
-            pictures.extend(np.ascontiguousarray(p) for p in array.permute(0, 2, 3, 1).cpu().numpy())
-        return pictures
+            pixels = array.permute(0, 2, 3, 1).cpu().numpy()
+            pictures.update((k, np.ascontiguousarray(p)) for k, p in zip(batch, pixels, strict=True))
+        return [pictures[k] for k in range(len(requests))]
+
+    def _batches(self, requests: Sequence[InpaintRequest]) -> list[list[int]]:
+        """Return the places of requests in batches of those that take the same steps."""
+        kinds = [[k for k, r in enumerate(requests) if (r.start is None) == plain] for plain in (True, False)]
+        return [
+            kind[low : low + self.batch_size]
+            for kind in kinds
+            for low in range(0, len(kind), self.batch_size)
+        ]
 
     def sample_latents(self, requests: Sequence[InpaintRequest]) -> torch.Tensor:
-        """Return the (N, C, h, w) float32 scaled latents of one batch of requests."""
+        """Return the (N, C, h, w) float32 scaled latents of one batch of requests, all with a start or none."""
         import torch
 
         with torch.no_grad():
@@ -119,8 +133,14 @@ class AlignedInpainter:
         fixed = torch.cat([mask, context], 1)
         fixed = torch.cat([fixed, fixed]) if guided else fixed
         self.scheduler.set_timesteps(self.steps)
-        latents = noise * self.scheduler.init_noise_sigma
-        for t in self.scheduler.timesteps:
+        latents, timesteps = noise * self.scheduler.init_noise_sigma, self.scheduler.timesteps
+        starts = [r.start for r in requests if r.start is not None]
+        if starts and self.strength < 1:
+            timesteps = timesteps[self.steps - max(1, int(self.steps * self.strength)) :]
+            begin = torch.from_numpy(np.stack(starts)).permute(0, 3, 1, 2)
+            begin = self._encode((begin.float() / 127.5 - 1).to(device), None)
+            latents = self.scheduler.add_noise(begin, noise, timesteps[:1])
+        for t in timesteps:
             if source is not None:
                 latents = mask * latents + (1 - mask) * self.scheduler.add_noise(source, noise, t[None])
             doubled = torch.cat([latents, latents]) if guided else latents
