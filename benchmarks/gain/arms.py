@@ -16,6 +16,7 @@ class Recipe:
         objects_per_image: New objects in a new image, at most.
         gamma: Exponent of rarity in the choice of category (generated and pasted).
         score_quantile: Strictness of the filter.
+        donor_strength: How much of a real object is painted over; 0 paints from noise.
         synthetic_ratio: Share of the training pictures drawn from the new images.
         synthetic_until: Part of the schedule during which they are drawn.
         paste_prob: Chance that a training picture is pasted into.
@@ -28,6 +29,7 @@ class Recipe:
     objects_per_image: int = 4
     gamma: float = 1.0
     score_quantile: float = 0.05
+    donor_strength: float = 0.0
     synthetic_ratio: float = 0.5
     synthetic_until: float = 1.0
     paste_prob: float = 0.5
@@ -35,7 +37,14 @@ class Recipe:
     copy_paste_prob: float = 0.5
 
 
-GENERATION = ("new_per_image", "max_new", "objects_per_image", "gamma", "score_quantile")
+GENERATION = (
+    "new_per_image",
+    "max_new",
+    "objects_per_image",
+    "gamma",
+    "score_quantile",
+    "donor_strength",
+)
 MIXING = ("synthetic_ratio", "synthetic_until")
 PASTING = ("paste_prob", "paste_objects", "gamma")
 

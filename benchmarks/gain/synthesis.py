@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from gain.arms import GENERATION, SWITCHES, Recipe
+from gain.arms import SWITCHES, Recipe
 from gain.cells import claim
 from gain.sources import Source
 
@@ -102,6 +102,8 @@ class Workshop:
             "device": self.device,
             **SWITCHES[variant],
         }
+        if recipe.donor_strength:
+            options |= {"donors": str(self.bank()), "strength": recipe.donor_strength}
         digest = hashlib.sha256(json.dumps([options, painter_digest(models)], sort_keys=True).encode())
         out = self.folder / f"{variant}_{digest.hexdigest()[:10]}"
         config = self.folder / f"{out.name}.yaml"
@@ -141,6 +143,3 @@ def model_identity(source: Source, *, generated: bool) -> dict[str, Any]:
     if source.name == "sample":
         return {"embedded": painter_digest({"model": "embedded", "detector": "embedded"})}
     return {"trained_on_share": vars(BUDGETS[source.name])}
-
-
-__all__ = ["GENERATION", "Busy", "Workshop", "model_identity", "painter_digest"]
