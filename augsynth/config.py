@@ -112,7 +112,7 @@ class GenerateConfig:
     filter: str = "detector"
     min_iou: float = 0.6
     min_score: float = 0.0
-    score_quantile: float = 0.05
+    score_quantile: float = 0.15
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:

@@ -28,7 +28,7 @@ class Recipe:
     max_new: int = 400
     objects_per_image: int = 4
     gamma: float = 1.0
-    score_quantile: float = 0.05
+    score_quantile: float = 0.15
     donor_strength: float = 0.0
     synthetic_ratio: float = 0.5
     synthetic_until: float = 1.0
