@@ -121,7 +121,8 @@ class Placement:
         category_id: COCO id of the category to paint.
         box_xyxy: (4,) float64, pixels, inside the image.
         anchor_annotation_id: The annotation whose layout statistics proposed the box, or None.
-        score: Alignment score of METHOD's surrounding-region alignment, a log density up to a constant.
+        score: Alignment score of METHOD's surrounding-region alignment, a log density up to a constant; 0 where the
+            place was drawn without one.
     """
 
     category_id: int
@@ -174,7 +175,7 @@ class Verdict:
     Attributes:
         reason: `Reason.ACCEPTED` or what spoke against it.
         box_xyxy: (4,) re-fitted box in image pixels when accepted; the best candidate or None otherwise.
-        score: Detector score of the target category's best match, 0 when none.
+        score: Detector score of the target category's best match, 0 when none; 1 where nothing was filtered.
         iou: IoU of that match and the planned box.
     """
 

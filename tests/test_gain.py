@@ -191,3 +191,17 @@ def test_batch_norms_get_their_statistics_back_and_compute_the_same(name):
     for old, new in zip(before, after, strict=True):
         torch.testing.assert_close(new, old, rtol=1e-3, atol=1e-3)
     assert model.backbone.stem.conv.bn.running_var.std() > 0.1
+
+
+@pytest.mark.mmdet_ops
+@pytest.mark.parametrize("name", ["rtmdet_tiny", "faster_rcnn_r50"])
+def test_the_large_detectors_are_built_from_the_project_s_configs(name):
+    from gain.detectors import model_config
+    from mmdet.registry import MODELS
+    from mmdet.utils import register_all_modules
+    from mmengine.config import ConfigDict
+
+    register_all_modules()
+    model = MODELS.build(ConfigDict(model_config(name, 3)))
+    head = model.roi_head.bbox_head if name == "faster_rcnn_r50" else model.bbox_head
+    assert head.num_classes == 3

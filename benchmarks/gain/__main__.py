@@ -11,6 +11,7 @@ that the sample's painter and judge are the embedded models. Needs MMDetection w
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import platform
 import sys
@@ -75,6 +76,7 @@ def wanted_cells(args: argparse.Namespace, recipe: Recipe) -> list[Cell]:
     from gain.synthesis import model_identity
     from gain.training import design
 
+    start = hashlib.sha256(start_weights(args).read_bytes()).hexdigest()[:10]
     cells = []
     for name in args.source:
         source = sources.prepare(name, data=args.data, work=args.work)
@@ -90,12 +92,21 @@ def wanted_cells(args: argparse.Namespace, recipe: Recipe) -> list[Cell]:
                             "lr": args.lr,
                             "design": design(source, detector),
                             "data": digest,
+                            "start": start,
                         }
                         generated = arm.painted is not None or arm.pasted in ("generated", "both")
                         models = model_identity(source, generated=generated)
                         settings = settings_of(arm, recipe)
                         cells.append(Cell(name, share, key, detector, seed, settings, schedule, models))
     return cells
+
+
+def start_weights(args: argparse.Namespace) -> Path:
+    """Return the checkpoint that detectors start from."""
+    path: Path = args.start or args.data / "yolox_nano" / "yolox_nano.pth"
+    if not path.is_file():
+        raise SystemExit(f"{path}: no checkpoint to start from; mend --data or --start")
+    return path
 
 
 def work_at(cell: Cell, args: argparse.Namespace, recipe: Recipe) -> None:
@@ -134,8 +145,7 @@ def work_at(cell: Cell, args: argparse.Namespace, recipe: Recipe) -> None:
         seed=cell.seed,
         folder=folder,
     )
-    start = args.start or args.data / "yolox_nano" / "yolox_nano.pth"
-    runner = training.train(config, start=start)
+    runner = training.train(config, start=start_weights(args))
     if args.keep:
         training.keep(runner, folder / "model")
     found = training.detect(runner)

@@ -16,6 +16,7 @@ DETECTORS = {
     "rtmdet_tiny": "RTMDet-tiny",
     "faster_rcnn_r50": "Faster R-CNN R50-FPN",
 }
+BASES = {"rtmdet_tiny": "rtmdet_tiny.py", "faster_rcnn_r50": "faster_rcnn_r50_fpn.py"}
 _NORM = dict(type="BN", momentum=0.03, eps=0.001)
 _ACT = dict(type="SiLU", inplace=True)
 _BACKBONE = dict(type="CSPDarknet", frozen_stages=1, deepen_factor=0.33, widen_factor=0.25, out_indices=(2, 3, 4),
@@ -32,7 +33,7 @@ def model_config(name: str, num_classes: int) -> dict[str, Any]:
         return _faster_rcnn(num_classes)
     from mmengine.config import Config
 
-    model = copy.deepcopy(Config.fromfile(CONFIGS / f"{name}.py").model.to_dict())
+    model = copy.deepcopy(Config.fromfile(CONFIGS / BASES[name]).model.to_dict())
     heads = model["bbox_head"] if "bbox_head" in model else model["roi_head"]["bbox_head"]
     heads["num_classes"] = num_classes
     model["backbone"]["init_cfg"] = None  # it starts from --start, or from nothing
