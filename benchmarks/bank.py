@@ -26,13 +26,14 @@ from PIL import Image as PilImage
 from augsynth.bank import Bank, BankWriter, Cutout
 from augsynth.coco import read_dataset
 from augsynth.compose import cut_window, mask_cells, stitch
+from augsynth.config import GenerateConfig
 from augsynth.cutouts import CutRules, covered_share, cut_objects, segmentations_of, sort_objects
 from augsynth.errors import DatasetError
-from augsynth.geometry import clip_boxes, grow_box, square_window
+from augsynth.geometry import clip_boxes, grow_box, least_window, square_window
 from augsynth.images import read_image
 from augsynth.matting import matte
 from augsynth.scene import Category, Dataset
-from augsynth.studio import MODELS
+from augsynth.studio import MODELS, default_context
 
 WINDOW = 64
 
@@ -200,7 +201,12 @@ def _trial(
     low = rng.integers(0, size - extent)
     box = cutout.box_xyxy + np.tile(low, 2)
     mask = clip_boxes(grow_box(box, factor=1.15, pad=0.5)[None], (int(size[0]), int(size[1])))[0]
-    window = square_window(mask, (int(size[0]), int(size[1])), context=1.8, min_side=WINDOW)
+    window = square_window(
+        mask,
+        (int(size[0]), int(size[1])),
+        context=default_context(WINDOW),
+        min_side=least_window(WINDOW, max_zoom=GenerateConfig().max_zoom),
+    )
     if window is None or covered_share(mask, boxes_xyxy) > 0.1:
         return None
     truth = np.zeros(image.shape[:2])
