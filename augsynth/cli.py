@@ -218,6 +218,9 @@ def finetune(
     denoiser_steps: Annotated[int, typer.Option(min=1, help="Steps of the third stage.")] = 8000,
     num_windows: Annotated[int, typer.Option(min=1, help="Training windows to cut.")] = 20_000,
     symmetry: Annotated[str, typer.Option(help="none, mirror or dihedral.")] = "mirror",
+    balance: Annotated[
+        float, typer.Option(min=0, max=1, help="0 draws objects as they come, 1 every category alike.")
+    ] = 0.6,
     image_scale: Annotated[float, typer.Option(help="Resize images by this first.")] = 1.0,
     start: Annotated[
         Path | None,

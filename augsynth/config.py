@@ -42,8 +42,6 @@ class GenerateConfig:
         batch_size: Windows a forward pass.
         steps: Denoising steps.
         guidance: Classifier-free guidance scale.
-        donors: Object bank whose cut-outs are put in place first and then painted over; None paints from noise.
-        strength: How much of a donor is painted over, in (0, 1]: 1 leaves nothing of it.
         alignment: `renoise` or `off`.
         donors: Object bank whose cut-outs are put in place before painting; None paints from noise.
         strength: How much of a donor is painted over, above 0; 1 leaves nothing of it.
@@ -58,6 +56,8 @@ class GenerateConfig:
         measure: Affinity measure when none is given; empty for the default.
         tau: Temperature of the category choice; 0 takes the affinity's own.
         gamma: Exponent that favours rare categories.
+        persistence: How far categories that are turned down more often are tried more often, in [0, 1]: 0 not at
+            all; with 1 the accepted objects follow affinity and rarity, at up to eight times the attempts.
         categories: Names to generate; empty means all.
         quotas: Most accepted objects a category, by name.
         placement: `aligned` with the surroundings, or `uniform` over the image.
@@ -104,6 +104,7 @@ class GenerateConfig:
     measure: str = ""
     tau: float = 0.0
     gamma: float = 1.0
+    persistence: float = 1.0
     categories: tuple[str, ...] = ()
     quotas: Mapping[str, int] = field(default_factory=dict)
     placement: str = "aligned"
@@ -152,6 +153,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("feather", 0, 64),
     ("tau", 0, 1e6),
     ("gamma", -10, 10),
+    ("persistence", 0, 1),
     ("max_overlap", 0, 1),
     ("min_size", 1, 10_000),
     ("min_iou", 0, 1),

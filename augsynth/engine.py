@@ -20,7 +20,7 @@ from augsynth.placement import propose, propose_uniform
 from augsynth.prompts import category_prompt
 from augsynth.scene import Detections, Image, IntArray, Placement, Plan, Reason, Scene, Verdict
 from augsynth.seeding import derive_rng, derive_seed
-from augsynth.studio import Studio
+from augsynth.studio import Counts, Studio
 from augsynth.verify import judge, unfiltered
 
 MAX_TILES = 48
@@ -96,7 +96,7 @@ def paint_shard(
     *,
     wanted: int,
     budget: int,
-    accepted_before: Counter[int],
+    before: Counts,
     image_dir: Path,
 ) -> Shard:
     """Paint new images for the jobs and write those that got an object.
@@ -105,22 +105,22 @@ def paint_shard(
         jobs: Job number and source scene of each new image.
         wanted: Accepted objects still needed; later ones are dropped.
         budget: Attempts that may still be made.
-        accepted_before: Accepted objects by category id in the run so far, for quotas.
+        before: What the run has done so far; left as it is.
         image_dir: Where new images go.
     """
     shard = Shard()
-    accepted = Counter(accepted_before)
+    counts = Counts(Counter(before.tried), Counter(before.accepted))
     canvases = [c for job, scene in jobs if (c := _open(studio, job, scene, shard)) is not None]
     for slot in range(studio.config.objects_per_image):
         waiting = canvases
         for retry in range(studio.config.retries):
             waiting = waiting[: max(0, budget - len(shard.attempts))]
-            trials = [t for c in waiting if (t := _plan(studio, c, slot, retry, accepted, shard)) is not None]
+            trials = [t for c in waiting if (t := _plan(studio, c, slot, retry, counts, shard)) is not None]
             paint(studio, trials)
             verdicts = _judge(studio, trials, shard)
             for trial, verdict in zip(trials, verdicts, strict=True):
                 if verdict.accepted:
-                    accepted[trial.plan.placement.category_id] += 1
+                    counts.accepted[trial.plan.placement.category_id] += 1
             settled = {id(t.canvas) for t, v in zip(trials, verdicts, strict=True) if v.accepted}
             waiting = [c for c in waiting if id(c) not in settled]
     _settle(studio, canvases, wanted, shard, image_dir)
@@ -138,15 +138,16 @@ def _open(studio: Studio, job: int, scene: Scene, shard: Shard) -> Canvas | None
 
 
 def _plan(
-    studio: Studio, canvas: Canvas, slot: int, retry: int, accepted: Counter[int], shard: Shard
+    studio: Studio, canvas: Canvas, slot: int, retry: int, counts: Counts, shard: Shard
 ) -> Trial | None:
     config = studio.config
     key = (canvas.job, canvas.source.image_id, slot, retry)
     record = {"job": canvas.job, "source_image_id": canvas.source.image_id, "slot": slot, "retry": retry}
     rng = derive_rng(config.seed, "plan", *key)
-    category = studio.choose_category(canvas.scene, accepted, rng)
+    category = studio.choose_category(canvas.scene, counts, rng)
     placement: Placement | Reason = Reason.NO_CATEGORY
     if category is not None:
+        counts.tried[category] += 1
         placement = _place(studio, canvas, category, rng)
     if isinstance(placement, Reason):
         shard.attempts.append({**record, "category_id": category, "reason": placement})

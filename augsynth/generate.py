@@ -27,7 +27,7 @@ from augsynth.publish import (
 )
 from augsynth.scene import Dataset, Scene
 from augsynth.shards import RunFolder, check_output
-from augsynth.studio import MODELS, Studio, open_studio
+from augsynth.studio import MODELS, Counts, Studio, open_studio
 
 JOBS_PER_SHARD = 8
 # What a run may change without becoming another run: where it runs and what it shows.
@@ -45,6 +45,7 @@ class Tally:
         images: New images.
         reasons: Attempts by verdict.
         by_category: Verdicts by category id.
+        counts: Attempts and accepted objects by category id.
         finished: Whether the dataset has been published.
     """
 
@@ -54,18 +55,19 @@ class Tally:
     images: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     by_category: dict[int, Counter[str]] = field(default_factory=dict)
-    accepted_by_category: Counter[int] = field(default_factory=Counter)
+    counts: Counts = field(default_factory=Counts)
     finished: bool = False
 
     def add(self, shard: Mapping[str, Any]) -> None:
         """Count a committed shard."""
         kept = kept_attempts(shard)
         self.accepted += len(kept)
-        self.accepted_by_category.update(int(a["category_id"]) for a in kept)
+        self.counts.accepted.update(int(a["category_id"]) for a in kept)
         self.attempts += len(shard["attempts"])
         self.images += len(shard["images"])
         self.reasons += count_reasons(shard["attempts"])
         for category_id, counts in count_by_category(shard["attempts"]).items():
+            self.counts.tried[category_id] += counts.total()
             self.by_category[category_id] = self.by_category.get(category_id, Counter()) + counts
 
     @property
@@ -138,7 +140,7 @@ def _work(
         jobs,
         wanted=left,
         budget=config.attempt_budget - tally.attempts,
-        accepted_before=tally.accepted_by_category,
+        before=tally.counts,
         image_dir=folder.out / "images",
     )
     record = {"jobs": num_jobs, "attempts": shard.attempts, "images": shard.images}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +28,30 @@ from augsynth.verify import FilterRules, Thresholds, calibrate
 MODELS = Path(__file__).parent / "sample" / "models"
 EMBEDDED_DETECTOR = str(MODELS / "detector")
 CALIBRATION_IMAGES = 120
+YIELD_PRIOR = 4.0  # attempts' worth of belief that a category is accepted as often as all are
+LEAST_YIELD = (
+    1 / 8
+)  # of the yield of all: a category that never passes isn't tried more than 8 times as often
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a run has done so far, by category id.
+
+    Attributes:
+        tried: Attempts.
+        accepted: Accepted objects.
+    """
+
+    tried: Counter[int] = field(default_factory=Counter)
+    accepted: Counter[int] = field(default_factory=Counter)
+
+    def relative_yield(self, category_id: int) -> float:
+        """Return the category's accepted share over that of all, smoothed, from 1/8 to 1."""
+        pooled = (self.accepted.total() + 1) / (self.tried.total() + 2)
+        tried = self.tried[category_id] + YIELD_PRIOR
+        own = (self.accepted[category_id] + YIELD_PRIOR * pooled) / tried
+        return float(np.clip(own / pooled, LEAST_YIELD, 1.0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,18 +89,20 @@ class Studio:
         if (self.detector is None) != (self.thresholds is None):
             raise ValueError("give detector and thresholds, or neither to filter nothing")
 
-    def choose_category(self, scene: Scene, accepted: Counter[int], rng: np.random.Generator) -> int | None:
+    def choose_category(self, scene: Scene, counts: Counts, rng: np.random.Generator) -> int | None:
         """Draw a category with remaining quota, None when none is left.
 
-        By affinity to what is present, rarity and remaining quota, or with `category_choice` uniform each alike.
+        By affinity to what is present, rarity, remaining quota and how often the category was turned down so far;
+        or with `category_choice` uniform each alike.
         """
         quotas = {
-            c: float(max(0, self.quotas[c] - accepted[c])) if c in self.quotas else 1.0
+            c: float(max(0, self.quotas[c] - counts.accepted[c])) if c in self.quotas else 1.0
             for c in self.wanted_ids
         }
         if self.config.category_choice == "uniform":
             left = sorted(c for c, quota in quotas.items() if quota > 0)
             return int(rng.choice(left)) if left else None
+        quotas = {c: q * counts.relative_yield(c) ** -self.config.persistence for c, q in quotas.items()}
         chances = self.affinity.probabilities(
             scene.category_ids.tolist(), tau=self.config.tau or None, gamma=self.config.gamma, quotas=quotas
         )

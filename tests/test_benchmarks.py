@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -234,7 +233,7 @@ def test_first_attempts_are_painted_again_as_the_run_painted_them(sample_root, t
     from augsynth import engine
     from augsynth.inpaint.loading import load_inpainter
     from augsynth.placement import PlacementRules
-    from augsynth.studio import Studio
+    from augsynth.studio import Counts, Studio
     from augsynth.verify import FilterRules, Thresholds
 
     dataset = read_dataset(sample_root / "annotations/instances.json", images=sample_root / "images")
@@ -258,7 +257,7 @@ def test_first_attempts_are_painted_again_as_the_run_painted_them(sample_root, t
         quotas={},
     )
     shard = engine.paint_shard(
-        studio, list(enumerate(dataset.scenes[:3])), wanted=9, budget=3, accepted_before=Counter(),
+        studio, list(enumerate(dataset.scenes[:3])), wanted=9, budget=3, before=Counts(),
         image_dir=tmp_path,
     )  # fmt: skip
     attempts = [{"attempt": i, **json.loads(json.dumps(a))} for i, a in enumerate(shard.attempts)]

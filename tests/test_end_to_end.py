@@ -23,7 +23,7 @@ from augsynth.inpaint import InpaintRequest
 from augsynth.sample import write_sample
 from augsynth.scene import Scene
 from augsynth.shards import RunFolder
-from augsynth.studio import Studio, open_studio
+from augsynth.studio import Counts, Studio, open_studio
 from augsynth.verify import Thresholds
 
 
@@ -268,7 +268,7 @@ def bare(config: GenerateConfig) -> Studio:
 def test_random_choices_come_from_the_seed(bare: Studio, tmp_path: Path) -> None:
     jobs = list(enumerate(bare.dataset.scenes[:2]))
     shards = [
-        paint_shard(bare, jobs, wanted=2, budget=9, accepted_before=Counter(), image_dir=tmp_path / name)
+        paint_shard(bare, jobs, wanted=2, budget=9, before=Counts(), image_dir=tmp_path / name)
         for name in ("one", "two")
     ]
     assert shards[0].attempts == shards[1].attempts and len(shards[0].images) == 2
@@ -286,23 +286,44 @@ def test_without_a_filter_a_blanked_window_is_still_rejected(bare: Studio, tmp_p
     with pytest.raises(ValueError, match="neither"):
         replace(bare, thresholds=Thresholds(0.5))
     jobs = list(enumerate(bare.dataset.scenes[:3]))
-    shard = paint_shard(studio, jobs, wanted=3, budget=6, accepted_before=Counter(), image_dir=tmp_path)
+    shard = paint_shard(studio, jobs, wanted=3, budget=6, before=Counts(), image_dir=tmp_path)
     assert {str(a["reason"]) for a in shard.attempts} == {"blank"} and not shard.images
 
 
 def test_uniform_categories_are_each_alike_until_their_quota_is_used(bare: Studio) -> None:
     dataset, rng = bare.dataset, np.random.default_rng(0)
-    drawn = Counter(bare.choose_category(s, Counter(), rng) for s in [*dataset.scenes] * 40)
+    drawn = Counter(bare.choose_category(s, Counts(), rng) for s in [*dataset.scenes] * 40)
     expected = 40 * len(dataset.scenes) / len(dataset.categories)
     assert set(drawn) == {c.id for c in dataset.categories}
     assert all(abs(count / expected - 1) < 0.4 for count in drawn.values())
     one, two, *_ = [c.id for c in dataset.categories]
     few = replace(bare, wanted_ids=frozenset({one, two}), quotas={one: 1})
     scene: Scene = dataset.scenes[0]
-    assert {few.choose_category(scene, Counter(), rng) for _ in range(40)} == {one, two}
-    assert {few.choose_category(scene, Counter({one: 1}), rng) for _ in range(20)} == {two}
+    assert {few.choose_category(scene, Counts(), rng) for _ in range(40)} == {one, two}
+    assert {few.choose_category(scene, Counts(accepted=Counter({one: 1})), rng) for _ in range(20)} == {two}
     none = replace(few, quotas={one: 1, two: 0})
-    assert none.choose_category(scene, Counter({one: 1}), rng) is None
+    assert none.choose_category(scene, Counts(accepted=Counter({one: 1})), rng) is None
+
+
+def test_categories_that_are_turned_down_are_tried_more_often(config: GenerateConfig) -> None:
+    tried, accepted = Counter({c: 40 for c in range(1, 14)}), Counter({c: 30 for c in range(1, 14)})
+    hard = 8
+    accepted[hard] = 6
+    assert Counts().relative_yield(hard) == 1.0
+    assert Counts(tried, accepted).relative_yield(1) == 1.0
+    assert 0.2 < Counts(tried, accepted).relative_yield(hard) < 0.35
+    accepted[hard] = 0
+    tried[hard] = 4000
+    assert Counts(tried, accepted).relative_yield(hard) == 1 / 8
+    shares = []
+    for persistence in (0.0, 1.0):
+        studio = open_studio(*open_dataset(replace(config, filter="off", persistence=persistence)))
+        rng = np.random.default_rng(0)
+        drawn = Counter(
+            studio.choose_category(s, Counts(tried, accepted), rng) for s in [*studio.dataset.scenes] * 40
+        )
+        shares.append(drawn[hard] / drawn.total())
+    assert 2 * shares[0] < shares[1] < 8.5 * shares[0]
 
 
 @pytest.mark.parametrize("key", ["filter", "alignment"])

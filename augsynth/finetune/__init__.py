@@ -38,7 +38,7 @@ class FinetuneConfig:
         autoencoder_steps, decoder_steps, denoiser_steps: Optimizer steps of the three stages; no decoder
             steps leave the decoder as blurred as the autoencoder's mean error makes it.
         num_windows: Training windows to cut.
-        symmetry: See `WindowRules`.
+        symmetry, balance: See `WindowRules`.
         template: Prompt template with `{category}`.
         seed: Seed of everything.
         device: Torch device.
@@ -55,6 +55,7 @@ class FinetuneConfig:
     denoiser_lr: float = 5e-4
     num_windows: int = 20_000
     symmetry: str = "mirror"
+    balance: float = 0.6
     template: str = DEFAULT_TEMPLATE
     save_every: int = 250
     seed: int = 42
@@ -97,7 +98,11 @@ def finetune(
     prompts = [BACKGROUND_PROMPT, *(category_prompt(n, template=config.template) for n in names)]
     work, model_dir = out / "training", out / "model"
     rules = WindowRules(
-        size=preset.size, cell=preset.cell, num_windows=config.num_windows, symmetry=config.symmetry
+        size=preset.size,
+        cell=preset.cell,
+        num_windows=config.num_windows,
+        symmetry=config.symmetry,
+        balance=config.balance,
     )
     windows = cut_windows(dataset, read_image, rules=rules, seed=config.seed)
     fingerprint = _fingerprint(windows, config, start_dir)

@@ -15,12 +15,17 @@ class Recipe:
         max_new: Objects painted at most.
         objects_per_image: New objects in a new image, at most.
         gamma: Exponent of rarity in the choice of category (generated and pasted).
+        tau: Temperature of the choice of category (generated and pasted); 0 takes the affinity's own.
+        persistence: How far categories that the filter turns down are tried more often.
         score_quantile: Strictness of the filter.
         donor_strength: How much of a real object is painted over; 0 paints from noise.
+        context: Side of the painted window over the object's; 0 takes the model's own.
+        feather: Soft edge of what is painted, in pixels of the model.
         synthetic_ratio: Share of the training pictures drawn from the new images.
         synthetic_until: Part of the schedule during which they are drawn.
         paste_prob: Chance that a training picture is pasted into.
         paste_objects: Objects pasted at most.
+        blends: Ways of blending a pasted object in, with commas between them.
         copy_paste_prob: The same chance for Simple Copy-Paste.
     """
 
@@ -28,12 +33,17 @@ class Recipe:
     max_new: int = 400
     objects_per_image: int = 4
     gamma: float = 1.0
+    tau: float = 0.0
+    persistence: float = 1.0
     score_quantile: float = 0.15
     donor_strength: float = 0.0
+    context: float = 0.0
+    feather: float = 3.0
     synthetic_ratio: float = 0.5
     synthetic_until: float = 1.0
     paste_prob: float = 0.5
     paste_objects: int = 5
+    blends: str = "hard,feather,poisson"
     copy_paste_prob: float = 0.5
 
 
@@ -42,11 +52,15 @@ GENERATION = (
     "max_new",
     "objects_per_image",
     "gamma",
+    "tau",
+    "persistence",
     "score_quantile",
     "donor_strength",
+    "context",
+    "feather",
 )
 MIXING = ("synthetic_ratio", "synthetic_until")
-PASTING = ("paste_prob", "paste_objects", "gamma")
+PASTING = ("paste_prob", "paste_objects", "gamma", "tau", "blends")
 
 
 @dataclass(frozen=True)

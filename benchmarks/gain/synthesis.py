@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from augsynth.config import GenerateConfig
 from gain.arms import SWITCHES, Recipe
 from gain.cells import claim
 from gain.sources import Source
@@ -96,11 +97,17 @@ class Workshop:
             "seed": 42,
             "objects_per_image": recipe.objects_per_image,
             "gamma": recipe.gamma,
+            "persistence": recipe.persistence,
             "score_quantile": recipe.score_quantile,
             "originals": "omit",
             "bank": variant == "augsynth",
             "device": self.device,
             **SWITCHES[variant],
+        }
+        options |= {
+            name: getattr(recipe, name)
+            for name in ("tau", "context", "feather")
+            if getattr(recipe, name) != getattr(GenerateConfig(), name)
         }
         if recipe.donor_strength:
             options |= {"donors": str(self.bank()), "strength": recipe.donor_strength}

@@ -136,6 +136,8 @@ def train_pipeline(source: Source, arm: Arm, recipe: Recipe, material: Material)
             prob=recipe.paste_prob / len(material.banks),
             max_objects=recipe.paste_objects,
             gamma=recipe.gamma,
+            tau=recipe.tau or None,
+            blends=recipe.blends.split(","),
         )
         for bank in material.banks
     ]
