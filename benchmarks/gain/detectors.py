@@ -31,9 +31,7 @@ def model_config(name: str, num_classes: int) -> dict[str, Any]:
         return _yolox(num_classes)
     if name == "faster_rcnn_nano":
         return _faster_rcnn(num_classes)
-    from mmengine.config import Config
-
-    model = copy.deepcopy(Config.fromfile(CONFIGS / BASES[name]).model.to_dict())
+    model = _from_file(name)
     heads = model["bbox_head"] if "bbox_head" in model else model["roi_head"]["bbox_head"]
     heads["num_classes"] = num_classes
     model["backbone"]["init_cfg"] = None  # it starts from --start, or from nothing
@@ -61,76 +59,31 @@ def _yolox(num_classes: int) -> dict[str, Any]:
 
 def _faster_rcnn(num_classes: int) -> dict[str, Any]:
     """Two stages on the same pretrained backbone and neck, with anchors from 16 to 128 px."""
+    model = _from_file("faster_rcnn_r50")
     strides = [8, 16, 32]
-    rpn = dict(
-        type="RPNHead",
-        in_channels=64,
-        feat_channels=64,
-        anchor_generator=dict(type="AnchorGenerator", scales=[2, 4], ratios=[0.5, 1.0, 2.0], strides=strides),
-        bbox_coder=dict(type="DeltaXYWHBBoxCoder", target_means=[0.0] * 4, target_stds=[1.0] * 4),
-        loss_cls=dict(type="CrossEntropyLoss", use_sigmoid=True, loss_weight=1.0),
-        loss_bbox=dict(type="L1Loss", loss_weight=1.0),
-    )
-    roi = dict(
-        type="StandardRoIHead",
-        bbox_roi_extractor=dict(
-            type="SingleRoIExtractor",
-            roi_layer=dict(type="RoIAlign", output_size=7, sampling_ratio=2),
-            out_channels=64,
-            featmap_strides=strides,
-            finest_scale=28,
-        ),
-        bbox_head=dict(
-            type="Shared2FCBBoxHead",
-            in_channels=64,
-            fc_out_channels=256,
-            roi_feat_size=7,
-            num_classes=num_classes,
-            bbox_coder=dict(
-                type="DeltaXYWHBBoxCoder", target_means=[0.0] * 4, target_stds=[0.1, 0.1, 0.2, 0.2]
-            ),
-            reg_class_agnostic=True,
-            loss_cls=dict(type="CrossEntropyLoss", loss_weight=1.0),
-            loss_bbox=dict(type="L1Loss", loss_weight=1.0),
-        ),
-    )
-    assigner = dict(type="MaxIoUAssigner", ignore_iof_thr=-1)
-    sampler = dict(type="RandomSampler", neg_pos_ub=-1)
-    nms = dict(type="nms", iou_threshold=0.7)
-    train = dict(
-        rpn=dict(
-            assigner=dict(
-                assigner, pos_iou_thr=0.6, neg_iou_thr=0.3, min_pos_iou=0.3, match_low_quality=True
-            ),
-            sampler=dict(sampler, num=128, pos_fraction=0.5, add_gt_as_proposals=False),
-            allowed_border=-1,
-            pos_weight=-1,
-            debug=False,
-        ),
-        rpn_proposal=dict(nms_pre=500, max_per_img=200, nms=nms, min_bbox_size=0),
-        rcnn=dict(
-            assigner=dict(
-                assigner, pos_iou_thr=0.5, neg_iou_thr=0.5, min_pos_iou=0.5, match_low_quality=False
-            ),
-            sampler=dict(sampler, num=64, pos_fraction=0.25, add_gt_as_proposals=True),
-            pos_weight=-1,
-            debug=False,
-        ),
-    )
-    test = dict(
-        rpn=dict(nms_pre=300, max_per_img=100, nms=nms, min_bbox_size=0),
-        rcnn=dict(score_thr=0.01, nms=dict(type="nms", iou_threshold=0.5), max_per_img=100),
-    )
-    return dict(
-        type="FasterRCNN",
-        data_preprocessor=_preprocessor(),
-        backbone=_BACKBONE,
-        neck=_NECK,
-        rpn_head=rpn,
-        roi_head=roi,
-        train_cfg=train,
-        test_cfg=test,
-    )
+    model["data_preprocessor"] = _preprocessor()
+    model["backbone"], model["neck"] = _BACKBONE, _NECK
+    model["rpn_head"] |= dict(in_channels=64, feat_channels=64)
+    model["rpn_head"]["anchor_generator"] |= dict(scales=[2, 4], strides=strides)
+    extractor, head = model["roi_head"]["bbox_roi_extractor"], model["roi_head"]["bbox_head"]
+    extractor |= dict(out_channels=64, featmap_strides=strides, finest_scale=28)
+    extractor["roi_layer"]["sampling_ratio"] = 2
+    head |= dict(in_channels=64, fc_out_channels=256, num_classes=num_classes, reg_class_agnostic=True)
+    train, test = model["train_cfg"], model["test_cfg"]
+    train["rpn"]["assigner"]["pos_iou_thr"] = 0.6
+    train["rpn"]["sampler"]["num"] = 128
+    train["rpn_proposal"] |= dict(nms_pre=500, max_per_img=200)
+    train["rcnn"]["sampler"]["num"] = 64
+    test["rpn"] |= dict(nms_pre=300, max_per_img=100)
+    test["rcnn"]["score_thr"] = 0.01
+    return model
+
+
+def _from_file(name: str) -> dict[str, Any]:
+    from mmengine.config import Config
+
+    model: dict[str, Any] = Config.fromfile(CONFIGS / BASES[name]).model.to_dict()
+    return copy.deepcopy(model)
 
 
 def start_from(model: nn.Module, weights: Path) -> int:
