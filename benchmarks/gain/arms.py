@@ -32,7 +32,7 @@ class Recipe:
     new_per_image: float = 4.0
     max_new: int = 400
     objects_per_image: int = 4
-    gamma: float = 1.0
+    gamma: float = 1.5
     tau: float = 0.0
     persistence: float = 1.0
     score_quantile: float = 0.15
@@ -41,8 +41,8 @@ class Recipe:
     feather: float = 3.0
     synthetic_ratio: float = 0.5
     synthetic_until: float = 1.0
-    paste_prob: float = 0.5
-    paste_objects: int = 5
+    paste_prob: float = 1.0
+    paste_objects: int = 10
     blends: str = "hard,feather,poisson"
     copy_paste_prob: float = 0.5
 
