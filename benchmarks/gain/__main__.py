@@ -12,19 +12,25 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import platform
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gain import sources
-from gain.arms import ARMS, Recipe, settings_of, with_settings
+from gain.arms import ARMS, Arm, Recipe, settings_of, with_settings
 from gain.cells import Cell, claim, finish, read_results
 from gain.detectors import DETECTORS
+
+if TYPE_CHECKING:
+    from gain.synthesis import Workshop
+    from gain.training import Material
 
 # Optimizer steps by data set and share; the same for every arm.
 ITERATIONS = {
@@ -38,6 +44,8 @@ ITERATIONS = {
     ("aerial_maritime", 0.3): 450,
     ("aerial_maritime", 1.0): 900,
 }
+
+WAIT_S = 10  # before asking again for what another process makes
 
 
 def options() -> argparse.Namespace:
@@ -124,14 +132,7 @@ def work_at(cell: Cell, args: argparse.Namespace, recipe: Recipe) -> None:
         source, share, args.work / "made" / f"{cell.source}_{cell.share:g}_{cell.seed}", args.device
     )
     shop.folder.mkdir(parents=True, exist_ok=True)
-    material = training.Material(share)
-    if arm.painted:
-        material = replace(material, painted=shop.painted(arm.painted, recipe))
-    if arm.pasted in ("real", "generated", "both"):
-        banks = [shop.bank()] if arm.pasted != "generated" else []
-        if arm.pasted != "real":
-            banks.append(shop.painted("augsynth", recipe) / "bank")
-        material = replace(material, banks=tuple(banks), affinity=shop.affinity())
+    material = gather(arm, shop, recipe)
     started = time.monotonic()
     config = training.runner_config(
         source,
@@ -159,6 +160,26 @@ def work_at(cell: Cell, args: argparse.Namespace, recipe: Recipe) -> None:
     )
 
 
+def gather(arm: Arm, shop: Workshop, recipe: Recipe) -> Material:
+    """Return what an arm trains on; a painted set without objects is left out, as a user would leave it out."""
+    from gain.training import Material, count_images
+
+    material = Material(shop.share)
+    if arm.painted:
+        new = shop.painted(arm.painted, recipe)
+        if count_images(new / "annotations" / "instances_synthetic.json"):
+            material = replace(material, painted=new)
+        else:
+            print(f"{new.name}: no object was accepted; real images alone", flush=True)
+    if arm.pasted in ("real", "generated", "both"):
+        banks = [shop.bank()] if arm.pasted != "generated" else []
+        if arm.pasted != "real":
+            banks.append(shop.painted("augsynth", recipe) / "bank")
+        filled = tuple(b for b in banks if json.loads((b / "bank.json").read_text("utf-8"))["count"])
+        material = replace(material, banks=filled, affinity=shop.affinity())
+    return material
+
+
 def machine() -> str:
     """Say what computed."""
     import torch
@@ -171,26 +192,31 @@ def machine() -> str:
 def run(args: argparse.Namespace) -> None:
     import torch
 
-    from gain.synthesis import Busy
-
     torch.set_num_threads(args.threads)
     recipe = with_settings(Recipe(), args.set)
     args.work.mkdir(parents=True, exist_ok=True)
     args.work = args.work.resolve()
     left = [c for c in wanted_cells(args, recipe) if not c.is_done(args.work)]
     print(f"{len(left)} cells to do", flush=True)
-    for patience in range(2):
-        for cell in left:
-            with claim(cell.folder(args.work)) as free:
-                if not free or cell.is_done(args.work):
-                    continue
-                try:
-                    work_at(cell, args, recipe)
-                except Busy as error:
-                    print(f"{cell.key}: waits for {error}", flush=True)
-        left = [c for c in left if not c.is_done(args.work)]
-        if left and not patience:
-            time.sleep(1)
+    while left:
+        waiting = [cell for cell in left if not try_at(cell, args, recipe)]
+        left = [c for c in waiting if not c.is_done(args.work)]
+        if left:
+            time.sleep(WAIT_S)
+
+
+def try_at(cell: Cell, args: argparse.Namespace, recipe: Recipe) -> bool:
+    """Do a cell unless another process is at it; return False where it waits for what another one makes."""
+    from gain.synthesis import Busy
+
+    with claim(cell.folder(args.work)) as free:
+        if free and not cell.is_done(args.work):
+            try:
+                work_at(cell, args, recipe)
+            except Busy as error:
+                print(f"{cell.key}: waits for {error}", flush=True)
+                return False
+    return True
 
 
 def table(args: argparse.Namespace) -> None:
