@@ -28,6 +28,7 @@ class Reason(StrEnum):
     WRONG_CLASS = "wrong_class"
     LOW_SCORE = "low_score"
     LOW_IOU = "low_iou"
+    AMBIGUOUS = "ambiguous"
     BAD_SIZE = "bad_size"
     LOST_NEIGHBOUR = "lost_neighbour"
     EXTRA_OBJECT = "extra_object"

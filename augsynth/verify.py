@@ -22,6 +22,7 @@ class FilterRules:
         min_iou: Least IoU of the detected and the planned box.
         min_score: Fixed score for every category; None takes the calibrated one.
         min_size_ratio, max_size_ratio: Bounds of √(detected area / planned area).
+        rival_factor: An object is ambiguous when another class at its place scores more than this share of it.
         max_extra_overlap: A second object counts as painted when more than this share of it lies in the mask.
         extra_factor: And when its score is at least this share of the new object's: next to a sure detection a
             doubtful one is no evidence.
@@ -33,13 +34,14 @@ class FilterRules:
     min_score: float | None = None
     min_size_ratio: float = 0.5
     max_size_ratio: float = 2.0
+    rival_factor: float = 0.85
     max_extra_overlap: float = 0.3
     extra_factor: float = 0.5
     lost_factor: float = 0.7
     clip_to_mask: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("min_iou", "max_extra_overlap", "extra_factor", "lost_factor"):
+        for name in ("min_iou", "rival_factor", "max_extra_overlap", "extra_factor", "lost_factor"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
         if self.min_score is not None and not 0 <= self.min_score <= 1:
@@ -72,7 +74,7 @@ def judge(
 
     Returns:
         Accepted with the re-fitted box, or the first of these that holds: WRONG_CLASS, NOT_FOUND, LOW_SCORE,
-        LOW_IOU, BAD_SIZE, LOST_NEIGHBOUR, EXTRA_OBJECT.
+        LOW_IOU, BAD_SIZE, AMBIGUOUS, LOST_NEIGHBOUR, EXTRA_OBJECT.
     """
     target, planned = plan.placement.category_id, plan.placement.box_xyxy
     overlap = ious(after.boxes_xyxy, planned[None])[:, 0]
@@ -90,6 +92,7 @@ def judge(
         Reason.LOW_SCORE: not counts[best],
         Reason.LOW_IOU: overlap[best] < rules.min_iou,
         Reason.BAD_SIZE: not rules.min_size_ratio <= ratio <= rules.max_size_ratio,
+        Reason.AMBIGUOUS: rival is not None and after.scores[rival] > rules.rival_factor * after.scores[best],
         Reason.LOST_NEIGHBOUR: _lost_neighbours(plan, before, after, scene, thresholds, rules).any(),
         Reason.EXTRA_OBJECT: _extra_objects(plan, before, after, scene, best, counts, rules).any(),
     }

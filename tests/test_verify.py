@@ -98,6 +98,15 @@ def test_wrong_class_needs_a_stronger_rival_at_the_same_place():
     assert run(found((rival[0], 0.3, CAN))).reason is Reason.NOT_FOUND  # too weak to be called a can
 
 
+def test_an_object_that_another_class_fits_nearly_as_well_is_ambiguous():
+    box = (50.0, 52.0, 80.0, 88.0)
+    assert run(found(GOOD, (box, 0.72, CAN))).reason is Reason.AMBIGUOUS
+    assert run(found(GOOD, (box, 0.66, CAN))).accepted
+    assert run(found(GOOD, (box, 0.72, CAN)), rival_factor=1.0).accepted
+    away = (90.0, 90.0, 110.0, 115.0)
+    assert run(found(GOOD, (away, 0.72, CAN)), max_extra_overlap=1.0).accepted
+
+
 def test_an_annotated_object_at_the_same_place_is_no_rival():
     can = (52.0, 52.0, 79.0, 95.0)
     seen = (can, 0.95, CAN)

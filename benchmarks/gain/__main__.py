@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from gain.synthesis import Workshop
     from gain.training import Material
 
-# Optimizer steps by data set and share; the same for every arm.
+# Optimizer steps by data set and share; the same for every arm. A two-stage detector, both of whose heads start from
+# nothing, takes twice as many.
 ITERATIONS = {
     ("sample", 0.05): 300,
     ("sample", 0.2): 450,
@@ -45,6 +46,7 @@ ITERATIONS = {
     ("aerial_maritime", 1.0): 900,
 }
 
+TWO_STAGE = ("faster_rcnn_nano", "faster_rcnn_r50")
 WAIT_S = 10  # before asking again for what another process makes
 
 
@@ -95,7 +97,7 @@ def wanted_cells(args: argparse.Namespace, recipe: Recipe) -> list[Cell]:
                     for key in args.arm:
                         arm = ARMS[key]
                         schedule = {
-                            "iterations": args.iterations or ITERATIONS.get((name, share), 450),
+                            "iterations": args.iterations or usual_iterations(name, share, detector),
                             "batch": args.batch,
                             "lr": args.lr,
                             "design": design(source, detector),
@@ -107,6 +109,11 @@ def wanted_cells(args: argparse.Namespace, recipe: Recipe) -> list[Cell]:
                         settings = settings_of(arm, recipe)
                         cells.append(Cell(name, share, key, detector, seed, settings, schedule, models))
     return cells
+
+
+def usual_iterations(source: str, share: float, detector: str) -> int:
+    """Return the optimizer steps of a cell when none are asked for."""
+    return ITERATIONS.get((source, share), 450) * (2 if detector in TWO_STAGE else 1)
 
 
 def start_weights(args: argparse.Namespace) -> Path:
