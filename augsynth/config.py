@@ -103,7 +103,7 @@ class GenerateConfig:
     category_choice: str = "affinity"
     measure: str = ""
     tau: float = 0.0
-    gamma: float = 1.0
+    gamma: float = 1.5
     persistence: float = 1.0
     categories: tuple[str, ...] = ()
     quotas: Mapping[str, int] = field(default_factory=dict)
@@ -113,7 +113,7 @@ class GenerateConfig:
     filter: str = "detector"
     min_iou: float = 0.6
     min_score: float = 0.0
-    score_quantile: float = 0.15
+    score_quantile: float = 0.05
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:

@@ -35,7 +35,7 @@ class Recipe:
     gamma: float = 1.5
     tau: float = 0.0
     persistence: float = 1.0
-    score_quantile: float = 0.15
+    score_quantile: float = 0.05
     donor_strength: float = 0.0
     context: float = 0.0
     feather: float = 3.0
