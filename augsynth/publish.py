@@ -97,7 +97,7 @@ def publish_dataset(
                 annotation_id += 1
             image_id += 1
         attempts.extend(records)
-        decoys.extend({**decoy, **where[decoy["job"]]} for decoy in shard.get("decoys", ()))
+        decoys.extend({**decoy, **where[decoy["job"]]} for decoy in shard["decoys"])
     _place_originals(out, dataset, cast(Literal["hardlink", "copy", "omit"], config.originals))
     write_json(out / SYNTHETIC, synthetic_document(dataset.document, images, annotations))
     write_json(out / AUGMENTED, augmented_document(dataset.document, images, annotations))
