@@ -129,7 +129,7 @@ def _came_out_equal(run: FinishedRun, attempt: Mapping[str, Any], image: Image) 
     kept = next(read_image(run.edited, s) for s in run.edited.scenes if s.image_id == attempt["image_id"])
     compared = np.zeros(image.shape[:2], np.bool_)
     beside = [a for a in run.attempts if a.get("image_id") == attempt["image_id"] and a["slot"] > 0]
-    beside += [d for d in run.decoys if d["image_id"] == attempt["image_id"] and "window_xyxy" in d]
+    beside += [d for d in run.decoys if d["image_id"] == attempt["image_id"] and d["reason"] == "accepted"]
     for window, value in ((attempt["window_xyxy"], True), *((a["window_xyxy"], False) for a in beside)):
         x1, y1, x2, y2 = window
         compared[y1:y2, x1:x2] = value

@@ -10,15 +10,18 @@ import pytest
 from PIL import Image as PilImage
 
 from augsynth.bank import Bank
+from augsynth.building import build_bank
 from augsynth.canvas import Canvas
 from augsynth.config import GenerateConfig
+from augsynth.cutouts import CutRules
 from augsynth.decoys import paint_decoys
+from augsynth.donors import Donors
 from augsynth.engine import Shard, paint_shard
 from augsynth.errors import ConfigError
 from augsynth.generate import Tally, generate, open_dataset
 from augsynth.geometry import intersections
 from augsynth.images import read_image
-from augsynth.inpaint import InpaintRequest
+from augsynth.inpaint import Inpainter, InpaintRequest
 from augsynth.progress import summary_lines
 from augsynth.prompts import BACKGROUND_PROMPT
 from augsynth.sample import write_sample
@@ -114,19 +117,42 @@ def canvas_of(studio: Studio, *, job: int = 0, crowd: bool = False) -> Canvas:
     return Canvas(job, source, scene, read_image(studio.dataset, source), accepted=[0])
 
 
+class Blanking:
+    """Paints nothing and keeps what it was asked for."""
+
+    name = "blanking"
+
+    def __init__(self, like: Inpainter) -> None:
+        self.size, self.cell, self.asked = like.size, like.cell, list[InpaintRequest]()
+
+    def inpaint(self, requests: Sequence[InpaintRequest]) -> list[None]:
+        self.asked.extend(requests)
+        return [None] * len(requests)
+
+
 def test_there_are_as_many_as_asked_for_on_average(bare: Studio) -> None:
-    class Blanking:
-        name, size, cell = "blanking", bare.inpainter.size, bare.inpainter.cell
-
-        def inpaint(self, requests: Sequence[InpaintRequest]) -> list[None]:
-            return [None] * len(requests)
-
-    studio = with_options(replace(bare, inpainter=Blanking()), decoys=0.25, retries=1, placement="uniform")
+    inpainter = Blanking(bare.inpainter)
+    studio = with_options(replace(bare, inpainter=inpainter), decoys=0.25, retries=1, placement="uniform")
     canvases = [canvas_of(studio, job=job) for job in range(200)]
     image = canvases[0].image
     records = paint_decoys(studio, canvases)
     assert 30 <= len(records) <= 70 and {r["reason"] for r in records} == {Reason.BLANK}
-    assert canvases[0].image is image
+    assert canvases[0].image is image and all(request.start is None for request in inpainter.asked)
+
+
+def test_where_objects_start_from_donors_decoys_start_from_what_is_there(
+    bare: Studio, config: GenerateConfig, tmp_path: Path
+) -> None:
+    assert list(
+        build_bank(Path(config.annotations), Path(config.images), tmp_path / "bank", rules=CutRules())
+    )
+    inpainter = Blanking(bare.inpainter)
+    donors = Donors.open(tmp_path / "bank", bare.dataset.categories)
+    paint_decoys(
+        with_options(replace(bare, inpainter=inpainter, donors=donors), decoys=1.0), [canvas_of(bare)]
+    )
+    assert inpainter.asked
+    assert all(np.array_equal(request.start, request.image) for request in inpainter.asked)
 
 
 def test_where_there_is_no_room_there_is_no_decoy(bare: Studio) -> None:
