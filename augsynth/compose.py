@@ -47,6 +47,13 @@ def mask_cells(mask_xyxy: FloatArray, window_xyxy: IntArray, *, num_cells: int) 
     return cells
 
 
+def cells_xyxy(cells: NDArray[np.bool_], window_xyxy: IntArray) -> FloatArray:
+    """Return the (4,) bounds of the masked cells, at least one, in source pixels."""
+    rows, columns = np.flatnonzero(cells.any(axis=1)), np.flatnonzero(cells.any(axis=0))
+    bounds = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float64)
+    return np.asarray(bounds * (window_xyxy[2] - window_xyxy[0]) / len(cells) + np.tile(window_xyxy[:2], 2))
+
+
 def stitch(
     image: Image,
     picture: Image,

@@ -33,7 +33,9 @@ class GenerateConfig:
         seed: Seed of the run.
         objects_per_image: New objects a new image holds at most.
         max_attempts: Attempts in all before the run gives up; 0 means 10 for each object wanted.
-        retries: Attempts for one object before the next is tried.
+        retries: Attempts for one object, or one decoy, before the next is tried.
+        decoys: Windows repainted without an object and without a label, for each accepted object on average: so
+            that having been repainted is no sign of an object.
         originals: `hardlink`, `copy` or `omit` the source images.
         image_format: `png` keeps pixels outside the masks bit-identical; `jpg` is smaller and doesn't.
         bank: Write the accepted objects as cut-outs to `OUT/bank`, too.
@@ -83,6 +85,7 @@ class GenerateConfig:
     objects_per_image: int = 2
     max_attempts: int = 0
     retries: int = 3
+    decoys: float = 0.0
     originals: str = "hardlink"
     image_format: str = "png"
     bank: bool = False
@@ -143,6 +146,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("objects_per_image", 1, 100),
     ("max_attempts", 0, 10**9),
     ("retries", 1, 1000),
+    ("decoys", 0, 4),
     ("batch_size", 1, 4096),
     ("steps", 1, 1000),
     ("guidance", 0, 50),

@@ -46,6 +46,7 @@ class Tally:
         reasons: Attempts by verdict.
         by_category: Verdicts by category id.
         counts: Attempts and accepted objects by category id.
+        decoys: Decoys by verdict; they are no attempts.
         finished: Whether the dataset has been published.
     """
 
@@ -56,6 +57,7 @@ class Tally:
     reasons: Counter[str] = field(default_factory=Counter)
     by_category: dict[int, Counter[str]] = field(default_factory=dict)
     counts: Counts = field(default_factory=Counts)
+    decoys: Counter[str] = field(default_factory=Counter)
     finished: bool = False
 
     def add(self, shard: Mapping[str, Any]) -> None:
@@ -69,6 +71,7 @@ class Tally:
         for category_id, counts in count_by_category(shard["attempts"]).items():
             self.counts.tried[category_id] += counts.total()
             self.by_category[category_id] = self.by_category.get(category_id, Counter()) + counts
+        self.decoys += count_reasons(shard["decoys"])
 
     @property
     def yield_share(self) -> float:
@@ -143,7 +146,12 @@ def _work(
         before=tally.counts,
         image_dir=folder.out / "images",
     )
-    record = {"jobs": num_jobs, "attempts": shard.attempts, "images": shard.images}
+    record = {
+        "jobs": num_jobs,
+        "attempts": shard.attempts,
+        "decoys": shard.decoys,
+        "images": shard.images,
+    }
     folder.commit(index, record, tiles=shard.tiles)
     return record
 

@@ -10,14 +10,14 @@ import numpy as np
 
 from augsynth import __version__
 from augsynth.bank import BankWriter, Cutout
-from augsynth.compose import mask_cells
+from augsynth.compose import cells_xyxy, mask_cells
 from augsynth.config import GenerateConfig
 from augsynth.cutouts import CutRules, box_opacity, crop_around, reduced
 from augsynth.geometry import clip_boxes, grow_box
 from augsynth.images import read_image
 from augsynth.matting import matte
 from augsynth.rings import Rings
-from augsynth.scene import Dataset, FloatArray, Image, Scene
+from augsynth.scene import Dataset, FloatArray, Image, Reason, Scene
 
 BANK = "bank"
 _FEATHER_SHARE, _MIN_FEATHER = 0.06, 1.5
@@ -51,6 +51,7 @@ def write_bank(
                 before = read_image(dataset, scene)
                 after = read_image(out / "images", Scene(scene.image_id, new["file_name"], scene.size_wh))
                 attempts = [shard["attempts"][number] for number in new["attempts"]]
+                after = _without_decoys(after, before, shard["decoys"], job=new["job"])
                 for cutout in _cut_image(before, after, attempts, config=config, num_cells=num_cells):
                     writer.add(cutout)
 
@@ -135,10 +136,17 @@ def _painted(
     window = np.array(attempt["window_xyxy"], np.int64)
     planned = np.array(attempt["planned_xyxy"], np.float64)
     mask = clip_boxes(grow_box(planned, factor=config.mask_growth, pad=0.5)[None], size_wh)[0]
-    cells = mask_cells(mask, window, num_cells=num_cells)
-    rows, columns = np.flatnonzero(cells.any(axis=1)), np.flatnonzero(cells.any(axis=0))
-    bounds = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float64)
-    return np.asarray(bounds * (window[2] - window[0]) / num_cells + np.tile(window[:2], 2))
+    return cells_xyxy(mask_cells(mask, window, num_cells=num_cells), window)
+
+
+def _without_decoys(after: Image, before: Image, decoys: Sequence[Mapping[str, Any]], *, job: int) -> Image:
+    """Return the result of a job with its decoys undone; they touch nothing else that was painted."""
+    result = after.copy()
+    for decoy in decoys:
+        if decoy["job"] == job and decoy["reason"] == Reason.ACCEPTED:
+            x1, y1, x2, y2 = decoy["painted_xyxy"]
+            result[y1:y2, x1:x2] = before[y1:y2, x1:x2]
+    return result
 
 
 def _without(after: Image, before: Image, painted: FloatArray, boxes: FloatArray, k: int) -> Image:

@@ -78,6 +78,10 @@ def summary_lines(tally: Tally, out: Path) -> list[str]:
     rejected = {k: v for k, v in tally.reasons.most_common() if k != "accepted"}
     if rejected:
         lines.append("rejected: " + ", ".join(f"{k} {v}" for k, v in rejected.items()))
+    if tally.decoys:
+        kept = tally.decoys["accepted"]
+        dropped = "".join(f", {k} {v}" for k, v in tally.decoys.most_common() if k != "accepted")
+        lines.append(f"decoys: {kept} windows repainted without an object{dropped}")
     if missing > 0:
         lines.append(
             f"{missing} objects short: the budget of attempts is spent; raise --max-attempts, or look at "

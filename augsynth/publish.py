@@ -29,6 +29,7 @@ from augsynth.scene import Dataset, Reason
 AUGMENTED = "annotations/instances_augmented.json"
 SYNTHETIC = "annotations/instances_synthetic.json"
 PROVENANCE = "provenance.jsonl"
+DECOYS = "decoys.jsonl"
 SHEET_TILES = 48
 
 
@@ -42,10 +43,12 @@ def publish_dataset(
 ) -> None:
     """Write annotations, provenance and the effective configuration, and put the originals in place.
 
+    Decoys have a file of their own, written when there are any: who counts attempts needn't know of them.
+
     Args:
         out: The run's directory, whose `images/` holds the new images.
         dataset: The source.
-        shards: Committed records in order: `attempts` and `images`.
+        shards: Committed records in order: `attempts`, `decoys` and `images`.
         config: Written as `config.yaml`, without the output path.
         models: Names, revisions and digests, for provenance.
     """
@@ -57,9 +60,12 @@ def publish_dataset(
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     attempts: list[dict[str, Any]] = []
+    decoys: list[dict[str, Any]] = []
     for shard in shards:
         records = [dict(attempt) for attempt in shard["attempts"]]
+        where: dict[int, dict[str, Any]] = {}
         for new in shard["images"]:
+            where[new["job"]] = {"image_id": image_id, "file_name": new["file_name"]}
             size = (int(new["size_wh"][0]), int(new["size_wh"][1]))
             source = sources[new["source_image_id"]]
             images.append(
@@ -72,7 +78,7 @@ def publish_dataset(
                     annotation_id += 1
             for number in new["attempts"]:
                 attempt = records[number]
-                attempt.update(image_id=image_id, annotation_id=annotation_id, file_name=new["file_name"])
+                attempt.update(where[new["job"]], annotation_id=annotation_id)
                 annotations.append(
                     synthetic_annotation(
                         annotation_id=annotation_id,
@@ -91,10 +97,13 @@ def publish_dataset(
                 annotation_id += 1
             image_id += 1
         attempts.extend(records)
+        decoys.extend({**decoy, **where[decoy["job"]]} for decoy in shard["decoys"])
     _place_originals(out, dataset, cast(Literal["hardlink", "copy", "omit"], config.originals))
     write_json(out / SYNTHETIC, synthetic_document(dataset.document, images, annotations))
     write_json(out / AUGMENTED, augmented_document(dataset.document, images, annotations))
-    _write_lines(out / PROVENANCE, attempts, models)
+    _write_lines(out / PROVENANCE, attempts, models, counted="attempt")
+    if decoys:
+        _write_lines(out / DECOYS, decoys, models, counted="decoy")
     values = {k: v for k, v in plain_config(config).items() if k != "out"}
     text = yaml.safe_dump({**values, "models": dict(models)}, sort_keys=True).encode()
     write_atomically(out / "config.yaml", lambda file: file.write(text))
@@ -133,10 +142,12 @@ def _place_originals(out: Path, dataset: Dataset, mode: Literal["hardlink", "cop
             )
 
 
-def _write_lines(path: Path, attempts: Sequence[Mapping[str, Any]], models: Mapping[str, Any]) -> None:
+def _write_lines(
+    path: Path, records: Sequence[Mapping[str, Any]], models: Mapping[str, Any], *, counted: str
+) -> None:
     lines = [
-        json.dumps({"attempt": i, **{k: v for k, v in a.items() if k != "tile"}, **models}, sort_keys=True)
-        for i, a in enumerate(attempts)
+        json.dumps({counted: i, **{k: v for k, v in r.items() if k != "tile"}, **models}, sort_keys=True)
+        for i, r in enumerate(records)
     ]
     text = "".join(line + "\n" for line in lines).encode()
     write_atomically(path, lambda file: file.write(text))

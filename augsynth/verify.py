@@ -11,7 +11,7 @@ from augsynth.detect.calibration import SAME_PLACE_IOU, Thresholds, calibrate
 from augsynth.geometry import box_areas, clip_boxes, intersections, ious
 from augsynth.scene import Detections, FloatArray, Plan, Reason, Scene, Verdict
 
-__all__ = ["FilterRules", "Thresholds", "calibrate", "judge", "refit_box", "unfiltered"]
+__all__ = ["FilterRules", "Thresholds", "calibrate", "judge", "judge_decoy", "refit_box", "unfiltered"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,8 @@ class FilterRules:
         extra_factor: And when its score is at least this share of the new object's: next to a sure detection a
             doubtful one is no evidence.
         lost_factor: A neighbour is lost when its score falls below this share of its threshold.
+        decoy_factor: On a decoy doubt is enough: what is detected there counts from this share of its threshold,
+            unless it was there before with at least this share of its score.
         clip_to_mask: Cut the re-fitted box to the mask: no new pixel lies outside.
     """
 
@@ -38,10 +40,18 @@ class FilterRules:
     max_extra_overlap: float = 0.3
     extra_factor: float = 0.5
     lost_factor: float = 0.7
+    decoy_factor: float = 0.5
     clip_to_mask: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("min_iou", "rival_factor", "max_extra_overlap", "extra_factor", "lost_factor"):
+        for name in (
+            "min_iou",
+            "rival_factor",
+            "max_extra_overlap",
+            "extra_factor",
+            "lost_factor",
+            "decoy_factor",
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
         if self.min_score is not None and not 0 <= self.min_score <= 1:
@@ -102,6 +112,34 @@ def judge(
     return Verdict(Reason.ACCEPTED, box, float(after.scores[best]), float(overlap[best]))
 
 
+def judge_decoy(
+    plan: Plan,
+    *,
+    before: Detections,
+    after: Detections,
+    scene: Scene,
+    thresholds: Thresholds,
+    rules: FilterRules,
+) -> Reason:
+    """Return the verdict on a window that was repainted without an object; everything is in image pixels.
+
+    Arguments as for `judge`; `scene` holds the new objects of the image, too.
+
+    Returns:
+        ACCEPTED, or the first of these that holds: EXTRA_OBJECT, where something is detected around the edit that is
+        neither annotated nor was there before; LOST_NEIGHBOUR, where an annotated or new object isn't found any more.
+    """
+    counts = _score_passes(after, thresholds, rules, factor=rules.decoy_factor)
+    same = ious(after.boxes_xyxy, before.boxes_xyxy) >= SAME_PLACE_IOU
+    same &= before.scores[None] >= rules.decoy_factor * after.scores[:, None]
+    annotated = ious(after.boxes_xyxy, scene.boxes_xyxy).max(1, initial=0.0) >= SAME_PLACE_IOU
+    if (counts & _is_around(after.boxes_xyxy, plan) & ~same.any(1) & ~annotated).any():
+        return Reason.EXTRA_OBJECT
+    if _lost_neighbours(plan, before, after, scene, thresholds, rules).any():
+        return Reason.LOST_NEIGHBOUR
+    return Reason.ACCEPTED
+
+
 def unfiltered(plan: Plan) -> Verdict:
     """Return the verdict where no detector looks: accepted as planned, score and IoU 1."""
     return Verdict(Reason.ACCEPTED, plan.placement.box_xyxy, 1.0, 1.0)
@@ -124,8 +162,10 @@ def _rejected(reason: Reason, after: Detections, best: int | None, overlap: Floa
     return Verdict(reason, after.boxes_xyxy[best].copy(), float(after.scores[best]), float(overlap[best]))
 
 
-def _score_passes(found: Detections, thresholds: Thresholds, rules: FilterRules) -> NDArray[np.bool_]:
-    least = [_least_score(int(c), thresholds, rules) for c in found.category_ids]
+def _score_passes(
+    found: Detections, thresholds: Thresholds, rules: FilterRules, *, factor: float = 1.0
+) -> NDArray[np.bool_]:
+    least = [factor * _least_score(int(c), thresholds, rules) for c in found.category_ids]
     return np.asarray(found.scores >= np.array(least, np.float64))
 
 
@@ -175,17 +215,19 @@ def _lost_neighbours(
     thresholds: Thresholds,
     rules: FilterRules,
 ) -> NDArray[np.bool_]:
-    """Tell which annotated objects around the edit were found before and aren't any more.
-
-    An object is around the edit when it touches the mask or half of it lies in the window.
-    """
-    touches = intersections(scene.boxes_xyxy, plan.mask_xyxy[None])[:, 0] > 0
-    in_window = intersections(scene.boxes_xyxy, plan.window_xyxy[None].astype(np.float64))[:, 0]
-    near = touches | (in_window >= 0.5 * box_areas(scene.boxes_xyxy))
+    """Tell which annotated objects around the edit were found before and aren't any more."""
+    near = _is_around(scene.boxes_xyxy, plan)
     least = np.array([_least_score(int(c), thresholds, rules) for c in scene.category_ids]).reshape(-1)
     seen_before = _object_scores(scene, before) >= least
     seen_after = _object_scores(scene, after) >= least * rules.lost_factor
     return np.asarray(near & ~scene.is_crowd & seen_before & ~seen_after)
+
+
+def _is_around(boxes_xyxy: FloatArray, plan: Plan) -> NDArray[np.bool_]:
+    """Tell which boxes are around the edit: they touch the mask or half of them lies in the window."""
+    touches = intersections(boxes_xyxy, plan.mask_xyxy[None])[:, 0] > 0
+    in_window = intersections(boxes_xyxy, plan.window_xyxy[None].astype(np.float64))[:, 0]
+    return np.asarray(touches | (in_window >= 0.5 * box_areas(boxes_xyxy)))
 
 
 def _object_scores(scene: Scene, found: Detections) -> FloatArray:

@@ -15,7 +15,7 @@ from augsynth.coco import read_dataset
 from augsynth.config import GenerateConfig, config_from
 from augsynth.errors import DatasetError
 from augsynth.geometry import box_areas, intersections
-from augsynth.publish import AUGMENTED, PROVENANCE, SYNTHETIC
+from augsynth.publish import AUGMENTED, DECOYS, PROVENANCE, SYNTHETIC
 from augsynth.scene import Dataset, Scene
 
 
@@ -30,6 +30,7 @@ class FinishedRun:
         edited: The new images; their scenes hold copies of the real objects and the synthetic ones.
         synthetic: Annotation id -> attributes of the synthetic objects in `edited`.
         attempts: The lines of the provenance file.
+        decoys: The lines of the decoys' file; none where the run painted none.
         version: Version of the package that wrote it, and the digest of its detector's weights or None.
     """
 
@@ -39,6 +40,7 @@ class FinishedRun:
     edited: Dataset
     synthetic: Mapping[int, Mapping[str, Any]]
     attempts: tuple[Mapping[str, Any], ...]
+    decoys: tuple[Mapping[str, Any], ...]
     version: str
     detector_sha256: str | None
 
@@ -69,7 +71,6 @@ def read_run(folder: Path) -> FinishedRun:
     values = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     values.pop("models", None)
     config = config_from(values, source=str(folder / "config.yaml"), out=str(folder))
-    lines = (folder / PROVENANCE).read_text(encoding="utf-8").splitlines()
     state = folder / "run.json"
     fingerprint = json.loads(state.read_text(encoding="utf-8"))["fingerprint"] if state.is_file() else {}
     return FinishedRun(
@@ -82,10 +83,15 @@ def read_run(folder: Path) -> FinishedRun:
             for raw in edited.document["annotations"]
             if raw.get("attributes", {}).get("synthetic") is True
         },
-        tuple(json.loads(line) for line in lines),
+        _read_lines(folder / PROVENANCE),
+        _read_lines(folder / DECOYS) if (folder / DECOYS).is_file() else (),
         str(fingerprint.get("version", "?")),
         fingerprint.get("detector_sha256"),
     )
+
+
+def _read_lines(path: Path) -> tuple[Mapping[str, Any], ...]:
+    return tuple(json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
 
 
 def _read_source(folder: Path, config: GenerateConfig, new_ids: set[int]) -> Dataset:

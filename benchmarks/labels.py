@@ -25,8 +25,7 @@ import numpy as np
 from finished_run import FinishedRun, admissible, read_run
 from grading import Grades, grade, wilson
 
-from augsynth import engine
-from augsynth.compose import mask_cells
+from augsynth.canvas import Canvas, Trial, make_plan, paint, start_trial
 from augsynth.detect import Detector, load_detector
 from augsynth.errors import AugsynthError, DatasetError
 from augsynth.images import read_image
@@ -78,26 +77,23 @@ def repaint(
         trials = []
         for number, attempt in enumerate(chunk):
             scene = scenes[attempt["source_image_id"]]
-            canvas = engine.Canvas(attempt["job"], scene, scene, read_image(studio.dataset, scene))
+            canvas = Canvas(attempt["job"], scene, scene, read_image(studio.dataset, scene))
             trials.append(_trial(studio, canvas, attempt, number))
-        engine.paint(studio, trials)  # the engine's own step, so that it can't differ from the run's
+        paint(studio, trials)  # the engine's own step, so that it can't differ from the run's
         for attempt, trial in zip(chunk, trials, strict=True):
             yield attempt, trial.stitched, trial.stitched is not trial.canvas.image
 
 
-def _trial(studio: Studio, canvas: engine.Canvas, attempt: Mapping[str, Any], number: int) -> engine.Trial:
+def _trial(studio: Studio, canvas: Canvas, attempt: Mapping[str, Any], number: int) -> Trial:
     box = np.array(attempt["planned_xyxy"], np.float64)
     placement = Placement(attempt["category_id"], box, attempt["anchor_annotation_id"], 0.0)
-    plan = engine.make_plan(studio, canvas.scene, placement, seed=attempt["seed"])
+    plan = make_plan(studio, canvas.scene, placement, seed=attempt["seed"])
     if plan is None or plan.window_xyxy.tolist() != attempt["window_xyxy"]:
         raise DatasetError(
             f"attempt {attempt['attempt']}: the window doesn't come out as recorded; judge the run with the "
             "version that made it"
         )
-    cells = mask_cells(
-        plan.mask_xyxy, plan.window_xyxy, num_cells=studio.inpainter.size // studio.inpainter.cell
-    )
-    return engine.Trial(canvas, number, plan, cells, canvas.image, plan.window_xyxy)
+    return start_trial(studio, canvas, plan, number=number)
 
 
 def grade_without_filter(
@@ -129,10 +125,11 @@ def grade_without_filter(
 
 
 def _came_out_equal(run: FinishedRun, attempt: Mapping[str, Any], image: Image) -> bool:
-    """Tell whether the attempt's window, without the windows of later objects, is the run's picture."""
+    """Tell whether the attempt's window, without those of later objects and decoys, is the run's picture."""
     kept = next(read_image(run.edited, s) for s in run.edited.scenes if s.image_id == attempt["image_id"])
     compared = np.zeros(image.shape[:2], np.bool_)
     beside = [a for a in run.attempts if a.get("image_id") == attempt["image_id"] and a["slot"] > 0]
+    beside += [d for d in run.decoys if d["image_id"] == attempt["image_id"] and d["reason"] == "accepted"]
     for window, value in ((attempt["window_xyxy"], True), *((a["window_xyxy"], False) for a in beside)):
         x1, y1, x2, y2 = window
         compared[y1:y2, x1:x2] = value

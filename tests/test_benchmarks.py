@@ -74,7 +74,7 @@ def fake_run(sample_root, tmp_path_factory):
         **full.document,
         "annotations": [a for a in full.document["annotations"] if a["id"] not in taken],
     }
-    shards = [{"attempts": attempts, "images": images}]
+    shards = [{"attempts": attempts, "decoys": [], "images": images}]
     publish_dataset(out, replace(full, document=document), shards, config=config, models={})
     return finished_run.read_run(out)
 

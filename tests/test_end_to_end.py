@@ -15,9 +15,10 @@ from augsynth.bank import Bank
 from augsynth.coco import read_dataset
 from augsynth.compose import mask_cells
 from augsynth.config import GenerateConfig, read_config
-from augsynth.engine import paint_shard, view_around
+from augsynth.engine import paint_shard
 from augsynth.errors import ResumeError
 from augsynth.generate import Tally, generate, open_dataset
+from augsynth.geometry import view_around
 from augsynth.images import read_image
 from augsynth.inpaint import InpaintRequest
 from augsynth.sample import write_sample

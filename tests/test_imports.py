@@ -23,6 +23,8 @@ LAYERS = [
     ("L5", "verify"),
     ("L6", "shards"),
     ("L7", "finetune report sample studio harvest"),
+    ("L7", "canvas"),
+    ("L7", "decoys"),
     ("L7", "engine publish building"),
     ("L7", "generate"),
     ("L8", "progress"),

@@ -21,6 +21,7 @@ class Recipe:
         donor_strength: How much of a real object is painted over; 0 paints from noise.
         context: Side of the painted window over the object's; 0 takes the model's own.
         feather: Soft edge of what is painted, in pixels of the model.
+        decoys: Windows repainted without an object for each accepted object.
         synthetic_ratio: Share of the training pictures drawn from the new images.
         synthetic_until: Part of the schedule during which they are drawn.
         paste_prob: Chance that a training picture is pasted into.
@@ -39,6 +40,7 @@ class Recipe:
     donor_strength: float = 0.0
     context: float = 0.0
     feather: float = 3.0
+    decoys: float = 0.0
     synthetic_ratio: float = 0.5
     synthetic_until: float = 1.0
     paste_prob: float = 1.0
@@ -58,6 +60,7 @@ GENERATION = (
     "donor_strength",
     "context",
     "feather",
+    "decoys",
 )
 MIXING = ("synthetic_ratio", "synthetic_until")
 PASTING = ("paste_prob", "paste_objects", "gamma", "tau", "blends")

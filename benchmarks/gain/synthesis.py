@@ -106,7 +106,7 @@ class Workshop:
         }
         options |= {
             name: getattr(recipe, name)
-            for name in ("tau", "context", "feather")
+            for name in ("tau", "context", "feather", "decoys")
             if getattr(recipe, name) != getattr(GenerateConfig(), name)
         }
         if recipe.donor_strength:

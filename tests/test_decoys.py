@@ -1,0 +1,268 @@
+"""Decoys: repainted, without a label, only where nothing is, and undone where something shows."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PilImage
+
+from augsynth.bank import Bank
+from augsynth.building import build_bank
+from augsynth.canvas import Canvas
+from augsynth.config import GenerateConfig
+from augsynth.cutouts import CutRules
+from augsynth.decoys import paint_decoys
+from augsynth.donors import Donors
+from augsynth.engine import Shard, paint_shard
+from augsynth.errors import ConfigError
+from augsynth.generate import Tally, generate, open_dataset
+from augsynth.geometry import intersections
+from augsynth.images import read_image
+from augsynth.inpaint import Inpainter, InpaintRequest
+from augsynth.progress import summary_lines
+from augsynth.prompts import BACKGROUND_PROMPT
+from augsynth.sample import write_sample
+from augsynth.scene import Detections, Image, Placement, Plan, Reason, Scene
+from augsynth.shards import RunFolder
+from augsynth.studio import Counts, Studio, open_studio
+from augsynth.verify import FilterRules, Thresholds, judge_decoy
+
+
+def ignore(stage: str, tally: Tally) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> GenerateConfig:
+    root = tmp_path_factory.mktemp("source")
+    write_sample(root, num_images=8, seed=5, workers=1)
+    return GenerateConfig(
+        n=3,
+        annotations=str(root / "annotations" / "instances.json"),
+        images=str(root / "images"),
+        model="embedded",
+        detector="embedded",
+        guidance=2.0,
+        objects_per_image=1,
+        steps=4,
+        bank=True,
+        # What the embedded models are worth is for the benchmarks to say: here nearly everything passes.
+        min_score=0.05,
+        min_iou=0.1,
+    )
+
+
+@pytest.fixture(scope="module")
+def bare(config: GenerateConfig) -> Studio:
+    """A studio without a filter."""
+    return open_studio(*open_dataset(replace(config, filter="off", steps=2)))
+
+
+def with_options(studio: Studio, **options: object) -> Studio:
+    return replace(studio, config=replace(studio.config, **options))
+
+
+def paint(studio: Studio, out: Path, *, num: int = 2) -> tuple[Shard, list[Image]]:
+    jobs = list(enumerate(studio.dataset.scenes[:num]))
+    shard = paint_shard(studio, jobs, wanted=num, budget=9, before=Counts(), image_dir=out)
+    return shard, [np.asarray(PilImage.open(out / new["file_name"])) for new in shard.images]
+
+
+def kept(decoys: Sequence[dict[str, object]]) -> list[dict[str, object]]:
+    return [decoy for decoy in decoys if decoy["reason"] == "accepted"]
+
+
+def test_only_free_pixels_of_new_images_change_and_nothing_else(bare: Studio, tmp_path: Path) -> None:
+    plain, before = paint(bare, tmp_path / "plain")
+    shard, after = paint(with_options(bare, decoys=2.0), tmp_path / "decoys")
+    assert plain.decoys == [] and len(kept(shard.decoys)) == 2 * len(after) == 4
+    assert shard.attempts == plain.attempts and shard.images == plain.images
+    for new, one, two in zip(shard.images, before, after, strict=True):
+        scene = next(s for s in bare.dataset.scenes if s.image_id == new["source_image_id"])
+        objects = [shard.attempts[number]["box_xyxy"] for number in new["attempts"]]
+        taken = np.vstack([scene.boxes_xyxy, *objects])
+        changed = (one != two).any(-1)
+        for decoy in (d for d in shard.decoys if d["job"] == new["job"]):
+            assert decoy["prompt"] == BACKGROUND_PROMPT
+            box = np.array(decoy["painted_xyxy"], np.float64)
+            assert not intersections(box[None], taken).any()
+            taken = np.vstack([taken, box])  # nor does one decoy lie on another
+            x1, y1, x2, y2 = decoy["painted_xyxy"]
+            assert changed[y1:y2, x1:x2].any()
+            changed[y1:y2, x1:x2] = False
+        assert not changed.any()
+
+
+def test_the_same_seed_gives_the_same_decoys_and_another_does_not(bare: Studio, tmp_path: Path) -> None:
+    studio = with_options(bare, decoys=1.0)
+    one, two, other = (
+        paint(with_options(studio, seed=seed), tmp_path / name, num=1)
+        for name, seed in (("one", 42), ("two", 42), ("other", 43))
+    )
+    assert one[0].decoys == two[0].decoys and np.array_equal(one[1], two[1])
+    assert one[0].decoys != other[0].decoys
+
+
+def canvas_of(studio: Studio, *, job: int = 0, crowd: bool = False) -> Canvas:
+    """A new image with one new object, and where asked for with a crowd all over it."""
+    source = studio.dataset.scenes[0]
+    if crowd:
+        box = np.array([[0.0, 0.0, *source.size_wh]])
+        one = np.ones(1, np.int64)
+        source = Scene(source.image_id, source.file_name, source.size_wh, box, one, one, one.astype(bool))
+    scene = source.adding(np.array([2.0, 2.0, 22.0, 22.0]), category_id=1, annotation_id=-1)
+    return Canvas(job, source, scene, read_image(studio.dataset, source), accepted=[0])
+
+
+class Blanking:
+    """Paints nothing and keeps what it was asked for."""
+
+    name = "blanking"
+
+    def __init__(self, like: Inpainter) -> None:
+        self.size, self.cell, self.asked = like.size, like.cell, list[InpaintRequest]()
+
+    def inpaint(self, requests: Sequence[InpaintRequest]) -> list[None]:
+        self.asked.extend(requests)
+        return [None] * len(requests)
+
+
+def test_there_are_as_many_as_asked_for_on_average(bare: Studio) -> None:
+    inpainter = Blanking(bare.inpainter)
+    studio = with_options(replace(bare, inpainter=inpainter), decoys=0.25, retries=1, placement="uniform")
+    canvases = [canvas_of(studio, job=job) for job in range(200)]
+    image = canvases[0].image
+    records = paint_decoys(studio, canvases)
+    assert 30 <= len(records) <= 70 and {r["reason"] for r in records} == {Reason.BLANK}
+    assert canvases[0].image is image and all(request.start is None for request in inpainter.asked)
+
+
+def test_where_objects_start_from_donors_decoys_start_from_what_is_there(
+    bare: Studio, config: GenerateConfig, tmp_path: Path
+) -> None:
+    assert list(
+        build_bank(Path(config.annotations), Path(config.images), tmp_path / "bank", rules=CutRules())
+    )
+    inpainter = Blanking(bare.inpainter)
+    donors = Donors.open(tmp_path / "bank", bare.dataset.categories)
+    paint_decoys(
+        with_options(replace(bare, inpainter=inpainter, donors=donors), decoys=1.0), [canvas_of(bare)]
+    )
+    assert inpainter.asked
+    assert all(np.array_equal(request.start, request.image) for request in inpainter.asked)
+
+
+def test_where_there_is_no_room_there_is_no_decoy(bare: Studio) -> None:
+    canvas = canvas_of(bare, crowd=True)
+    image = canvas.image
+    records = paint_decoys(with_options(bare, decoys=1.0), [canvas])
+    assert [r["reason"] for r in records] == [Reason.NO_REGION] * bare.config.retries
+    assert canvas.image is image
+
+
+def test_a_decoy_that_shows_an_object_is_undone_and_tried_elsewhere(bare: Studio) -> None:
+    canvas = canvas_of(bare)
+    original = canvas.image
+
+    class Suspicious:
+        """Finds an object wherever the image isn't what it was."""
+
+        name, view_px = "suspicious", max(canvas.source.size_wh)
+
+        def detect(self, images: Sequence[Image]) -> list[Detections]:
+            return [self.find(*np.nonzero((image != original).any(-1))) for image in images]
+
+        def find(self, rows: np.ndarray, columns: np.ndarray) -> Detections:
+            if not len(rows):
+                return Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))
+            box = [columns.min(), rows.min(), columns.max() + 1.0, rows.max() + 1.0]
+            return Detections(np.array([box]), np.array([0.9]), np.array([1]))
+
+    studio = replace(bare, detector=Suspicious(), thresholds=Thresholds(0.5))
+    records = paint_decoys(with_options(studio, decoys=1.0), [canvas])
+    assert [r["reason"] for r in records] == [Reason.EXTRA_OBJECT] * bare.config.retries
+    assert len({str(r["planned_xyxy"]) for r in records}) == len(records)
+    assert canvas.image is original and canvas.painted == []
+
+
+MASK, WINDOW = (50.0, 50.0, 80.0, 90.0), (35, 35, 125, 125)
+NEIGHBOUR = (90.0, 50.0, 110.0, 80.0)
+
+
+def found(*rows: tuple[tuple[float, float, float, float], float]) -> Detections:
+    boxes = np.array([row[0] for row in rows], np.float64).reshape(-1, 4)
+    return Detections(boxes, np.array([row[1] for row in rows]), np.ones(len(rows), np.int64))
+
+
+def verdict(before: Detections, after: Detections, scene: Scene | None = None) -> Reason:
+    plan = Plan(Placement(1, np.array(MASK), None, 0.0), np.array(WINDOW), np.array(MASK), "background", 1)
+    return judge_decoy(
+        plan,
+        before=before,
+        after=after,
+        scene=scene or Scene(1, "a.png", (200, 150)),
+        thresholds=Thresholds(0.4),
+        rules=FilterRules(),
+    )
+
+
+def test_what_is_detected_on_a_decoy_and_was_not_there_speaks_against_it() -> None:
+    assert verdict(found(), found()) is Reason.ACCEPTED
+    assert verdict(found(), found((MASK, 0.9))) is Reason.EXTRA_OBJECT
+    assert verdict(found(), found((MASK, 0.25))) is Reason.EXTRA_OBJECT  # doubt is enough
+    assert verdict(found(), found((MASK, 0.15))) is Reason.ACCEPTED
+    assert verdict(found((MASK, 0.1)), found((MASK, 0.9))) is Reason.EXTRA_OBJECT
+    assert verdict(found((MASK, 0.6)), found((MASK, 0.9))) is Reason.ACCEPTED  # nothing new
+    assert verdict(found(), found(((140.0, 10.0, 180.0, 50.0), 0.9))) is Reason.ACCEPTED  # far away
+
+
+def test_neighbours_of_a_decoy_must_still_be_found() -> None:
+    scene = Scene(1, "a.png", (200, 150)).adding(np.array(NEIGHBOUR), category_id=1, annotation_id=1)
+    assert verdict(found((NEIGHBOUR, 0.7)), found((NEIGHBOUR, 0.7)), scene) is Reason.ACCEPTED
+    assert verdict(found((NEIGHBOUR, 0.7)), found(), scene) is Reason.LOST_NEIGHBOUR
+    assert verdict(found(), found((NEIGHBOUR, 0.7)), scene) is Reason.ACCEPTED  # annotated, so not new
+
+
+def test_the_number_of_decoys_is_checked() -> None:
+    with pytest.raises(ConfigError, match="decoys"):
+        GenerateConfig(decoys=4.5)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_a_run_with_decoys_has_the_same_labels_and_bank_even_when_it_was_killed(
+    config: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, out = tmp_path / "plain", tmp_path / "decoys"
+    generate(replace(config, out=str(plain)), progress=ignore)
+    commit: Callable[..., None] = RunFolder.commit
+
+    def dying(self: RunFolder, index: int, record: object, **rest: object) -> None:
+        commit(self, index, record, **rest)
+        raise KeyboardInterrupt
+
+    wanted = replace(config, out=str(out), decoys=1.5)
+    monkeypatch.setattr(RunFolder, "commit", dying)
+    with pytest.raises(KeyboardInterrupt):
+        generate(wanted, progress=ignore)
+    monkeypatch.setattr(RunFolder, "commit", commit)
+    tally = generate(wanted, progress=ignore)
+
+    lines = [json.loads(line) for line in (out / "decoys.jsonl").read_text().splitlines()]
+    assert sum(tally.decoys.values()) == len(lines) and tally.decoys["accepted"] == len(kept(lines)) > 0
+    assert any(line.startswith(f"decoys: {len(kept(lines))} ") for line in summary_lines(tally, out))
+    assert all((out / "images" / line["file_name"]).is_file() for line in lines)
+    before, after = files_of(plain), files_of(out)
+    other = {name for name in after if after[name] != before.get(name)} - {
+        "bank/index.npy",  # features of the surroundings, which decoys change
+        "config.yaml",
+        "run.json",
+    }
+    assert other == {"decoys.jsonl"} | {f"images/{line['file_name']}" for line in kept(lines)}
+    for one, two in zip(Bank.open(plain / "bank"), Bank.open(out / "bank"), strict=True):
+        assert np.array_equal(one.image, two.image) and np.array_equal(one.alpha, two.alpha)
