@@ -68,6 +68,7 @@ class GenerateConfig:
         filter: `detector`, or `off` to accept all that is painted, labelled with the planned box; `detector` then
             counts as not given.
         min_iou: Least IoU of the detected and the planned box.
+        rival_factor: An object is turned down when another class scores more than this share of it at its place.
         min_score: Fixed detector threshold; 0 calibrates one per category on the real objects.
         score_quantile: Quantile of the real objects' scores that calibrates the threshold.
     """
@@ -115,6 +116,7 @@ class GenerateConfig:
     min_size: float = 8.0
     filter: str = "detector"
     min_iou: float = 0.6
+    rival_factor: float = 0.75
     min_score: float = 0.0
     score_quantile: float = 0.05
 
@@ -161,6 +163,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("max_overlap", 0, 1),
     ("min_size", 1, 10_000),
     ("min_iou", 0, 1),
+    ("rival_factor", 0, 1),
     ("min_score", 0, 1),
     ("score_quantile", 0, 1),
 )

@@ -166,7 +166,11 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
             min_side=least_window(inpainter.size, max_zoom=config.max_zoom),
             mask_growth=config.mask_growth,
         ),
-        filter_rules=FilterRules(min_iou=config.min_iou, min_score=config.min_score or None),
+        filter_rules=FilterRules(
+            min_iou=config.min_iou,
+            min_score=config.min_score or None,
+            rival_factor=config.rival_factor,
+        ),
         names={category.id: category.name for category in dataset.categories},
         wanted_ids=frozenset(
             c.id for c in dataset.categories if not config.categories or c.name in config.categories

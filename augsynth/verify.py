@@ -36,7 +36,7 @@ class FilterRules:
     min_score: float | None = None
     min_size_ratio: float = 0.5
     max_size_ratio: float = 2.0
-    rival_factor: float = 0.85
+    rival_factor: float = 0.75
     max_extra_overlap: float = 0.3
     extra_factor: float = 0.5
     lost_factor: float = 0.7

@@ -94,14 +94,14 @@ def test_wrong_class_needs_a_stronger_rival_at_the_same_place():
     rival = ((50.0, 52.0, 80.0, 88.0), 0.9, CAN)
     assert run(found(rival)).reason is Reason.WRONG_CLASS
     assert run(found(GOOD, rival)).reason is Reason.WRONG_CLASS
-    assert run(found(GOOD, (rival[0], 0.6, CAN))).accepted
+    assert run(found(GOOD, (rival[0], 0.58, CAN))).accepted
     assert run(found((rival[0], 0.3, CAN))).reason is Reason.NOT_FOUND  # too weak to be called a can
 
 
 def test_an_object_that_another_class_fits_nearly_as_well_is_ambiguous():
     box = (50.0, 52.0, 80.0, 88.0)
     assert run(found(GOOD, (box, 0.72, CAN))).reason is Reason.AMBIGUOUS
-    assert run(found(GOOD, (box, 0.66, CAN))).accepted
+    assert run(found(GOOD, (box, 0.58, CAN))).accepted
     assert run(found(GOOD, (box, 0.72, CAN)), rival_factor=1.0).accepted
     away = (90.0, 90.0, 110.0, 115.0)
     assert run(found(GOOD, (away, 0.72, CAN)), max_extra_overlap=1.0).accepted

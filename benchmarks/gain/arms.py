@@ -18,6 +18,7 @@ class Recipe:
         tau: Temperature of the choice of category (generated and pasted); 0 takes the affinity's own.
         persistence: How far categories that the filter turns down are tried more often.
         score_quantile: Strictness of the filter.
+        rival_factor: How near another class may come for an object to be accepted.
         donor_strength: How much of a real object is painted over; 0 paints from noise.
         context: Side of the painted window over the object's; 0 takes the model's own.
         feather: Soft edge of what is painted, in pixels of the model.
@@ -37,6 +38,7 @@ class Recipe:
     tau: float = 0.0
     persistence: float = 1.0
     score_quantile: float = 0.05
+    rival_factor: float = 0.75
     donor_strength: float = 0.0
     context: float = 0.0
     feather: float = 3.0
@@ -57,6 +59,7 @@ GENERATION = (
     "tau",
     "persistence",
     "score_quantile",
+    "rival_factor",
     "donor_strength",
     "context",
     "feather",

@@ -99,6 +99,7 @@ class Workshop:
             "gamma": recipe.gamma,
             "persistence": recipe.persistence,
             "score_quantile": recipe.score_quantile,
+            "rival_factor": recipe.rival_factor,
             "originals": "omit",
             "bank": variant == "augsynth",
             "device": self.device,
