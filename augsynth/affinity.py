@@ -24,7 +24,6 @@ from augsynth.affinity_fit import (
     fingerprint,
     fit_terms,
     plain_terms,
-    usual_entry,
 )
 from augsynth.affinity_text import Embeddings
 from augsynth.cooccurrence import Cooccurrence, Pair, cooccurrence, instance_matrix, ranked_pairs
@@ -55,8 +54,8 @@ class Affinity:
         matrix: (C, C) float64, row = present, column = candidate. For `loglinear` the natural log of the
             factor by which the row's category changes the odds of the column's (each of k present ones counts
             1/√k); the diagonal is that of a second object. `clip`: the cosine of the names' text embeddings,
-            1 on the diagonal. `blend`: the mean of its parts' matrices, each over its temperature. For the
-            rest see `Cooccurrence.matrix`.
+            1 on the diagonal. `blend`: the mean of its parts' matrices, each less what is neutral in it and over
+            its temperature. For the rest see `Cooccurrence.matrix`.
         terms: The rest of the fitted model: temperature, bias and counts.
         structure: How much the rest of an image predicts, cross-validated: by pairs whatever the measure, by
             names for `clip`, by both for `blend`.
@@ -149,9 +148,7 @@ class Affinity:
     @property
     def neutral(self) -> float | None:
         """Entry of the matrix that says nothing either way, None where there is no such value."""
-        if self.parts or self.measure == CLIP:
-            return usual_entry(self.matrix)
-        return {"lift": 1.0, "npmi": 0.0, DEFAULT_MEASURE: 0.0}.get(self.measure)
+        return 0.0 if self.parts else self._model.neutral
 
     @property
     def num_scenes(self) -> int:
@@ -337,8 +334,8 @@ class Affinity:
 
 
 def mixed(parts: tuple[Part, ...]) -> Part:
-    """Return the matrix of a blend as a model to look at: natural-log units, temperature 1."""
-    shares = [part.weight * part.matrix / part.terms.temperature for part in parts]
+    """Return the matrix of a blend as a model to look at: natural-log units, 0 is neutral, temperature 1."""
+    shares = [part.weight * (part.matrix - (part.neutral or 0.0)) / part.terms.temperature for part in parts]
     matrix = np.asarray(np.sum(shares, axis=0), np.float64)
     return Part(BLEND, matrix, plain_terms(1.0, len(matrix)))
 

@@ -78,19 +78,20 @@ class Part:
             return scores
         return np.asarray(prior + scores / self.terms.temperature, np.float64)
 
+    @property
+    def neutral(self) -> float | None:
+        """Entry of the matrix that says nothing either way, None where there is no such value.
+
+        Cosines of names are all alike: they say something where they differ from their median.
+        """
+        if self.measure == CLIP:
+            others = self.matrix[~np.eye(len(self.matrix), dtype=bool)]
+            return float(np.median(others)) if len(others) else 0.0
+        return {"lift": 1.0, "npmi": 0.0, DEFAULT_MEASURE: 0.0}.get(self.measure)
+
     def pull(self, lift: FloatArray) -> FloatArray:
         """Return (C, C), above 0 attracts, below 0 repels: what pairs are ranked by."""
-        if self.measure in _BY_LIFT:
-            return np.log(lift)
-        if self.measure == CLIP:
-            return self.matrix - usual_entry(self.matrix)
-        return self.matrix
-
-
-def usual_entry(matrix: FloatArray) -> float:
-    """Return the median of a (C, C) matrix off its diagonal: names say something where they differ from it."""
-    others = matrix[~np.eye(len(matrix), dtype=bool)]
-    return float(np.median(others)) if len(others) else 0.0
+        return np.log(lift) if self.measure in _BY_LIFT else self.matrix - (self.neutral or 0.0)
 
 
 def check_source(

@@ -123,11 +123,12 @@ def build_affinity_file(
 
 def _source_lines(affinity: Affinity) -> Iterator[str]:
     """Say what names add, where they do."""
+    origin = affinity.embeddings.split(" (sha256")[0]
     if affinity.measure == CLIP:
-        yield f"cosines of the names' embeddings, {affinity.embeddings}; temperature {affinity.terms.temperature:.3g}"
+        yield f"cosines of the names' embeddings, {origin}; temperature {affinity.terms.temperature:.3g}"
     for part in affinity.parts:
-        origin = f", {affinity.embeddings}" if part.measure == CLIP else ""
-        yield f"  {part.weight:.2f} {part.measure} (temperature {part.terms.temperature:.3g}{origin})"
+        told = f", {origin}" if part.measure == CLIP else ""
+        yield f"  {part.weight:.2f} {part.measure} (temperature {part.terms.temperature:.3g}{told})"
 
 
 def _pair_lines(affinity: Affinity, num_pairs: int) -> Iterator[str]:

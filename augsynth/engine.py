@@ -17,7 +17,7 @@ from augsynth.geometry import clip_boxes, grow_box, square_window, view_around
 from augsynth.images import read_image, write_image
 from augsynth.inpaint import InpaintRequest
 from augsynth.placement import propose, propose_uniform
-from augsynth.prompts import category_prompt
+from augsynth.prompts import nearest_categories
 from augsynth.scene import Detections, Image, IntArray, Placement, Plan, Reason, Scene, Verdict
 from augsynth.seeding import derive_rng, derive_seed
 from augsynth.studio import Counts, Studio
@@ -168,6 +168,9 @@ def _plan(
             "seed": plan.seed,
         }
     )
+    negative = studio.prompts.negative(placement.category_id)
+    if negative is not None:
+        shard.attempts[-1]["negative_prompt"] = negative
     cells = mask_cells(
         plan.mask_xyxy, plan.window_xyxy, num_cells=studio.inpainter.size // studio.inpainter.cell
     )
@@ -218,7 +221,9 @@ def make_plan(studio: Studio, scene: Scene, placement: Placement, *, seed: int) 
     )
     if window is None:
         return None
-    prompt = category_prompt(studio.names[placement.category_id], template=studio.config.template)
+    category_id = placement.category_id
+    near = nearest_categories(scene, placement.box_xyxy, category_id=category_id, window_xyxy=window)
+    prompt = studio.prompts.prompt(category_id, neighbour_ids=near, seed=seed)
     return Plan(placement, window, mask, prompt, seed)
 
 
@@ -233,6 +238,7 @@ def paint(studio: Studio, trials: Sequence[Trial]) -> None:
             None
             if t.sketch is None
             else cut_window(t.sketch, t.plan.window_xyxy, size=studio.inpainter.size),
+            studio.prompts.negative(t.plan.placement.category_id),
         )
         for t in trials
     ]
