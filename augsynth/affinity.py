@@ -19,6 +19,7 @@ from augsynth.affinity_fit import (
     SOURCES,
     Part,
     Terms,
+    check_cosines,
     check_options,
     check_source,
     fingerprint,
@@ -105,7 +106,8 @@ class Affinity:
         """
         check_options(measure, kappa, strength)
         cosines = None if embeddings is None else embeddings.cosines
-        check_source(source, measure, cosines, blend_weight, len(dataset.categories))
+        check_source(source, measure, blend_weight)
+        check_cosines(source, cosines, len(dataset.categories))
         category_ids, instances = _instances(dataset)
         counts = cooccurrence(instances, kappa=kappa)
         parts: tuple[Part, ...] = ()

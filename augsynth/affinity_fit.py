@@ -94,23 +94,25 @@ class Part:
         return np.log(lift) if self.measure in _BY_LIFT else self.matrix - (self.neutral or 0.0)
 
 
-def check_source(
-    source: str, measure: str, cosines: FloatArray | None, blend_weight: float | None, size: int
-) -> None:
-    """Raise ConfigError unless the options say where the affinity comes from, all of it and no more."""
+def check_source(source: str, measure: str, blend_weight: float | None) -> None:
+    """Raise ConfigError unless source, measure and weight go together."""
     if source not in SOURCES:
         raise ConfigError(f"source must be one of {', '.join(SOURCES)}, got {source!r}")
-    if (cosines is None) != (source == SOURCES[0]):
-        wrong = "needs embeddings of the names" if cosines is None else "takes no embeddings"
-        raise ConfigError(f"source {source} {wrong}; choose the source that fits what you have")
-    if cosines is not None and cosines.shape != (size, size):
-        raise ConfigError(f"embeddings: cosines of shape {cosines.shape} don't fit {size} categories")
     if source == CLIP and measure != DEFAULT_MEASURE:
         raise ConfigError(f"measure {measure} isn't used with source clip; leave it out or choose blend")
     if blend_weight is not None and source != BLEND:
         raise ConfigError(f"blend_weight isn't used with source {source}; leave it out or choose blend")
     if blend_weight is not None and not 0 <= blend_weight <= 1:
         raise ConfigError(f"blend_weight is {blend_weight}; it must lie in [0, 1], the share of clip")
+
+
+def check_cosines(source: str, cosines: FloatArray | None, size: int) -> None:
+    """Raise ConfigError unless there are cosines of all `size` categories where the source needs them."""
+    if (cosines is None) != (source == SOURCES[0]):
+        wrong = "needs embeddings of the names" if cosines is None else "takes no embeddings"
+        raise ConfigError(f"source {source} {wrong}; choose the source that fits what you have")
+    if cosines is not None and cosines.shape != (size, size):
+        raise ConfigError(f"embeddings: cosines of shape {cosines.shape} don't fit {size} categories")
 
 
 def check_options(measure: str, kappa: float, strength: float | None) -> None:

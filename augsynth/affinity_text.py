@@ -136,6 +136,7 @@ def encode_names(
     texts = [NAME_TEMPLATE.format(" ".join(unicodedata.normalize("NFC", name).split())) for name in names]
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         encoder, tokenizer = _load_encoder(model, revision)
         tokens = tokenizer(

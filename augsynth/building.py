@@ -15,7 +15,7 @@ from PIL import Image as PilImage
 
 from augsynth import __version__
 from augsynth.affinity import DEFAULT_MEASURE, SOURCES, Affinity, save_affinity_file
-from augsynth.affinity_fit import CLIP
+from augsynth.affinity_fit import CLIP, check_options, check_source
 from augsynth.affinity_text import Embeddings, encode_names, read_embeddings
 from augsynth.bank import Bank, BankError, BankWriter
 from augsynth.coco import read_dataset
@@ -98,12 +98,14 @@ def build_affinity_file(
 
     if out.suffix != ".json":
         raise ConfigError(f"{out}: an affinity file is JSON; let --out end with .json")
-    source = source or AffinitySource()
+    source, measure = source or AffinitySource(), measure or DEFAULT_MEASURE
+    check_options(measure, kappa, None)
+    check_source(source.kind, measure, source.blend_weight)
     dataset = read_dataset(annotations)
     yield from repair_lines(dataset)
     affinity = Affinity.fit(
         dataset,
-        measure=measure or DEFAULT_MEASURE,
+        measure=measure,
         kappa=kappa,
         source=source.kind,
         embeddings=source.read([category.name for category in dataset.categories]),
