@@ -17,6 +17,16 @@ from augsynth.scene import Category, FloatArray, IntArray, Scene
 from augsynth.seeding import derive_rng
 from augsynth.templates import CATEGORY, DEFAULT_TEMPLATE, DESCRIPTION, NEIGHBOURS, check_templates, gaps
 
+__all__ = [
+    "BACKGROUND_PROMPT",
+    "DEFAULT_TEMPLATE",
+    "PromptBook",
+    "TokenLimit",
+    "category_prompt",
+    "check_distinct",
+    "nearest_categories",
+]
+
 BACKGROUND_PROMPT = "background"
 MAX_NEIGHBOURS = 3
 
