@@ -1,4 +1,4 @@
-"""Which category belongs beside which: counted in the dataset, readable as a matrix, sampled from."""
+"""Which category belongs beside which: counted in the dataset or told by names, a matrix to sample from."""
 
 from __future__ import annotations
 
@@ -10,32 +10,59 @@ from typing import Any
 import numpy as np
 
 from augsynth import affinity_file
-from augsynth.affinity_fit import DEFAULT_MEASURE, MEASURES, Terms, check_options, fingerprint, fit_terms
+from augsynth.affinity_blend import fit_blend, fit_names, names_structure
+from augsynth.affinity_fit import (
+    BLEND,
+    CLIP,
+    DEFAULT_MEASURE,
+    MEASURES,
+    SOURCES,
+    Part,
+    Terms,
+    check_cosines,
+    check_options,
+    check_source,
+    fingerprint,
+    fit_terms,
+    plain_terms,
+)
+from augsynth.affinity_text import Embeddings
 from augsynth.cooccurrence import Cooccurrence, Pair, cooccurrence, instance_matrix, ranked_pairs
 from augsynth.errors import ConfigError, DatasetError
 from augsynth.loglinear import Structure, cross_validate
 from augsynth.scene import Dataset, FloatArray, IntArray
 
-__all__ = ["DEFAULT_MEASURE", "MEASURES", "Affinity", "Pair", "load_affinity_file", "save_affinity_file"]
-
-_BY_LIFT = ("lift", "conditional", "jaccard", "cosine")  # what they say of a pair follows popularity
+__all__ = [
+    "DEFAULT_MEASURE",
+    "MEASURES",
+    "SOURCES",
+    "Affinity",
+    "Pair",
+    "load_affinity_file",
+    "save_affinity_file",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Affinity:
-    """Co-occurrence of a dataset's categories (METHOD §1); C categories in file order.
+    """Affinity of a dataset's categories (METHOD §1); C categories in file order.
 
     Attributes:
         category_ids: (C,) int64 COCO ids.
         names: Category names.
         cooccurrence: The counts behind everything, with the shrinkage κ.
-        measure: One of `MEASURES`.
+        measure: One of `MEASURES`; `clip` or `blend` where names have a say.
         matrix: (C, C) float64, row = present, column = candidate. For `loglinear` the natural log of the
             factor by which the row's category changes the odds of the column's (each of k present ones counts
-            1/√k); the diagonal is that of a second object. For the rest see `Cooccurrence.matrix`.
+            1/√k); the diagonal is that of a second object. `clip`: the cosine of the names' text embeddings,
+            1 on the diagonal. `blend`: the mean of its parts' matrices, each less what is neutral in it and over
+            its temperature. For the rest see `Cooccurrence.matrix`.
         terms: The rest of the fitted model: temperature, bias and counts.
-        structure: How much pairs predict at all, cross-validated, whatever the measure.
+        structure: How much the rest of an image predicts, cross-validated: by pairs whatever the measure, by
+            names for `clip`, by both for `blend`.
         source_sha256: Fingerprint of the categories, boxes and labels it was built from.
+        parts: What a blend mixes, empty otherwise.
+        embeddings: Where the text embeddings came from, empty without.
     """
 
     category_ids: IntArray
@@ -46,6 +73,8 @@ class Affinity:
     terms: Terms
     structure: Structure
     source_sha256: str
+    parts: tuple[Part, ...] = ()
+    embeddings: str = ""
 
     @classmethod
     def fit(
@@ -55,35 +84,73 @@ class Affinity:
         measure: str = DEFAULT_MEASURE,
         kappa: float = 1.0,
         strength: float | None = None,
+        source: str = SOURCES[0],
+        embeddings: Embeddings | None = None,
+        blend_weight: float | None = None,
     ) -> Affinity:
-        """Count the dataset and fit the measure; deterministic.
+        """Count the dataset and fit the source; deterministic.
 
         Args:
             dataset: Categories and scenes; images aren't needed.
-            measure: One of `MEASURES`.
+            measure: One of `MEASURES`; of a blend, its part that counts.
             kappa: Shrinkage of pair counts towards independence, in images; 0.5 to 2 does well.
             strength: L2 penalty of `loglinear`; None chooses it by cross-validation, inf is the prior.
+            source: `cooccurrence`, `clip` (cosines of the names' text embeddings) or `blend` of both.
+            embeddings: Of the dataset's names in its order; needed for `clip` and `blend`.
+            blend_weight: Share of the names in a blend, in [0, 1]; None chooses it by cross-validation.
 
         Raises:
-            ConfigError: Unknown measure, or kappa or strength isn't positive.
+            ConfigError: Unknown measure or source, kappa or strength isn't positive, or options that don't go
+                together.
             DatasetError: No image or no category, or an annotation of an unknown category.
         """
         check_options(measure, kappa, strength)
-        if not dataset.categories or not dataset.scenes:
-            raise DatasetError(
-                f"{dataset.source}: no categories or no images; nothing to build an affinity from"
-            )
-        category_ids = np.array([category.id for category in dataset.categories], np.int64)
-        try:
-            instances = instance_matrix(dataset.scenes, category_ids)
-        except KeyError as error:
-            where = f"{dataset.source}: annotations: category id {error.args[0]}"
-            raise DatasetError(f"{where} isn't in categories; add it there") from None
+        cosines = None if embeddings is None else embeddings.cosines
+        check_source(source, measure, blend_weight)
+        check_cosines(source, cosines, len(dataset.categories))
+        category_ids, instances = _instances(dataset)
         counts = cooccurrence(instances, kappa=kappa)
-        best, structure = cross_validate(instances)
-        matrix, terms = fit_terms(instances, counts, measure, best if strength is None else strength)
-        names = tuple(category.name for category in dataset.categories)
-        return cls(category_ids, names, counts, measure, matrix, terms, structure, fingerprint(dataset))
+        parts: tuple[Part, ...] = ()
+        if source == CLIP and cosines is not None:
+            named, cases = fit_names(instances, cosines)
+            model, structure = named, names_structure(cases, named)
+        else:
+            best, structure = cross_validate(instances)
+            strength = best if strength is None else strength
+            if cosines is None:
+                model = Part(measure, *fit_terms(instances, counts, measure, strength))
+            else:
+                parts, structure = fit_blend(
+                    instances,
+                    counts,
+                    measure=measure,
+                    strength=strength,
+                    cosines=cosines,
+                    weight=blend_weight,
+                )
+                model = mixed(parts)
+        return cls(
+            category_ids=category_ids,
+            names=tuple(category.name for category in dataset.categories),
+            cooccurrence=counts,
+            measure=model.measure,
+            matrix=model.matrix,
+            terms=model.terms,
+            structure=structure,
+            source_sha256=fingerprint(dataset),
+            parts=parts,
+            embeddings="" if embeddings is None else embeddings.origin,
+        )
+
+    @property
+    def source(self) -> str:
+        """One of `SOURCES`."""
+        return self.measure if self.measure in SOURCES else SOURCES[0]
+
+    @property
+    def neutral(self) -> float | None:
+        """Entry of the matrix that says nothing either way, None where there is no such value."""
+        return 0.0 if self.parts else self._model.neutral
 
     @property
     def num_scenes(self) -> int:
@@ -133,32 +200,31 @@ class Affinity:
 
         Returns:
             (C,) float64. `loglinear`: log odds with popularity, so that softmax gives p(c | S); an empty
-            scene gets those of the prior. Other measures: mean of the matrix rows of the present categories,
-            without popularity (METHOD §1); an empty scene gets zeros.
+            scene gets those of the prior. Other measures and `clip`: mean of the matrix rows of the present
+            categories, without popularity (METHOD §1); an empty scene gets zeros. `blend`: the mean of its
+            parts' scores, each over its temperature.
 
         Raises:
             DatasetError: An id isn't one of the categories.
         """
         columns, objects = self._columns(present_ids)
-        if self.measure != DEFAULT_MEASURE:
-            return self.matrix[columns].mean(axis=0) if len(columns) else np.zeros(len(self.names))
         prior = self.cooccurrence.log_odds
-        if not len(columns):
-            return prior
-        rows = self.matrix[columns] + np.log(objects)[:, None] * self.terms.counts[columns]
-        crowd = np.log(len(columns))
-        scores = (
-            prior + self.terms.bias[0] + crowd * self.terms.bias[1] + rows.sum(axis=0) / np.sqrt(len(columns))
-        )
-        scores[columns] = prior[columns] + self.matrix[columns, columns]
-        return np.asarray(scores, np.float64)
+        if not self.parts:
+            return self._model.scores(prior, columns, objects)
+        shares = [
+            part.weight * part.scores(prior, columns, objects) / part.terms.temperature for part in self.parts
+        ]
+        return np.asarray(np.sum(shares, axis=0), np.float64)
 
     def log_odds(self, present_ids: Iterable[int]) -> FloatArray:
         """Return (C,) log p(c | S) up to a constant: popularity and evidence, whatever the measure."""
-        scores = self.scores(present_ids)
-        if self.measure == DEFAULT_MEASURE:
-            return scores
-        return np.asarray(self.cooccurrence.log_odds + scores / self.terms.temperature, np.float64)
+        columns, objects = self._columns(present_ids)
+        prior = self.cooccurrence.log_odds
+        shares = [
+            part.weight * part.log_odds(prior, part.scores(prior, columns, objects))
+            for part in self.parts or (self._model,)
+        ]
+        return np.asarray(np.sum(shares, axis=0), np.float64)
 
     def probabilities(
         self,
@@ -201,15 +267,25 @@ class Affinity:
         return np.asarray(weights / weights.sum(), np.float64)
 
     def strongest_pairs(self, k: int = 10) -> list[Pair]:
-        """Return up to k pairs that attract, strongest first: seen together more often than by chance."""
+        """Return up to k pairs that attract, strongest first: seen together more often than by chance.
+
+        Those of `clip` are the names that are most alike; the counts have no say.
+        """
         counts = self.cooccurrence
         known = (counts.pair_counts >= 2) & (counts.pair_counts > counts.expected)
+        if self.measure == CLIP:
+            known = np.ones_like(known)
         return ranked_pairs(self.category_ids, self.names, counts, self.matrix, self._pull, known, k)
 
     def most_repelled_pairs(self, k: int = 10) -> list[Pair]:
-        """Return up to k pairs that repel, strongest first; unknown ones (expected below κ) are left out."""
+        """Return up to k pairs that repel, strongest first; unknown ones (expected below κ) are left out.
+
+        Those of `clip` are the names that are least alike; the counts have no say.
+        """
         counts = self.cooccurrence
         known = (counts.expected >= max(counts.kappa, 1.0)) & (counts.pair_counts < counts.expected)
+        if self.measure == CLIP:
+            known = np.ones_like(known)
         return ranked_pairs(self.category_ids, self.names, counts, self.matrix, -self._pull, known, k)
 
     def check_matches(self, dataset: Dataset) -> None:
@@ -226,9 +302,17 @@ class Affinity:
                 )
 
     @property
+    def _model(self) -> Part:
+        return Part(self.measure, self.matrix, self.terms)
+
+    @property
     def _pull(self) -> FloatArray:
-        """(C, C) symmetric, above 0 attracts, below 0 repels: what pairs are ranked by."""
-        return np.log(self.cooccurrence.lift) if self.measure in _BY_LIFT else self.matrix
+        """(C, C), above 0 attracts, below 0 repels: what pairs are ranked by."""
+        lift = self.cooccurrence.lift
+        if not self.parts:
+            return self._model.pull(lift)
+        shares = [part.weight * part.pull(lift) / part.terms.temperature for part in self.parts]
+        return np.asarray(np.sum(shares, axis=0), np.float64)
 
     def _columns(self, present_ids: Iterable[int]) -> tuple[IntArray, FloatArray]:
         """Return the distinct present categories' columns and how many objects each has."""
@@ -249,6 +333,25 @@ class Affinity:
         if not (np.isfinite(values) & (values >= 0)).all():
             raise ConfigError("quotas: every quota must be a finite number, 0 or more")
         return values
+
+
+def mixed(parts: tuple[Part, ...]) -> Part:
+    """Return the matrix of a blend as a model to look at: natural-log units, 0 is neutral, temperature 1."""
+    shares = [part.weight * (part.matrix - (part.neutral or 0.0)) / part.terms.temperature for part in parts]
+    matrix = np.asarray(np.sum(shares, axis=0), np.float64)
+    return Part(BLEND, matrix, plain_terms(1.0, len(matrix)))
+
+
+def _instances(dataset: Dataset) -> tuple[IntArray, Any]:
+    """Return category ids in file order and the (N, C) CSR matrix of objects per image and category."""
+    if not dataset.categories or not dataset.scenes:
+        raise DatasetError(f"{dataset.source}: no categories or no images; nothing to build an affinity from")
+    category_ids = np.array([category.id for category in dataset.categories], np.int64)
+    try:
+        return category_ids, instance_matrix(dataset.scenes, category_ids)
+    except KeyError as error:
+        where = f"{dataset.source}: annotations: category id {error.args[0]}"
+        raise DatasetError(f"{where} isn't in categories; add it there") from None
 
 
 def save_affinity_file(path: Path, affinity: Affinity, layout: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from augsynth.affinity_fit import MEASURES, Terms
+from augsynth.affinity_fit import BLEND, CLIP, MEASURES, Part, Terms
 from augsynth.cooccurrence import Cooccurrence
 from augsynth.errors import DatasetError
 from augsynth.loglinear import Structure
@@ -23,22 +23,40 @@ _REMEDY = "build it again with `augsynth build-affinity`"
 
 def encode(affinity: Any) -> dict[str, Any]:
     """Return an `Affinity` as JSON values; an infinite strength becomes null."""
-    counts, terms, structure = affinity.cooccurrence, affinity.terms, affinity.structure
-    return {
+    counts, structure = affinity.cooccurrence, affinity.structure
+    model = _encode_part(Part(affinity.measure, affinity.matrix, affinity.terms))
+    fields = {
         "category_ids": affinity.category_ids,
         "names": list(affinity.names),
         "num_scenes": counts.num_scenes,
-        "measure": affinity.measure,
+        "measure": model["measure"],
         "kappa": counts.kappa,
-        "temperature": terms.temperature,
-        "strength": terms.strength if math.isfinite(terms.strength) else None,
+        "temperature": model["temperature"],
+        "strength": model["strength"],
         "source_sha256": affinity.source_sha256,
         "structure": {name: getattr(structure, name) for name in Structure.__dataclass_fields__},
         "counts": counts.counts,
         "instance_counts": counts.instance_counts,
         "repeat_counts": counts.repeat_counts,
         "pair_counts": counts.pair_counts,
-        "matrix": affinity.matrix,
+        "matrix": model["matrix"],
+        "bias": model["bias"],
+        "count_matrix": model["count_matrix"],
+    }
+    if affinity.embeddings:
+        fields["embeddings"] = affinity.embeddings
+    if affinity.parts:
+        fields["parts"] = [{"weight": part.weight, **_encode_part(part)} for part in affinity.parts]
+    return fields
+
+
+def _encode_part(part: Part) -> dict[str, Any]:
+    terms = part.terms
+    return {
+        "measure": part.measure,
+        "temperature": terms.temperature,
+        "strength": terms.strength if math.isfinite(terms.strength) else None,
+        "matrix": part.matrix,
         "bias": terms.bias,
         "count_matrix": terms.counts,
     }
@@ -98,24 +116,48 @@ class Fields:
         category_ids = self.array("category_ids", (size,), np.int64)
         if len(set(category_ids.tolist())) != size:
             raise self.fault("category_ids", "an id is given twice")
-        measure = self.text("measure")
-        if measure not in MEASURES:
-            raise self.fault("measure", f"must be one of {', '.join(MEASURES)}, not {measure!r}")
+        model = self.part(size, (*MEASURES, CLIP, BLEND))
         return {
             "category_ids": category_ids,
             "names": tuple(names),
             "cooccurrence": self._counts(size),
-            "measure": measure,
-            "matrix": self.array("matrix", (size, size), np.float64),
-            "terms": Terms(
-                self.number("temperature", above=0),
-                math.inf if self._take("strength") is None else self.number("strength"),
-                self.array("bias", (2, size), np.float64),
-                self.array("count_matrix", (size, size), np.float64),
-            ),
+            "measure": model.measure,
+            "matrix": model.matrix,
+            "terms": model.terms,
             "structure": Fields(self._path, "affinity.structure", self._inner("structure"))._structure(),
             "source_sha256": self.text("source_sha256"),
+            "parts": self._parts(size) if model.measure == BLEND else (),
+            "embeddings": self.text("embeddings") if "embeddings" in self._record else "",
         }
+
+    def part(self, size: int, measures: tuple[str, ...], *, weighted: bool = False) -> Part:
+        """Return measure, matrix and terms of a model of `size` categories."""
+        measure = self.text("measure")
+        if measure not in measures:
+            raise self.fault("measure", f"must be one of {', '.join(measures)}, not {measure!r}")
+        terms = Terms(
+            self.number("temperature", above=0),
+            math.inf if self._take("strength") is None else self.number("strength"),
+            self.array("bias", (2, size), np.float64),
+            self.array("count_matrix", (size, size), np.float64),
+        )
+        matrix = self.array("matrix", (size, size), np.float64)
+        return Part(measure, matrix, terms, self.number("weight") if weighted else 1.0)
+
+    def _parts(self, size: int) -> tuple[Part, ...]:
+        records = self._take("parts")
+        if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+            raise self.fault("parts", "must be a list of objects")
+        parts = tuple(
+            Fields(self._path, f"{self._name}.parts[{k}]", record).part(
+                size, (*MEASURES, CLIP), weighted=True
+            )
+            for k, record in enumerate(records)
+        )
+        weights = [part.weight for part in parts]
+        if min(weights, default=-1.0) < 0 or not math.isclose(sum(weights), 1, abs_tol=1e-6):
+            raise self.fault("parts", f"must have weights of 0 or more that sum to 1, not {weights}")
+        return parts
 
     def _counts(self, size: int) -> Cooccurrence:
         counts = self.array("counts", (size,), np.int64)

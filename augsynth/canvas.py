@@ -12,7 +12,7 @@ from augsynth.compose import cells_xyxy, cut_window, mask_cells, stitch
 from augsynth.geometry import clip_boxes, grow_box, square_window, view_around
 from augsynth.inpaint import InpaintRequest
 from augsynth.placement import PlacementRules, propose, propose_uniform
-from augsynth.prompts import category_prompt
+from augsynth.prompts import nearest_categories
 from augsynth.scene import Detections, FloatArray, Image, IntArray, Placement, Plan, Reason, Scene
 from augsynth.seeding import derive_rng
 from augsynth.studio import Studio
@@ -118,8 +118,10 @@ def make_plan(studio: Studio, scene: Scene, placement: Placement, *, seed: int) 
     )
     if window is None:
         return None
-    prompt = category_prompt(studio.names[placement.category_id], template=studio.config.template)
-    return Plan(placement, window, mask, prompt, seed)
+    category_id = placement.category_id
+    near = nearest_categories(scene, placement.box_xyxy, category_id=category_id, window_xyxy=window)
+    prompt = studio.prompts.prompt(category_id, neighbour_ids=near, seed=seed)
+    return Plan(placement, window, mask, prompt, seed, studio.prompts.negative(category_id))
 
 
 def start_trial(studio: Studio, canvas: Canvas, plan: Plan, *, number: int) -> Trial:
@@ -143,6 +145,7 @@ def paint(studio: Studio, trials: Sequence[Trial]) -> None:
             None
             if t.sketch is None
             else cut_window(t.sketch, t.plan.window_xyxy, size=studio.inpainter.size),
+            t.plan.negative_prompt,
         )
         for t in trials
     ]

@@ -80,11 +80,30 @@ def build_affinity(
     ] = None,
     kappa: Annotated[float, typer.Option(help="Shrinkage of pair counts, in images.")] = 1.0,
     pairs: Annotated[int, typer.Option(help="Pairs to print.")] = 10,
+    source: Annotated[
+        str,
+        typer.Option(help="cooccurrence in the dataset, clip (how alike the names are) or blend of both."),
+    ] = "cooccurrence",
+    clip_model: Annotated[
+        str | None,
+        typer.Option(help="Whose text encoder embeds the names: CLIP or diffusers folder, or hub id."),
+    ] = None,
+    clip_revision: Annotated[str | None, typer.Option(help="Commit or tag of that hub id.")] = None,
+    embeddings: Annotated[
+        Path | None, typer.Option(help="File of the names' embeddings instead: .npy, .npz or .json.")
+    ] = None,
+    blend_weight: Annotated[
+        float | None,
+        typer.Option(help="Share of clip in a blend, 0 to 1; chosen on held-out images when not given."),
+    ] = None,
 ) -> None:
-    """Count what appears with what, and where: affinity matrix, layout statistics and a heat map."""
-    from augsynth.building import build_affinity_file
+    """Learn what appears with what, and where: affinity matrix, layout statistics and a heat map."""
+    from augsynth.building import AffinitySource, build_affinity_file
 
-    for line in build_affinity_file(annotations, out, measure=measure, kappa=kappa, num_pairs=pairs):
+    chosen = AffinitySource(source, clip_model, clip_revision, embeddings, blend_weight)
+    for line in build_affinity_file(
+        annotations, out, measure=measure, kappa=kappa, num_pairs=pairs, source=chosen
+    ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from augsynth.errors import ConfigError
+from augsynth.templates import DEFAULT_TEMPLATE, check_templates
 
 ORIGINALS = ("hardlink", "copy", "omit")
 IMAGE_FORMATS = ("png", "jpg")
@@ -47,7 +48,9 @@ class GenerateConfig:
         alignment: `renoise` or `off`.
         donors: Object bank whose cut-outs are put in place before painting; None paints from noise.
         strength: How much of a donor is painted over, above 0; 1 leaves nothing of it.
-        template: Prompt with `{category}`.
+        template: Prompt with `{category}`, or several to draw from; `{neighbours}` and `{description}` are filled,
+            too.
+        prompts: YAML or JSON file of synonyms, descriptions and negative prompts by category name.
         negative_prompt: Text of the unconditional branch.
         context: Side of the edit window over the longer side of the mask; 0 is 1.35 for models whose window has
             few pixels (up to 256), otherwise 1.8.
@@ -98,7 +101,8 @@ class GenerateConfig:
     alignment: str = "renoise"
     donors: str | None = None
     strength: float = 0.6
-    template: str = "a photo of a {category}"
+    template: str | tuple[str, ...] = DEFAULT_TEMPLATE
+    prompts: str | None = None
     negative_prompt: str = ""
     context: float = 0.0
     max_zoom: float = 4.0
@@ -134,8 +138,7 @@ class GenerateConfig:
             raise ConfigError(f"{given} is given without {missing}; give both, or neither for the sample")
         if 0 < self.context < 1:
             raise ConfigError(f"context is {self.context}; it must be 1 or more, or 0 for the model's own")
-        if "{category}" not in self.template:
-            raise ConfigError("template has no {category}; write one where the category's name goes")
+        check_templates((self.template,) if isinstance(self.template, str) else self.template)
 
     @property
     def attempt_budget(self) -> int:
@@ -176,6 +179,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "placement": ("aligned", "uniform"),
     "filter": ("detector", "off"),
 }
+_LISTS = {"categories": "a list of names", "template": "a text or a list of texts"}
 
 
 def read_config(path: Path | None, **overrides: Any) -> GenerateConfig:
@@ -234,17 +238,25 @@ def _coerce(key: str, value: Any, hint: Any, source: str) -> Any:
         if value is not None and not isinstance(value, str):
             raise ConfigError(f"{source}: {key} is {value!r}; it must be a text")
         return value
-    if key == "categories":
-        if isinstance(value, str) or not all(isinstance(v, str) for v in value):
-            raise ConfigError(f"{source}: categories is {value!r}; it must be a list of names")
-        return tuple(value)
+    if key in _LISTS:
+        return _coerce_list(key, value, source)
     if not isinstance(value, Mapping) or not all(isinstance(v, int) and v >= 0 for v in value.values()):
         raise ConfigError(f"{source}: {key} is {value!r}; it must map category names to counts")
     return dict(value)
+
+
+def _coerce_list(key: str, value: Any, source: str) -> str | tuple[str, ...]:
+    if key == "template" and isinstance(value, str):
+        return value
+    if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
+        raise ConfigError(f"{source}: {key} is {value!r}; it must be {_LISTS[key]}")
+    return tuple(value)
 
 
 def plain_config(config: GenerateConfig) -> dict[str, Any]:
     """Return the configuration as plain values for YAML or JSON."""
     values = asdict(config)
     values["categories"] = list(values["categories"])
+    if isinstance(config.template, tuple):
+        values["template"] = list(config.template)
     return values

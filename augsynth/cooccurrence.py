@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import minimize_scalar
 
-from augsynth.loglinear import folds, hide_one, log_loss, log_odds
+from augsynth.loglinear import Examples, folds, hide_one, log_loss, log_odds
 from augsynth.scene import FloatArray, IntArray, Scene
 
 FORMULAS = ("npmi", "lift", "conditional", "jaccard", "cosine")
+UNKNOWN_TEMPERATURE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,22 +152,48 @@ def cooccurrence(instances: Any, *, kappa: float = 1.0) -> Cooccurrence:
     )
 
 
-def best_temperature(instances: Any, *, measure: str, kappa: float) -> float:
-    """Return the τ at which prior odds · exp(mean over S of A[s, c] / τ) predicts held-out images best.
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldOut:
+    """The hide-one cases of one fold and what the other folds say of them.
 
-    The matrix comes from four fifths of the images each time, the cases from the rest; τ is in [0.02, 100].
+    Attributes:
+        cases: The cases.
+        prior: (C,) log odds of the popularity prior.
+        scores: (R, C) mean of the matrix rows of the present categories.
+        train: The instance matrix of the other folds.
     """
-    logits, scores, cases = [], [], []
+
+    cases: Examples
+    prior: FloatArray
+    scores: FloatArray
+    train: Any
+
+
+def held_out(instances: Any, matrix_of: Callable[[Any], FloatArray]) -> list[HeldOut]:
+    """Return the five folds of an instance matrix, scored by the (C, C) matrix of their training part.
+
+    Args:
+        instances: Objects of each category in each image, CSR (N, C).
+        matrix_of: Called with the instance matrix of a training part.
+    """
+    found = []
     for train, held in folds(instances[:: max(1, instances.shape[0] // 20_000)]):
-        case = hide_one(held, max_cells=1_500_000)
-        rest = case.present / np.maximum(case.present.sum(1), 1)
-        scores.append(rest.tocsr() @ cooccurrence(train, kappa=kappa).matrix(measure))
-        logits.append(np.tile(log_odds(train), (len(case.target), 1)))
-        cases.append(case)
+        cases = hide_one(held, max_cells=1_500_000)
+        rest = cases.present / np.maximum(cases.present.sum(1), 1)
+        found.append(HeldOut(cases, log_odds(train), rest.tocsr() @ matrix_of(train), train))
+    return found
+
+
+def best_temperature(parts: Sequence[HeldOut]) -> float:
+    """Return the τ at which prior odds · exp(scores / τ) predicts held-out images best, in [0.02, 100].
+
+    0.2 where no image shows two categories.
+    """
+    if not any(len(part.cases.target) for part in parts):
+        return UNKNOWN_TEMPERATURE
 
     def loss(sharpness: float) -> float:
-        parts = zip(logits, scores, cases, strict=True)
-        return float(sum(log_loss(a + sharpness * b, case).sum() for a, b, case in parts))
+        return float(sum(log_loss(part.prior + sharpness * part.scores, part.cases).sum() for part in parts))
 
     return 1 / float(minimize_scalar(loss, bounds=(0.01, 50), method="bounded").x)
 

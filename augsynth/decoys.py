@@ -88,7 +88,9 @@ def _free_trial(
         plan = make_plan(studio, canvas.scene, placement, seed=seed)
         if plan is None:
             continue
-        trial = start_trial(studio, canvas, replace(plan, prompt=BACKGROUND_PROMPT), number=number)
+        trial = start_trial(
+            studio, canvas, replace(plan, prompt=BACKGROUND_PROMPT, negative_prompt=None), number=number
+        )
         if not intersections(trial.painted_xyxy[None], taken).any():
             return trial
     return None

@@ -122,6 +122,8 @@ def _plan(
             "seed": plan.seed,
         }
     )
+    if plan.negative_prompt is not None:
+        shard.attempts[-1]["negative_prompt"] = plan.negative_prompt
     trial = start_trial(studio, canvas, plan, number=len(shard.attempts) - 1)
     trial.sketch = _sketch(studio, canvas, plan, shard.attempts[-1])
     return trial

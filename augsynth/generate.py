@@ -18,6 +18,7 @@ from augsynth.detect import detector_files
 from augsynth.engine import paint_shard, source_order
 from augsynth.errors import ConfigError
 from augsynth.harvest import write_bank
+from augsynth.prompts import PromptBook
 from augsynth.publish import (
     count_by_category,
     count_reasons,
@@ -162,7 +163,8 @@ def open_dataset(config: GenerateConfig) -> tuple[GenerateConfig, Dataset]:
     With the filter off there is no detector, whatever the options say.
 
     Raises:
-        ConfigError: A category or quota names no category of the dataset.
+        ConfigError: A category, quota or prompt names no category of the dataset, or no prompt can tell two
+            categories apart.
         DatasetError: The dataset can't be used.
     """
     if config.annotations is None or config.images is None:
@@ -182,6 +184,7 @@ def open_dataset(config: GenerateConfig) -> tuple[GenerateConfig, Dataset]:
     for key in (*config.categories, *config.quotas):
         if key not in names:
             raise ConfigError(f"category {key!r} isn't in {annotations}; it has {', '.join(sorted(names))}")
+    PromptBook.open(config, dataset.categories)
     filled: dict[str, Any] = {k: getattr(config, k) or v for k, v in defaults.items()}
     if config.filter == "off":
         filled.update(detector="", detector_revision=None)
@@ -196,6 +199,7 @@ def fingerprint(config: GenerateConfig, dataset: Dataset) -> dict[str, Any]:
     digests = {
         "source_sha256": _digest([dataset.source]),
         "affinity_sha256": _digest([Path(config.affinity)]) if config.affinity else None,
+        "prompts_sha256": _digest([Path(config.prompts)]) if config.prompts else None,
         "donors_sha256": _digest([Path(config.donors) / "index.npy"]) if config.donors else None,
         "model_sha256": weights_digest(config.model),
         "detector_sha256": detector_digest(config.detector),

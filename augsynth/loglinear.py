@@ -310,7 +310,12 @@ def cross_validate(instances: Any) -> tuple[float, Structure]:
         if len(means) > best + _PATIENCE and len(means) > len(STRENGTHS) // 2:
             break
     scene = np.concatenate([case.scene * _NUM_FOLDS + index for index, case in enumerate(held)])
-    gain = np.bincount(np.unique(scene, return_inverse=True)[1], weights=table[0] - table[best])
+    return STRENGTHS[best], summed_up(table[0], table[1], table[best], scene)
+
+
+def summed_up(prior: FloatArray, pairless: FloatArray, losses: FloatArray, scene: IntArray) -> Structure:
+    """Return the figures of a model from the (R,) log losses of its cases and the image of each case."""
+    gain = np.bincount(np.unique(scene, return_inverse=True)[1], weights=prior - losses)
     error = gain.std() / np.sqrt(len(gain))
     z = float(gain.mean() / error) if error > 0 else 0.0
-    return STRENGTHS[best], Structure(len(table[0]), means[0], means[1], means[best], z)
+    return Structure(len(losses), float(prior.mean()), float(pairless.mean()), float(losses.mean()), z)

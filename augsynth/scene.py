@@ -142,6 +142,7 @@ class Plan:
         mask_xyxy: (4,) float64 region to repaint, the box grown a little, inside the window.
         prompt: Text condition.
         seed: Seed of this object's generator.
+        negative_prompt: Text of the unconditional branch, None for the run's own.
     """
 
     placement: Placement
@@ -149,6 +150,7 @@ class Plan:
     mask_xyxy: FloatArray
     prompt: str
     seed: int
+    negative_prompt: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

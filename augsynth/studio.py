@@ -22,6 +22,7 @@ from augsynth.inpaint import Inpainter
 from augsynth.inpaint.loading import load_inpainter
 from augsynth.layout import Layout
 from augsynth.placement import PlacementRules
+from augsynth.prompts import PromptBook
 from augsynth.scene import Dataset, Image, Scene
 from augsynth.verify import FilterRules, Thresholds, calibrate
 
@@ -65,6 +66,7 @@ class Studio:
         names: Category names by COCO id.
         wanted_ids: COCO ids of the categories that may be painted.
         quotas: Most accepted objects by COCO id.
+        prompts: What the model is told of each category.
 
     Raises:
         ValueError: A detector comes without thresholds, or they without it.
@@ -83,6 +85,7 @@ class Studio:
     names: Mapping[int, str]
     wanted_ids: frozenset[int]
     quotas: Mapping[int, int]
+    prompts: PromptBook
     donors: Donors | None = None
 
     def __post_init__(self) -> None:
@@ -120,9 +123,10 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
 
     Raises:
         BackendError: A model can't be loaded.
-        ConfigError: Detector or affinity file don't fit the dataset.
+        ConfigError: Detector, affinity file or prompts don't fit the dataset or the model.
         DatasetError: The affinity file is damaged, or nothing can be learnt from the dataset.
     """
+    prompts = PromptBook.open(config, dataset.categories)
     donors = None if config.donors is None else Donors.open(config.donors, dataset.categories)
     inpainter = load_inpainter(
         config.model,
@@ -139,6 +143,9 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
     detector = _load_filter(config, dataset)
     affinity, layout = _affinity_and_layout(config, dataset)
     reader = partial(_read_or_blank, dataset)
+    wanted_ids = frozenset(
+        c.id for c in dataset.categories if not config.categories or c.name in config.categories
+    )
     return Studio(
         config=config,
         dataset=dataset,
@@ -172,10 +179,9 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
             rival_factor=config.rival_factor,
         ),
         names={category.id: category.name for category in dataset.categories},
-        wanted_ids=frozenset(
-            c.id for c in dataset.categories if not config.categories or c.name in config.categories
-        ),
+        wanted_ids=wanted_ids,
         quotas={c.id: config.quotas[c.name] for c in dataset.categories if c.name in config.quotas},
+        prompts=prompts.limited_to(getattr(inpainter, "tokenizer", None), wanted_ids),
         donors=donors,
     )
 

@@ -1,12 +1,13 @@
 """Judge of METHOD §1: hide one category of a held-out image, rank all absent ones given the rest.
 
-    python benchmarks/affinity.py [--data DIR] [--sample ANNOTATIONS] [--seeds 5]
-    python benchmarks/affinity.py --train FILE [FILE …] --test FILE [FILE …]
+    python benchmarks/affinity.py [--data DIR] [--sample ANNOTATIONS] [--seeds 5] [--clip-model MODEL]
+    python benchmarks/affinity.py --train FILE [FILE …] --test FILE [FILE …] [--embeddings FILE | --clip-model MODEL]
 
 Every image with at least two categories gives one case per category. Log loss in nats, its ratio to that of
 the popularity prior p_c/(1 − p_c), recall@1, recall@3 and mean reciprocal rank (ties count half). Nothing is
 chosen on held-out images: temperatures and the log-linear strength come from cross-validation inside the
-training part.
+training part. The rows `clip` and `blend` need embeddings of the category names: those of COCO's are read from
+the data folder, others come from a CLIP text encoder (`--clip-model`) or a file.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
-from augsynth.affinity import DEFAULT_MEASURE, Affinity
+from augsynth.affinity import DEFAULT_MEASURE, SOURCES, Affinity
 from augsynth.affinity_fit import Terms, fit_terms
+from augsynth.affinity_text import Embeddings, encode_names, read_embeddings
 from augsynth.coco import read_dataset
 from augsynth.cooccurrence import FORMULAS, instance_matrix
 from augsynth.loglinear import NO_PAIRS
@@ -46,8 +48,11 @@ def split(dataset: Dataset, num_train: int, *, seed: int) -> tuple[Dataset, Data
     return replace(dataset, scenes=tuple(train)), replace(dataset, scenes=tuple(test))
 
 
-def variants(train: Dataset) -> Iterator[tuple[str, Affinity]]:
-    """Yield every row of the table: a name and an affinity whose `log_odds` are to be judged."""
+def variants(train: Dataset, embeddings: Embeddings | None = None) -> Iterator[tuple[str, Affinity]]:
+    """Yield every row of the table: a name and an affinity whose `log_odds` are to be judged.
+
+    The default comes last; `clip` and `blend` where there are embeddings.
+    """
     fitted = Affinity.fit(train)
     instances = instance_matrix(train.scenes, fitted.category_ids)
     zeros = Terms(1.0, 0.0, np.zeros_like(fitted.terms.bias), np.zeros_like(fitted.matrix))
@@ -62,7 +67,25 @@ def variants(train: Dataset) -> Iterator[tuple[str, Affinity]]:
             quarter = replace(terms, temperature=0.25)
             yield "npmi, β = 4", replace(fitted, measure=measure, matrix=matrix, terms=quarter)
         yield name, replace(fitted, measure=measure, matrix=matrix, terms=terms)
+    if embeddings is not None:
+        for source in SOURCES[1:]:
+            yield source, Affinity.fit(train, source=source, embeddings=embeddings)
     yield DEFAULT_MEASURE, fitted
+
+
+def find_embeddings(dataset: Dataset, options: argparse.Namespace) -> Embeddings | None:
+    """Return embeddings of the category names from what was asked for, or COCO's where the names are COCO's."""
+    names = [category.name for category in dataset.categories]
+    if options.embeddings:
+        return read_embeddings(options.embeddings, names)
+    if options.clip_model:
+        return encode_names(options.clip_model, names)
+    file = options.data / "clip_text" / "coco_clip_a+cname.npy"
+    coco = options.data / "coco_mini" / "instances.json"
+    if not (file.exists() and coco.exists()):
+        return None
+    known = [category.name for category in read_dataset(coco).categories]
+    return read_embeddings(file, names) if names == known else None
 
 
 def judge(affinity: Affinity, scenes: tuple[Scene, ...]) -> FloatArray:
@@ -84,20 +107,23 @@ def _case(affinity: Affinity, hidden: int, rest: FloatArray) -> tuple[float, flo
     return float(np.logaddexp.reduce(scores) - score), float(rank <= 1), float(rank <= 3), 1 / rank
 
 
-def evaluate(train: Dataset, test: Dataset) -> tuple[Judge, Affinity]:
+def evaluate(train: Dataset, test: Dataset, embeddings: Embeddings | None = None) -> tuple[Judge, Affinity]:
     """Return the figures of every row, and the default affinity."""
     table: Judge = {}
-    for name, affinity in variants(train):
+    for name, affinity in variants(train, embeddings):
         loss, *ranks = judge(affinity, test.scenes)
         prior = table["prior"][0] if table else loss
         table[name] = np.array([loss, loss / prior, *ranks])
+        if affinity.parts:
+            print(f"blend: {affinity.parts[1].weight:.2f} of clip")
     return table, affinity
 
 
-def show(title: str, pairs: list[tuple[Dataset, Dataset]]) -> None:
+def show(title: str, pairs: list[tuple[Dataset, Dataset]], options: argparse.Namespace) -> None:
     """Print the mean table over splits, the spread of the ratios, and what the user is told."""
     start = time.perf_counter()
-    tables, affinities = zip(*(evaluate(*pair) for pair in pairs), strict=True)
+    embeddings = find_embeddings(pairs[0][0], options)
+    tables, affinities = zip(*(evaluate(*pair, embeddings) for pair in pairs), strict=True)
     seconds = time.perf_counter() - start
     train, test = pairs[0]
     over = f", mean of {len(pairs)} splits" if len(pairs) > 1 else ""
@@ -116,6 +142,10 @@ def show(title: str, pairs: list[tuple[Dataset, Dataset]]) -> None:
     )
 
 
+def _chosen(name: str, options: argparse.Namespace) -> bool:
+    return not options.only or name in options.only
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the real data sets")
@@ -123,10 +153,13 @@ def main() -> None:
     parser.add_argument("--train", type=Path, nargs="+", help="annotation files to fit on")
     parser.add_argument("--test", type=Path, nargs="+", help="annotation files to judge on")
     parser.add_argument("--seeds", type=int, default=5, help="random splits of undivided data sets")
+    parser.add_argument("--embeddings", type=Path, help="embeddings of the category names")
+    parser.add_argument("--clip-model", help="CLIP or diffusers checkpoint that embeds them")
+    parser.add_argument("--only", nargs="+", help="names of the data sets to judge on")
     options = parser.parse_args()
     print(f"Affinity judge, {datetime.date.today()}")
     if options.train and options.test:
-        show(options.train[0].parent.name, [(read(*options.train), read(*options.test))])
+        show(options.train[0].parent.name, [(read(*options.train), read(*options.test))], options)
         return
     for name, train, test in (
         ("trash_annotations", ("fold_1", "fold_2"), ("fold_3",)),
@@ -134,8 +167,8 @@ def main() -> None:
         ("blood_cells", ("instances_train",), ("instances_val", "instances_test")),
     ):
         files = [[options.data / name / f"{part}.json" for part in parts] for parts in (train, test)]
-        if all(file.exists() for part in files for file in part):
-            show(name, [(read(*files[0]), read(*files[1]))])
+        if _chosen(name, options) and all(file.exists() for part in files for file in part):
+            show(name, [(read(*files[0]), read(*files[1]))], options)
     undivided = [
         ("TACO", options.data / "taco" / "annotations_all.json", 1100 / 1500),
         ("coco_mini", options.data / "coco_mini" / "instances.json", 2 / 3),
@@ -143,10 +176,10 @@ def main() -> None:
     if options.sample:
         undivided.append(("sample", options.sample, 0.7))
     for name, file, share in undivided:
-        if file.exists():
+        if _chosen(name, options) and file.exists():
             dataset = read(file)
             num_train = round(share * len(dataset.scenes))
-            show(name, [split(dataset, num_train, seed=seed) for seed in range(options.seeds)])
+            show(name, [split(dataset, num_train, seed=seed) for seed in range(options.seeds)], options)
 
 
 if __name__ == "__main__":

@@ -233,6 +233,7 @@ def test_first_attempts_are_painted_again_as_the_run_painted_them(sample_root, t
     from augsynth import engine
     from augsynth.inpaint.loading import load_inpainter
     from augsynth.placement import PlacementRules
+    from augsynth.prompts import PromptBook
     from augsynth.studio import Counts, Studio
     from augsynth.verify import FilterRules, Thresholds
 
@@ -255,6 +256,7 @@ def test_first_attempts_are_painted_again_as_the_run_painted_them(sample_root, t
         names=names,
         wanted_ids=frozenset(names),
         quotas={},
+        prompts=PromptBook.open(config, dataset.categories),
     )
     shard = engine.paint_shard(
         studio, list(enumerate(dataset.scenes[:3])), wanted=9, budget=3, before=Counts(),

@@ -14,9 +14,12 @@ PACKAGE = Path(__file__).resolve().parents[1] / "augsynth"
 # (affinity, affinity_file, …). A new module gets its place here.
 LAYERS = [
     ("L0", "scene errors"),
+    ("L1", "templates"),
     ("L1", "geometry seeding config devices images coco_faults loglinear evidence offsets sizes rings"),
     ("L1", "cooccurrence coco_blocks places"),
-    ("L2", "coco coco_writing affinity affinity_fit affinity_file layout appearance prompts bank"),
+    ("L2", "coco coco_writing layout appearance prompt_file bank"),
+    ("L2", "prompts"),
+    ("L2", "affinity affinity_fit affinity_file affinity_text affinity_blend"),
     ("L3", "placement compose cutouts donors matting split"),
     ("L3", "paste paste_masks paste_matte paste_options paste_places paste_scene paste_stock"),
     ("L4", "inpaint detect"),

@@ -22,6 +22,7 @@ class InpaintRequest:
         prompt: Text condition.
         seed: Seed of this object's own generator.
         start: (size, size, 3) uint8 picture to start from, noised to the model's `strength`; None starts from noise.
+        negative: Text of the unconditional branch for this object; None is the model's own negative prompt.
     """
 
     image: Image
@@ -29,6 +30,7 @@ class InpaintRequest:
     prompt: str
     seed: int
     start: Image | None = None
+    negative: str | None = None
 
 
 class Inpainter(Protocol):
