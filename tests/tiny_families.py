@@ -245,7 +245,7 @@ def make_lora(pipeline, path, *, rank=2):
     for name, layer in pipeline.unet.named_modules():
         if name.endswith((".to_q", ".to_k", ".to_v")):
             outer, inner = layer.weight.shape
-            weights[f"unet.{name}.lora_A.weight"] = torch.randn((rank, inner), generator=generator)
+            weights[f"unet.{name}.lora_A.weight"] = 0.3 * torch.randn((rank, inner), generator=generator)
             weights[f"unet.{name}.lora_B.weight"] = torch.randn((outer, rank), generator=generator)
     save_file(weights, path)
     return path

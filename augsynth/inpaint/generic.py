@@ -105,7 +105,9 @@ class PipelineInpainter:
     def _options(self, count: int, strength: float) -> dict[str, Any]:
         """Return what this pipeline takes beside the windows."""
         options: dict[str, Any] = {"height": self.size, "width": self.size, "strength": strength}
-        options["negative_prompt"] = [self.negative_prompt or " "] * count
+        # pipelines with a `true_cfg_scale` leave the second branch out where they get no text for it
+        nothing = " " if "true_cfg_scale" in self.takes else ""
+        options["negative_prompt"] = [self.negative_prompt or nothing] * count
         # 0 is off wherever there are two branches, whether the pipeline's scale counts from 0 or from 1
         options[self._scale_name] = self.guidance if self._told or self.guidance > 1 else 0.0
         return {key: value for key, value in options.items() if key in self.takes}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from augsynth.errors import BackendError
@@ -48,25 +50,28 @@ def load_inpainter(
     """
     from augsynth.inpaint.aligned import AlignedInpainter
     from augsynth.inpaint.generic import PipelineInpainter, check_generic
+    from augsynth.inpaint.lora import add_lora, find_lora
     from augsynth.inpaint.schedules import LCM_GUIDANCE, is_few_step
 
     checkpoint = inspect_checkpoint(model, revision=revision)
     options |= {"name": model, "alignment": alignment, "sampler": sampler}
     if checkpoint.family == "other":
         check_generic(alignment=alignment, sampler=sampler)
-    pipeline = _load_pipeline(checkpoint, precision)
     if lora is not None:
-        from augsynth.inpaint.lora import add_lora
-
-        add_lora(pipeline, lora, scale=lora_scale, name=model)
+        find_lora(lora)
+    with _quiet():
+        pipeline = _load_pipeline(checkpoint, precision)
+        if lora is not None:
+            add_lora(pipeline, lora, scale=lora_scale, name=model)
+        pipeline.to(device)
     for part in pipeline.components.values():
         if hasattr(part, "requires_grad_"):
             part.requires_grad_(False).eval()
-    pipeline.to(device)
     if checkpoint.family == "other":
         return PipelineInpainter(pipeline, guidance=guidance, **options)
-    if precision == "float16" and pipeline.vae.config.force_upcast:
-        pipeline.vae.float()  # SDXL's overflows in float16
+    if checkpoint.family == "sdxl" and precision == "float16" and pipeline.vae.config.force_upcast:
+        with _quiet():
+            pipeline.vae.float()  # it overflows in float16
     parts = ("vae", "unet", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "scheduler")
     settings = ("requires_aesthetics_score", "force_zeros_for_empty_prompt")
     if not guidance:
@@ -80,14 +85,28 @@ def load_inpainter(
     )
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' progress bars and warnings off the screen: what matters is raised."""
+    import diffusers
+    import transformers
+
+    libraries = [diffusers.utils.logging, transformers.utils.logging]
+    before = [library.get_verbosity() for library in libraries]
+    for library in libraries:
+        library.disable_progress_bar()
+        library.set_verbosity_error()
+    try:
+        yield
+    finally:
+        for library, verbosity in zip(libraries, before, strict=True):
+            library.set_verbosity(verbosity)
+
+
 def _load_pipeline(checkpoint: Checkpoint, precision: str) -> Any:
     import torch
-    from diffusers.utils import logging
 
     pipeline_class, extra = find_pipeline(checkpoint)
-    logging.disable_progress_bar()
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
     try:
         return pipeline_class.from_pretrained(
             checkpoint.source,
@@ -98,8 +117,6 @@ def _load_pipeline(checkpoint: Checkpoint, precision: str) -> Any:
         )
     except Exception as error:  # from_pretrained raises whatever its parts raise
         raise BackendError(f"{checkpoint.model}: {_reason(error, checkpoint)}") from error
-    finally:
-        logging.set_verbosity(verbosity)
 
 
 def _reason(error: Exception, checkpoint: Checkpoint) -> str:
