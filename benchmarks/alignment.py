@@ -72,7 +72,7 @@ def through_autoencoder(painter: Any, requests: Sequence[InpaintRequest]) -> lis
 
     pictures = []
     for request in requests:
-        pixels = torch.from_numpy(request.image).permute(2, 0, 1)[None].float() / 127.5 - 1
+        pixels = torch.from_numpy(np.array(request.image)).permute(2, 0, 1)[None].float() / 127.5 - 1
         with torch.no_grad():
             latents = painter.vae.encode(pixels.to(painter.vae.device, painter.vae.dtype)).latent_dist.mode()
             decoded = painter.vae.decode(latents).sample[0].float().clamp(-1, 1).permute(1, 2, 0)
