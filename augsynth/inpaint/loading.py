@@ -72,17 +72,18 @@ def load_inpainter(
     if checkpoint.family == "sdxl" and precision == "float16" and pipeline.vae.config.force_upcast:
         with _quiet():
             pipeline.vae.float()  # it overflows in float16
-    parts = ("vae", "unet", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "scheduler")
-    settings = ("requires_aesthetics_score", "force_zeros_for_empty_prompt")
     if not guidance:
         few = is_few_step(pipeline.scheduler, sampler=sampler)
         guidance = LCM_GUIDANCE if few else OWN_GUIDANCE if checkpoint.is_local else GUIDANCE
-    return AlignedInpainter(
-        **{part: getattr(pipeline, part, None) for part in parts},
-        **{key: pipeline.config[key] for key in settings if key in pipeline.config},
-        guidance=guidance,
-        **options,
-    )
+    return AlignedInpainter(**_parts(pipeline), guidance=guidance, **options)
+
+
+def _parts(pipeline: Any) -> dict[str, Any]:
+    """Return what the sampler takes from a Stable Diffusion pipeline."""
+    parts = ("vae", "unet", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "scheduler")
+    settings = ("requires_aesthetics_score", "force_zeros_for_empty_prompt")
+    taken: dict[str, Any] = {part: getattr(pipeline, part, None) for part in parts}
+    return taken | {key: pipeline.config[key] for key in settings if key in pipeline.config}
 
 
 @contextmanager
