@@ -117,6 +117,9 @@ def generate(
     out: Annotated[str | None, typer.Option(help="Output directory (augmented).")] = None,
     affinity: Annotated[str | None, typer.Option(help="Affinity file; built when not given.")] = None,
     model: Annotated[str | None, typer.Option(help="Inpainter: `embedded`, folder or hub id.")] = None,
+    lora: Annotated[
+        str | None, typer.Option(help="LoRA for it: .safetensors file, folder or hub id.")
+    ] = None,
     detector: Annotated[
         str | None,
         typer.Option(help="Filter: `embedded`, folder, mmdet CONFIG.py:WEIGHTS or hub id; several as A,B."),
@@ -138,10 +141,8 @@ def generate(
     precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16 (float32).")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Windows a forward pass (8).")] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps (25).")] = None,
-    guidance: Annotated[
-        float | None, typer.Option(help="Guidance scale (2 embedded, 7.5 otherwise).")
-    ] = None,
-    alignment: Annotated[str | None, typer.Option(help="renoise or off (renoise).")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale; 0 is what fits the model.")] = None,
+    alignment: Annotated[str | None, typer.Option(help="renoise, inversion or off (renoise).")] = None,
     donors: Annotated[
         str | None, typer.Option(help="Object bank whose cut-outs painting starts from; without it noise.")
     ] = None,

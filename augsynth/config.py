@@ -28,6 +28,8 @@ class GenerateConfig:
         affinity: Affinity file; None builds one from the annotations.
         model: `embedded`, a diffusers folder or a hub id.
         model_revision: Revision of a hub id.
+        lora: LoRA of the model: a .safetensors file, a folder with one or a hub id.
+        lora_scale: How much of the LoRA; 1 is as it was trained.
         detector: `embedded`, a detector folder, an MMDetection config with its checkpoint or a hub id; several
             with commas between them vote.
         detector_revision: Revision of a hub id.
@@ -44,8 +46,10 @@ class GenerateConfig:
         precision: `float32`, `bfloat16` or `float16` of the inpainting model.
         batch_size: Windows a forward pass.
         steps: Denoising steps.
-        guidance: Classifier-free guidance scale.
-        alignment: `renoise` or `off`.
+        guidance: Classifier-free guidance scale; 0 takes what fits the model.
+        sampler: `ddim`, `lcm` for few-step checkpoints and LoRAs, or `auto`, which follows the checkpoint.
+        window_size: Side of the model's window in pixels; 0 is its own.
+        alignment: `renoise`, `inversion` or `off`.
         donors: Object bank whose cut-outs are put in place before painting; None paints from noise.
         strength: How much of a donor is painted over, above 0; 1 leaves nothing of it.
         template: Prompt with `{category}`, or several to draw from; `{neighbours}` and `{description}` are filled,
@@ -83,6 +87,8 @@ class GenerateConfig:
     affinity: str | None = None
     model: str = ""
     model_revision: str | None = None
+    lora: str | None = None
+    lora_scale: float = 1.0
     detector: str = ""
     detector_revision: str | None = None
     seed: int = 42
@@ -98,6 +104,8 @@ class GenerateConfig:
     batch_size: int = 8
     steps: int = 25
     guidance: float = 0.0
+    sampler: str = "auto"
+    window_size: int = 0
     alignment: str = "renoise"
     donors: str | None = None
     strength: float = 0.6
@@ -155,6 +163,8 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("batch_size", 1, 4096),
     ("steps", 1, 1000),
     ("guidance", 0, 50),
+    ("lora_scale", -10, 10),
+    ("window_size", 0, 4096),
     ("strength", 0.02, 1.0),
     ("context", 0.0, 10),
     ("max_zoom", 1.0, 32),
@@ -174,7 +184,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "originals": ORIGINALS,
     "image_format": IMAGE_FORMATS,
     "precision": ("float32", "bfloat16", "float16"),
-    "alignment": ("renoise", "off"),
+    "sampler": ("auto", "ddim", "lcm"),
+    "alignment": ("renoise", "inversion", "off"),
     "category_choice": ("affinity", "uniform"),
     "placement": ("aligned", "uniform"),
     "filter": ("detector", "off"),

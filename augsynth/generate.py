@@ -18,6 +18,7 @@ from augsynth.detect import detector_files
 from augsynth.engine import paint_shard, source_order
 from augsynth.errors import ConfigError
 from augsynth.harvest import write_bank
+from augsynth.inpaint.checkpoints import inspect_checkpoint, is_non_commercial, read_licence
 from augsynth.prompts import PromptBook
 from augsynth.publish import (
     count_by_category,
@@ -49,6 +50,7 @@ class Tally:
         counts: Attempts and accepted objects by category id.
         decoys: Decoys by verdict; they are no attempts.
         finished: Whether the dataset has been published.
+        notices: What the user should know before painting begins.
     """
 
     wanted: int
@@ -60,6 +62,7 @@ class Tally:
     counts: Counts = field(default_factory=Counts)
     decoys: Counter[str] = field(default_factory=Counter)
     finished: bool = False
+    notices: list[str] = field(default_factory=list)
 
     def add(self, shard: Mapping[str, Any]) -> None:
         """Count a committed shard."""
@@ -105,8 +108,11 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Tally:
         shards = folder.read_shards()
         for shard in shards:
             tally.add(shard)
+        models = describe_models(config)
+        tally.notices += licence_notices(models)
         progress("loading", tally)
         studio = open_studio(config, dataset)
+        config = studio.config
         order: Iterator[tuple[int, int]] = enumerate(source_order(len(dataset.scenes), seed=config.seed))
         for _ in range(sum(s["jobs"] for s in shards)):
             next(order)
@@ -117,10 +123,9 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Tally:
             progress("painting", tally)
         progress("writing", tally)
         save_affinity_file(out / "affinity.json", studio.affinity, studio.layout.to_dict())
-        publish_dataset(out, dataset, shards, config=config, models=describe_models(config))
+        publish_dataset(out, dataset, shards, config=config, models=models)
         if config.bank:
             num_cells = studio.inpainter.size // studio.inpainter.cell
-            models = describe_models(config)
             write_bank(out, dataset, shards, config=config, num_cells=num_cells, models=models)
         pictures = [(shard["attempts"], folder.read_tiles(i)) for i, shard in enumerate(shards)]
         write_contact_sheets(out, pictures, names=studio.names)
@@ -188,8 +193,6 @@ def open_dataset(config: GenerateConfig) -> tuple[GenerateConfig, Dataset]:
     filled: dict[str, Any] = {k: getattr(config, k) or v for k, v in defaults.items()}
     if config.filter == "off":
         filled.update(detector="", detector_revision=None)
-    if not config.guidance:
-        filled["guidance"] = 2.0 if filled["model"] == "embedded" or Path(filled["model"]).is_dir() else 7.5
     return replace(config, **filled), dataset
 
 
@@ -202,20 +205,30 @@ def fingerprint(config: GenerateConfig, dataset: Dataset) -> dict[str, Any]:
         "prompts_sha256": _digest([Path(config.prompts)]) if config.prompts else None,
         "donors_sha256": _digest([Path(config.donors) / "index.npy"]) if config.donors else None,
         "model_sha256": weights_digest(config.model),
+        "lora_sha256": weights_digest(config.lora) if config.lora else None,
         "detector_sha256": detector_digest(config.detector),
     }
     return {**values, **digests, "version": __version__}
 
 
 def describe_models(config: GenerateConfig) -> dict[str, Any]:
-    """Return what painted and judged, for provenance: names, revisions and digests of local weights.
+    """Return what paints and judges, for provenance: names, revisions, licences and digests of local weights.
 
-    `detector` is None where nothing was filtered.
+    `detector` is None where nothing is filtered, a licence where it isn't known.
+
+    Raises:
+        BackendError: The painting model is no checkpoint, or out of reach.
     """
+    checkpoint = inspect_checkpoint(config.model, revision=config.model_revision)
     return {
         "model": config.model,
         "model_revision": config.model_revision,
         "model_sha256": weights_digest(config.model),
+        "model_pipeline": checkpoint.class_name,
+        "model_licence": checkpoint.licence,
+        "lora": config.lora,
+        "lora_sha256": weights_digest(config.lora) if config.lora else None,
+        "lora_licence": read_licence(config.lora) if config.lora else None,
         "detector": config.detector or None,
         "detector_revision": config.detector_revision,
         "detector_sha256": detector_digest(config.detector),
@@ -223,10 +236,22 @@ def describe_models(config: GenerateConfig) -> dict[str, Any]:
     }
 
 
+def licence_notices(models: Mapping[str, Any]) -> list[str]:
+    """Return a line for each model whose licence forbids commercial use."""
+    return [
+        f"{models[part]} is for non-commercial use only ({models[f'{part}_licence']}); "
+        "its terms may cover what it paints, too"
+        for part in ("model", "lora")
+        if is_non_commercial(models[f"{part}_licence"])
+    ]
+
+
 def weights_digest(model: str) -> str | None:
     """Return the SHA-256 of a local model's weight files, or None for a hub id."""
-    folder = MODELS if model == "embedded" else Path(model)
-    return _digest(sorted(folder.rglob("*.safetensors"))) if folder.is_dir() else None
+    path = MODELS if model == "embedded" else Path(model)
+    if path.is_dir():
+        return _digest(sorted(path.rglob("*.safetensors")))
+    return _digest([path]) if path.is_file() else None
 
 
 def detector_digest(detector: str) -> str | None:

@@ -39,6 +39,7 @@ class RunDisplay:
         self.task = self.bar.add_task("", total=None, share="-")
         self.stage = ""
         self.shown = 0.0
+        self.told = 0
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -50,7 +51,10 @@ class RunDisplay:
         self.bar.stop()
 
     def update(self, stage: str, tally: Tally) -> None:
-        """Show a stage and the tally so far."""
+        """Show a stage and the tally so far, and what the user should know."""
+        for notice in tally.notices[self.told :]:
+            self.console.print(notice, markup=False, highlight=False, soft_wrap=True)
+        self.told = len(tally.notices)
         share = f"{tally.yield_share:.0%}" if tally.attempts else "-"
         self.bar.update(
             self.task,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -115,10 +115,10 @@ class Studio:
 
 
 def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
-    """Learn the scenes and load the models.
+    """Learn the scenes and load the models; the studio's `config` has the guidance in effect.
 
     Args:
-        config: With `model` and `guidance` filled in, and `detector` unless the filter is off.
+        config: With `model` filled in, and `detector` unless the filter is off.
         dataset: Read with its images.
 
     Raises:
@@ -133,6 +133,10 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
         revision=config.model_revision,
         device=config.device,
         precision=config.precision,
+        lora=config.lora,
+        lora_scale=config.lora_scale,
+        sampler=config.sampler,
+        window_size=config.window_size,
         steps=config.steps,
         guidance=config.guidance,
         alignment=config.alignment,
@@ -147,7 +151,7 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
         c.id for c in dataset.categories if not config.categories or c.name in config.categories
     )
     return Studio(
-        config=config,
+        config=replace(config, guidance=inpainter.guidance),
         dataset=dataset,
         affinity=affinity,
         layout=layout,

@@ -121,14 +121,6 @@ def test_unusable_checkpoints_are_named(
         load_inpainter(str(tiny_checkpoint), alignment="sideways")
 
 
-def test_a_plain_unet_is_refused(tiny_parts: dict[str, object]) -> None:
-    from diffusers import UNet2DConditionModel
-
-    plain = UNet2DConditionModel.from_config({**tiny_parts["unet"].config, "in_channels": 4})
-    with pytest.raises(BackendError, match="inpainting checkpoint"):
-        AlignedInpainter(**{**tiny_parts, "unet": plain})
-
-
 def started(number: int, like: int) -> InpaintRequest:
     """A request that starts from another request's picture."""
     return replace(make_request(number), start=make_request(like).image)

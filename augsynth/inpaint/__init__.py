@@ -40,11 +40,13 @@ class Inpainter(Protocol):
         name: What provenance calls the model.
         size: Side of its window in pixels.
         cell: Pixels per latent cell.
+        guidance: Guidance scale in effect.
     """
 
     name: str
     size: int
     cell: int
+    guidance: float
 
     def inpaint(self, requests: Sequence[InpaintRequest]) -> list[Image | None]:
         """Return one (size, size, 3) uint8 picture a request; None where the model refused and blanked it."""

@@ -1,8 +1,8 @@
 """DDIM inpainting whose surroundings are aligned with the source at every step.
 
 The rule is the paper's (arXiv 2408.02891) and Blended Latent Diffusion's (Avrahami et al., arXiv 2206.02779):
-z_t <- m * z_t + (1 - m) * z~_t, where z~_t is the source latent, noised to the level of step t with the noise
-the object started from. DDIM: Song et al., arXiv 2010.02502, eta = 0.
+z_t <- m * z_t + (1 - m) * z~_t, where z~_t is the source latent at the level of step t (see `alignment`).
+DDIM: Song et al., arXiv 2010.02502, eta = 0; few-step checkpoints: latent consistency models, arXiv 2310.04378.
 """
 
 from __future__ import annotations
@@ -14,32 +14,37 @@ import numpy as np
 
 from augsynth.errors import BackendError, ConfigError
 from augsynth.inpaint import InpaintRequest
+from augsynth.inpaint.alignment import ALIGNMENTS, Surroundings, inverted, renoised
+from augsynth.inpaint.conditioning import Condition, Conditioner, guidance_embedding, join
+from augsynth.inpaint.schedules import build_scheduler
 from augsynth.scene import Image
 
 if TYPE_CHECKING:
     import torch
 
-ALIGNMENTS = ("renoise", "off")
-
 
 class AlignedInpainter:
-    """Sample a Stable Diffusion inpainting checkpoint (9-channel UNet, epsilon or v-prediction).
+    """Sample a Stable Diffusion checkpoint: 1.x, 2.x or XL; inpainting (9 channels) or plain (4); epsilon or v.
 
     Args:
-        vae, unet, text_encoder, tokenizer, scheduler: The parts of the diffusers pipeline; any scheduler
-            configuration is read as DDIM.
+        vae, unet, text_encoder, tokenizer, text_encoder_2, tokenizer_2, scheduler: The parts of the diffusers
+            pipeline; the second pair is SDXL's.
         name: What provenance calls the model.
         steps: Denoising steps.
         guidance: Classifier-free guidance scale; 1 switches it off.
-        alignment: `renoise` or `off`.
+        alignment: `renoise`, `inversion` (DDIM with the source's own trajectory), or `off`: what the model's diffusers
+            pipeline does, which is nothing for 9 channels, and for 4 to keep the noised source around the mask.
         negative_prompt: Text of the unconditional branch.
         strength: How far a request with a `start` is noised, in (0, 1], as in diffusers' image-to-image pipelines: its
             first 1 - strength of the steps are left out (SDEdit: Meng et al., arXiv 2108.01073). 1 starts from noise.
         batch_size: Windows a forward pass; twice that many samples go through the UNet under guidance.
+        sampler: `ddim`, `lcm` (few-step checkpoints and LoRAs), or `auto`: `lcm` where the scheduler is LCM's.
+        window_size: Side of the window in pixels; 0 is the model's own.
+        requires_aesthetics_score, force_zeros_for_empty_prompt: As in SDXL's pipelines.
 
     Raises:
         ConfigError: An option is out of range.
-        BackendError: The checkpoint isn't a 9-channel inpainting model.
+        BackendError: The UNet is of an unknown kind.
     """
 
     def __init__(
@@ -50,6 +55,8 @@ class AlignedInpainter:
         text_encoder: Any,
         tokenizer: Any,
         scheduler: Any,
+        text_encoder_2: Any = None,
+        tokenizer_2: Any = None,
         name: str = "",
         steps: int = 25,
         guidance: float = 2.0,
@@ -57,42 +64,52 @@ class AlignedInpainter:
         negative_prompt: str = "",
         strength: float = 1.0,
         batch_size: int = 16,
+        sampler: str = "auto",
+        window_size: int = 0,
+        requires_aesthetics_score: bool = False,
+        force_zeros_for_empty_prompt: bool = True,
     ) -> None:
-        from diffusers import DDIMScheduler
-
-        if alignment not in ALIGNMENTS:
-            raise ConfigError(f"alignment {alignment!r} is unknown; choose one of {', '.join(ALIGNMENTS)}")
-        if steps < 1 or guidance < 0 or batch_size < 1:
-            raise ConfigError("steps and batch_size must be at least 1 and guidance at least 0")
-        if not 0 < strength <= 1:
-            raise ConfigError(f"strength is {strength}; it must be above 0 and at most 1")
-        latents = vae.config.latent_channels
-        if unet.config.in_channels != 2 * latents + 1:
-            raise BackendError(
-                f"{name or 'checkpoint'}: the UNet takes {unet.config.in_channels} channels, not {2 * latents + 1}; "
-                "choose an inpainting checkpoint"
+        check_options(
+            steps=steps, guidance=guidance, batch_size=batch_size, strength=strength, alignment=alignment
+        )
+        self.name, self.vae, self.unet = name, vae, unet
+        self.plain = _is_plain(vae, unet, name)
+        self.scheduler = build_scheduler(scheduler, sampler=sampler, steps=steps, name=name)
+        self._draws_noise = type(self.scheduler).__name__ == "LCMScheduler"
+        if alignment == "inversion" and self._draws_noise:
+            raise ConfigError(
+                "alignment inversion needs DDIM, and this is an LCM sampler; choose renoise or off"
             )
-        self.name = name
-        self.vae, self.unet, self.text_encoder, self.tokenizer = vae, unet, text_encoder, tokenizer
-        self.scheduler = DDIMScheduler.from_config(scheduler.config)
         self.cell = 2 ** (len(vae.config.block_out_channels) - 1)
-        self.size = int(unet.config.sample_size) * self.cell
+        self.size = _window_size(unet, self.cell, window_size)
+        pairs = [(tokenizer, text_encoder), (tokenizer_2, text_encoder_2)]
+        self.conditioner = Conditioner(
+            [(t, e) for t, e in pairs if e is not None],
+            unet,
+            size=self.size,
+            zero_empty=force_zeros_for_empty_prompt,
+            aesthetics=requires_aesthetics_score,
+        )
         self.steps, self.guidance, self.alignment = steps, guidance, alignment
         self.negative_prompt, self.strength, self.batch_size = negative_prompt, strength, batch_size
-        self._words: dict[str, torch.Tensor] = {}
+        told = unet.config.time_cond_proj_dim  # a UNet that is told the scale needs no unconditional branch
+        self._scale = None if told is None else guidance_embedding(guidance, width=told)
+        self._guided = guidance > 1 and told is None
 
     def inpaint(self, requests: Sequence[InpaintRequest]) -> list[Image | None]:
         """Repaint the masked cells of each window; see `Inpainter`."""
         import torch
 
-        pictures: dict[int, Image] = {}
+        pictures: dict[int, Image | None] = {}
         for batch in self._batches(requests):
             latents = self.sample_latents([requests[k] for k in batch])
             with torch.no_grad():
                 decoded = self.vae.decode(latents.to(self.vae.dtype) / self.vae.config.scaling_factor).sample
-            array = (decoded.float().clamp(-1, 1) + 1).mul(127.5).round().byte()
+            whole = decoded.isfinite().flatten(1).all(1).tolist()
+            array = (decoded.float().nan_to_num().clamp(-1, 1) + 1).mul(127.5).round().byte()
             pixels = array.permute(0, 2, 3, 1).cpu().numpy()
-            pictures.update((k, np.ascontiguousarray(p)) for k, p in zip(batch, pixels, strict=True))
+            for k, picture, fine in zip(batch, pixels, whole, strict=True):
+                pictures[k] = np.ascontiguousarray(picture) if fine else None
         return [pictures[k] for k in range(len(requests))]
 
     def _batches(self, requests: Sequence[InpaintRequest]) -> list[list[int]]:
@@ -114,49 +131,98 @@ class AlignedInpainter:
     def _sample(self, requests: Sequence[InpaintRequest]) -> torch.Tensor:
         import torch
 
-        device, dtype = self.unet.device, self.unet.dtype
-        pixels = torch.from_numpy(np.stack([r.image for r in requests])).permute(0, 3, 1, 2)
-        pixels = (pixels.float() / 127.5 - 1).to(device)
-        mask = torch.from_numpy(np.stack([r.cells for r in requests]))[:, None].float().to(device)
-        keep = 1 - torch.nn.functional.interpolate(mask, size=pixels.shape[-2:], mode="nearest")
-        # CPU generators draw the same noise on every device. The noise comes first, then the posterior, as in
-        # StableDiffusionInpaintPipeline.
+        pixels = self._pixels([r.image for r in requests])
+        mask = torch.from_numpy(np.stack([r.cells for r in requests]))[:, None].float().to(pixels.device)
+        # CPU generators draw the same noise on every device, and draw in the order of diffusers' pipelines.
         generators = [torch.Generator().manual_seed(r.seed) for r in requests]
-        shape = (1, self.vae.config.latent_channels, *mask.shape[-2:])
-        noise = torch.cat([torch.randn(shape, generator=g) for g in generators]).to(device)
-        context = self._encode(pixels * keep, generators)
-        source = self._encode(pixels, None) if self.alignment != "off" else None
-        words = torch.stack([self._embed(r.prompt) for r in requests])
-        guided = self.guidance > 1
-        if guided:
-            words = torch.cat([self._embed(self.negative_prompt).expand_as(words), words])
-        fixed = torch.cat([mask, context], 1)
-        fixed = torch.cat([fixed, fixed]) if guided else fixed
+        drawn = self._encode(pixels, generators) if self.plain else None
+        noise = self._draw(mask, generators)
+        fixed = self._fixed(pixels, mask, generators)
+        condition = self.conditioner.wanted([r.prompt for r in requests])
+        if self._guided:
+            condition = join(self.conditioner.unwanted(self.negative_prompt, len(requests)), condition)
         self.scheduler.set_timesteps(self.steps)
         latents, timesteps = noise * self.scheduler.init_noise_sigma, self.scheduler.timesteps
         starts = [r.start for r in requests if r.start is not None]
         if starts and self.strength < 1:
             timesteps = timesteps[self.steps - max(1, int(self.steps * self.strength)) :]
-            begin = torch.from_numpy(np.stack(starts)).permute(0, 3, 1, 2)
-            begin = self._encode((begin.float() / 127.5 - 1).to(device), None)
+            begin = self._encode(self._pixels(starts), None)
             latents = self.scheduler.add_noise(begin, noise, timesteps[:1])
-        for t in timesteps:
-            if source is not None:
-                latents = mask * latents + (1 - mask) * self.scheduler.add_noise(source, noise, t[None])
-            doubled = torch.cat([latents, latents]) if guided else latents
-            predicted = self.unet(
-                torch.cat([doubled, fixed], 1).to(dtype), t.to(device), words, return_dict=False
-            )[0].float()
-            if guided:
-                plain, told = predicted.chunk(2)
-                predicted = plain + self.guidance * (told - plain)
-            latents = self.scheduler.step(predicted, t, latents, return_dict=False)[0]
-        if source is not None:
-            latents = mask * latents + (1 - mask) * source
+        around = self._surroundings(pixels, drawn, noise, timesteps)
+        for step, t in enumerate(timesteps):
+            if around is not None and step >= around.first:
+                latents = mask * latents + (1 - mask) * around.at(step)
+            predicted = self._predict(latents, t, fixed, condition)
+            extra = {"generator": generators} if self._draws_noise else {}
+            latents = self.scheduler.step(predicted, t, latents, return_dict=False, **extra)[0]
+        if around is not None:
+            latents = mask * latents + (1 - mask) * around.source
         result: torch.Tensor = latents
         return result
 
-    def _encode(self, pixels: torch.Tensor, generators: Any) -> torch.Tensor:
+    def _surroundings(
+        self, pixels: torch.Tensor, drawn: torch.Tensor | None, noise: torch.Tensor, timesteps: torch.Tensor
+    ) -> Surroundings | None:
+        """Return what the surroundings are overwritten with, None where they are left to the model."""
+        if self.alignment == "off":
+            return None if drawn is None else renoised(self.scheduler, drawn, noise, timesteps, first=1)
+        source = self._encode(pixels, None)
+        if self.alignment == "renoise":
+            return renoised(self.scheduler, source, noise, timesteps)
+        # Told nothing: no text, and nothing of the picture either.
+        told = self.conditioner.unwanted("", len(source))
+        hidden = None if self.plain else self._fixed(pixels, source.new_ones(noise[:, :1].shape), None)
+        return inverted(
+            self.scheduler, source, timesteps, lambda latents, t: self._predict(latents, t, hidden, told)
+        )
+
+    def _predict(
+        self, latents: torch.Tensor, t: torch.Tensor, fixed: torch.Tensor | None, condition: Condition
+    ) -> torch.Tensor:
+        """Return the UNet's output, guided where the condition has both branches."""
+        import torch
+
+        inputs = latents if fixed is None else torch.cat([latents, fixed], 1)
+        guided = len(condition.words) == 2 * len(inputs)
+        inputs = torch.cat([inputs, inputs]) if guided else inputs
+        scale = None if self._scale is None else self._scale.expand(len(inputs), -1).to(inputs)
+        predicted: torch.Tensor = self.unet(
+            inputs.to(self.unet.dtype),
+            t.to(inputs.device),
+            condition.words,
+            timestep_cond=None if scale is None else scale.to(self.unet.dtype),
+            added_cond_kwargs=condition.added,
+            return_dict=False,
+        )[0].float()
+        if not guided:
+            return predicted
+        unwanted, wanted = predicted.chunk(2)
+        return unwanted + self.guidance * (wanted - unwanted)
+
+    def _fixed(self, pixels: torch.Tensor, mask: torch.Tensor, generators: Any) -> torch.Tensor | None:
+        """Return the mask and the masked picture's latents, which a 9-channel UNet sees at every step."""
+        import torch
+
+        if self.plain:
+            # the pipelines encode it for nothing, which moves their generators on
+            self._draw(mask, generators)
+            return None
+        keep = 1 - torch.nn.functional.interpolate(mask, size=pixels.shape[-2:], mode="nearest")
+        return torch.cat([mask, self._encode(pixels * keep, generators)], 1)
+
+    def _pixels(self, images: Sequence[Image]) -> torch.Tensor:
+        import torch
+
+        pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
+        return (pixels / 127.5 - 1).to(self.unet.device)
+
+    def _draw(self, mask: torch.Tensor, generators: Sequence[torch.Generator]) -> torch.Tensor:
+        import torch
+
+        shape = (1, self.vae.config.latent_channels, *mask.shape[-2:])
+        return torch.cat([torch.randn(shape, generator=g) for g in generators]).to(mask.device)
+
+    def _encode(self, pixels: torch.Tensor, generators: Sequence[torch.Generator] | None) -> torch.Tensor:
         import torch
 
         posterior = self.vae.encode(pixels.to(self.vae.dtype)).latent_dist
@@ -167,15 +233,37 @@ class AlignedInpainter:
             latents = posterior.mean + posterior.std * torch.cat(noise).to(posterior.mean)
         return torch.as_tensor(latents.float() * self.vae.config.scaling_factor)
 
-    def _embed(self, prompt: str) -> torch.Tensor:
-        if prompt not in self._words:
-            ids = self.tokenizer(
-                prompt,
-                padding="max_length",
-                max_length=self.tokenizer.model_max_length,
-                truncation=True,
-                return_tensors="pt",
-            ).input_ids
-            words = self.text_encoder(ids.to(self.text_encoder.device))[0][0]
-            self._words[prompt] = words.to(self.unet.dtype)
-        return self._words[prompt]
+
+def check_options(*, steps: int, guidance: float, batch_size: int, strength: float, alignment: str) -> None:
+    """Refuse options that no painting model takes.
+
+    Raises:
+        ConfigError: One is out of range.
+    """
+    if alignment not in ALIGNMENTS:
+        raise ConfigError(f"alignment {alignment!r} is unknown; choose one of {', '.join(ALIGNMENTS)}")
+    if steps < 1 or guidance < 0 or batch_size < 1:
+        raise ConfigError("steps and batch_size must be at least 1 and guidance at least 0")
+    if not 0 < strength <= 1:
+        raise ConfigError(f"strength is {strength}; it must be above 0 and at most 1")
+
+
+def _is_plain(vae: Any, unet: Any, name: str) -> bool:
+    """Tell a plain UNet from an inpainting one by its channels."""
+    latents, taken = vae.config.latent_channels, unet.config.in_channels
+    if taken not in (latents, 2 * latents + 1):
+        raise BackendError(
+            f"{name or 'checkpoint'}: the UNet takes {taken} channels, neither {2 * latents + 1} (inpainting) nor "
+            f"{latents} (plain); choose an inpainting checkpoint"
+        )
+    return bool(taken == latents)
+
+
+def _window_size(unet: Any, cell: int, wanted: int) -> int:
+    native = unet.config.sample_size
+    native = native[0] if isinstance(native, list | tuple) else native
+    size = wanted or int(native or 64) * cell
+    step = cell * 2 ** (len(unet.config.block_out_channels) - 1)
+    if size % step:
+        raise ConfigError(f"window_size is {size}; this model takes multiples of {step}")
+    return size

@@ -1,17 +1,20 @@
-"""Load an inpainting checkpoint from a folder or the hub."""
+"""Load an inpainting checkpoint from a folder or the hub; which sampler runs it follows from its pipeline."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from augsynth.errors import BackendError
+from augsynth.inpaint import Inpainter
+from augsynth.inpaint.checkpoints import EMBEDDED, OFFLINE_ADVICE, Checkpoint, first_line, inspect_checkpoint
 
-if TYPE_CHECKING:
-    from augsynth.inpaint.aligned import AlignedInpainter
+__all__ = ["EMBEDDED", "load_inpainter"]
 
-EMBEDDED = Path(__file__).parents[1] / "sample" / "models" / "inpainter"
-OFFLINE_ADVICE = "without a network pass --model FOLDER (a diffusers folder), or --model embedded"
+GUIDANCE = 7.5  # of public Stable Diffusion checkpoints
+OWN_GUIDANCE = 2.0  # of those that `augsynth finetune` trains from scratch, the embedded one among them
 
 
 def load_inpainter(
@@ -20,60 +23,138 @@ def load_inpainter(
     revision: str | None = None,
     device: str = "cpu",
     precision: str = "float32",
+    lora: str | None = None,
+    lora_scale: float = 1.0,
+    guidance: float = 0.0,
+    sampler: str = "auto",
+    alignment: str = "renoise",
     **options: Any,
-) -> AlignedInpainter:
-    """Load a Stable Diffusion inpainting checkpoint behind the aligned sampler.
+) -> Inpainter:
+    """Load a checkpoint behind the port: Stable Diffusion behind the aligned sampler, other pipelines as they are.
 
     Args:
         model: `embedded`, a local folder in the diffusers layout, or a hub id.
         revision: Commit or tag of a hub id.
         device: Torch device.
         precision: `float32`, `bfloat16` or `float16`, of the weights while running.
-        options: Passed to `AlignedInpainter`.
+        lora: LoRA to add: a .safetensors file, a folder with one, or a hub id.
+        lora_scale: How much of it.
+        guidance: Guidance scale; 0 takes what fits the checkpoint.
+        sampler: `auto`, `ddim` or `lcm`.
+        alignment: `renoise`, `inversion` or `off`.
+        options: Passed to `AlignedInpainter` or `PipelineInpainter`.
 
     Raises:
-        BackendError: The checkpoint is missing, out of reach, damaged or of another kind; safetensors only.
+        BackendError: The checkpoint or LoRA is missing, out of reach, damaged or of another kind; safetensors only.
+        ConfigError: An option doesn't fit the checkpoint.
     """
-    import torch
-    from diffusers import StableDiffusionInpaintPipeline
-    from diffusers.utils import logging
-
     from augsynth.inpaint.aligned import AlignedInpainter
+    from augsynth.inpaint.generic import PipelineInpainter, check_generic
+    from augsynth.inpaint.lora import add_lora, find_lora
+    from augsynth.inpaint.schedules import LCM_GUIDANCE, is_few_step
 
-    source = str(EMBEDDED) if model == "embedded" else model
-    folder = Path(source)
-    if folder.exists() and not (folder / "model_index.json").is_file():
-        raise BackendError(f"{model}: no model_index.json in it; pass a folder in the diffusers layout")
-    if not folder.exists() and (
-        model == "embedded" or source.count("/") != 1 or source.startswith((".", "/", "~"))
-    ):
-        raise BackendError(f"{model}: no such folder, nor a hub id like owner/name; {OFFLINE_ADVICE}")
-    logging.disable_progress_bar()
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
+    checkpoint = inspect_checkpoint(model, revision=revision)
+    options |= {"name": model, "alignment": alignment, "sampler": sampler}
+    if checkpoint.family == "other":
+        check_generic(alignment=alignment, sampler=sampler)
+    if lora is not None:
+        find_lora(lora)
+    with _quiet():
+        pipeline = _load_pipeline(checkpoint, precision)
+        if lora is not None:
+            add_lora(pipeline, lora, scale=lora_scale, name=model)
+        pipeline.to(device)
+    for part in pipeline.components.values():
+        if hasattr(part, "requires_grad_"):
+            part.requires_grad_(False).eval()
+    if checkpoint.family == "other":
+        return PipelineInpainter(pipeline, guidance=guidance, **options)
+    if checkpoint.family == "sdxl" and precision == "float16" and pipeline.vae.config.force_upcast:
+        with _quiet():
+            pipeline.vae.float()  # it overflows in float16
+    if not guidance:
+        few = is_few_step(pipeline.scheduler, sampler=sampler)
+        guidance = LCM_GUIDANCE if few else OWN_GUIDANCE if checkpoint.is_local else GUIDANCE
+    return AlignedInpainter(**_parts(pipeline), guidance=guidance, **options)
+
+
+def _parts(pipeline: Any) -> dict[str, Any]:
+    """Return what the sampler takes from a Stable Diffusion pipeline."""
+    parts = ("vae", "unet", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "scheduler")
+    settings = ("requires_aesthetics_score", "force_zeros_for_empty_prompt")
+    taken: dict[str, Any] = {part: getattr(pipeline, part, None) for part in parts}
+    return taken | {key: pipeline.config[key] for key in settings if key in pipeline.config}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' progress bars and warnings off the screen: what matters is raised."""
+    import diffusers
+    import transformers
+
+    libraries = [diffusers.utils.logging, transformers.utils.logging]
+    before = [library.get_verbosity() for library in libraries]
+    for library in libraries:
+        library.disable_progress_bar()
+        library.set_verbosity_error()
     try:
-        pipeline = StableDiffusionInpaintPipeline.from_pretrained(
-            source,
-            revision=revision,
+        yield
+    finally:
+        for library, verbosity in zip(libraries, before, strict=True):
+            library.set_verbosity(verbosity)
+
+
+def _load_pipeline(checkpoint: Checkpoint, precision: str) -> Any:
+    import torch
+
+    pipeline_class, extra = find_pipeline(checkpoint)
+    try:
+        return pipeline_class.from_pretrained(
+            checkpoint.source,
+            revision=checkpoint.revision,
             dtype=getattr(torch, precision),
             use_safetensors=True,
-            safety_checker=None,
-            requires_safety_checker=False,
+            **extra,
         )
     except Exception as error:  # from_pretrained raises whatever its parts raise
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BackendError(f"{model}: can't be loaded ({first}); {OFFLINE_ADVICE}") from error
-    finally:
-        logging.set_verbosity(verbosity)
-    pipeline.to(device)
-    for part in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
-        part.requires_grad_(False).eval()
-    return AlignedInpainter(
-        vae=pipeline.vae,
-        unet=pipeline.unet,
-        text_encoder=pipeline.text_encoder,
-        tokenizer=pipeline.tokenizer,
-        scheduler=pipeline.scheduler,
-        name=model,
-        **options,
+        raise BackendError(f"{checkpoint.model}: {_reason(error, checkpoint)}") from error
+
+
+def _reason(error: Exception, checkpoint: Checkpoint) -> str:
+    text = first_line(error)
+    if "can't find a pipeline linked" in text:
+        return f"{checkpoint.class_name} has no inpainting pipeline; choose a checkpoint that has one"
+    if "safetensors" in text and "necessary" in text:
+        return "its weights are pickled, and code in them could run; choose a checkpoint with safetensors"
+    return f"can't be loaded ({text}); {OFFLINE_ADVICE}"
+
+
+def find_pipeline(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
+    """Return the diffusers class that loads a checkpoint for inpainting, and what it is told beside.
+
+    Raises:
+        BackendError: diffusers doesn't know the checkpoint's pipeline.
+    """
+    import diffusers
+
+    from augsynth.inpaint.generic import check_pipeline
+
+    if checkpoint.family == "sd":
+        without = {"safety_checker": None, "requires_safety_checker": False}
+        return diffusers.StableDiffusionInpaintPipeline, without
+    if checkpoint.family == "sdxl":
+        return diffusers.StableDiffusionXLInpaintPipeline, {"add_watermarker": False}
+    name = checkpoint.class_name
+    if not name.endswith("Pipeline") or not hasattr(diffusers, name):
+        raise BackendError(
+            f"{checkpoint.model}: diffusers {diffusers.__version__} knows no {name}; choose another checkpoint"
+        )
+    own = (
+        name
+        if "Inpaint" in name or "Fill" in name
+        else re.sub("(Img2Img)?Pipeline$", "InpaintPipeline", name)
     )
+    if hasattr(diffusers, own):
+        check_pipeline(getattr(diffusers, own), checkpoint.model)
+        return getattr(diffusers, own), {}
+    return diffusers.AutoPipelineForInpainting, {}

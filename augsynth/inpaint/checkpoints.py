@@ -1,0 +1,215 @@
+"""What a checkpoint says about itself: its pipeline, whether its weights may be read, its licence."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from augsynth.errors import BackendError
+
+EMBEDDED = Path(__file__).parents[1] / "sample" / "models" / "inpainter"
+OFFLINE_ADVICE = "without a network pass --model FOLDER (a diffusers folder), or --model embedded"
+STABLE_DIFFUSION = frozenset(
+    {
+        "StableDiffusionPipeline",
+        "StableDiffusionImg2ImgPipeline",
+        "StableDiffusionInpaintPipeline",
+        "LatentConsistencyModelPipeline",
+        "LatentConsistencyModelImg2ImgPipeline",
+    }
+)
+STABLE_DIFFUSION_XL = frozenset(
+    {
+        "StableDiffusionXLPipeline",
+        "StableDiffusionXLImg2ImgPipeline",
+        "StableDiffusionXLInpaintPipeline",
+    }
+)
+# By hub id in lower case, then by pipeline where all its checkpoints share one; what a model card says comes first.
+LICENCES = {
+    "embedded": "apache-2.0",
+    "stable-diffusion-v1-5/stable-diffusion-inpainting": "creativeml-openrail-m",
+    "diffusers/stable-diffusion-xl-1.0-inpainting-0.1": "openrail++",
+    "latent-consistency/lcm-lora-sdv1-5": "openrail++",
+    "tongyi-mai/z-image-turbo": "apache-2.0",
+    "qwen/qwen-image": "apache-2.0",
+    "black-forest-labs/flux.1-dev": "flux-1-dev-non-commercial-license",
+    "black-forest-labs/flux.1-fill-dev": "flux-1-dev-non-commercial-license",
+    "black-forest-labs/flux.1-kontext-dev": "flux-1-dev-non-commercial-license",
+    "black-forest-labs/flux.2-dev": "flux-2-dev-non-commercial-license",
+    "FluxFillPipeline": "flux-1-dev-non-commercial-license",
+    "FluxKontextPipeline": "flux-1-dev-non-commercial-license",
+    "Flux2Pipeline": "flux-2-dev-non-commercial-license",
+}
+_NON_COMMERCIAL = re.compile(r"non-?commercial|(^|[-_ ])nc([-_ ]|$)", re.IGNORECASE)
+_PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+_NOT_LOADED = frozenset({"safety_checker", "feature_extractor", "image_encoder"})
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A diffusers checkpoint before anything heavy of it is read.
+
+    Attributes:
+        model: What the user named: `embedded`, a folder or a hub id.
+        source: The folder or hub id that diffusers loads.
+        revision: Commit or tag of a hub id.
+        class_name: `_class_name` of its model_index.json.
+        licence: What its model card or the table above says, None where neither does.
+    """
+
+    model: str
+    source: str
+    revision: str | None
+    class_name: str
+    licence: str | None
+
+    @property
+    def family(self) -> str:
+        """`sd` (1.x and 2.x) or `sdxl`, which our sampler runs, or `other`."""
+        if self.class_name in STABLE_DIFFUSION:
+            return "sd"
+        return "sdxl" if self.class_name in STABLE_DIFFUSION_XL else "other"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it lies in a folder."""
+        return Path(self.source).is_dir()
+
+
+def inspect_checkpoint(model: str, *, revision: str | None = None) -> Checkpoint:
+    """Read which pipeline a checkpoint is for and under which licence; from the hub only its two small files.
+
+    Args:
+        model: `embedded`, a local folder in the diffusers layout, or a hub id.
+        revision: Commit or tag of a hub id.
+
+    Raises:
+        BackendError: There is no such checkpoint, it is no checkpoint, or its weights are pickled.
+    """
+    source = str(EMBEDDED) if model == "embedded" else model
+    folder = Path(source)
+    if folder.is_file():
+        raise BackendError(
+            f"{model}: a file; pass a folder in the diffusers layout (it holds model_index.json)"
+        )
+    if folder.is_dir():
+        path = folder / "model_index.json"
+        if not path.is_file():
+            raise BackendError(f"{model}: no model_index.json in it; pass a folder in the diffusers layout")
+        revision = None
+    elif model == "embedded" or source.count("/") != 1 or source.startswith((".", "/", "~")):
+        raise BackendError(f"{model}: no such folder, nor a hub id like owner/name; {OFFLINE_ADVICE}")
+    else:
+        path = _fetch_index(model, revision)
+    index = _read_index(path, model)
+    if folder.is_dir():
+        _check_weights(folder, index, model)
+    name = index["_class_name"]
+    licence = read_licence(model, revision=revision) or LICENCES.get(name)
+    return Checkpoint(model, source, revision, name, licence)
+
+
+def read_licence(model: str, *, revision: str | None = None) -> str | None:
+    """Return the licence of a folder or hub id by its model card, else by the table; None where unknown."""
+    known = LICENCES.get(model.lower())
+    if model == "embedded":
+        return known
+    path = Path(model)
+    if path.exists():
+        card: Path | None = (path if path.is_dir() else path.parent) / "README.md"
+    else:
+        card = _fetch_card(model, revision)
+    return _licence_of_card(card) or known
+
+
+def is_non_commercial(licence: str | None) -> bool:
+    """Tell whether a licence's name says that it forbids commercial use."""
+    return licence is not None and _NON_COMMERCIAL.search(licence) is not None
+
+
+def _fetch_index(model: str, revision: str | None) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(model, "model_index.json", revision=revision))
+    except GatedRepoError as error:
+        raise BackendError(
+            f"{model}: gated; accept its licence on its hub page and log in with `hf auth login`"
+        ) from error
+    except LocalEntryNotFoundError as error:
+        raise BackendError(f"{model}: can't be fetched from the hub; {OFFLINE_ADVICE}") from error
+    except EntryNotFoundError as error:
+        raise BackendError(
+            f"{model}: no model_index.json in it; choose a checkpoint in the diffusers layout"
+        ) from error
+    except Exception as error:  # the hub's client raises whatever its transport raises
+        raise BackendError(f"{model}: can't be fetched ({first_line(error)}); {OFFLINE_ADVICE}") from error
+
+
+def _fetch_card(model: str, revision: str | None) -> Path | None:
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(model, "README.md", revision=revision))
+    except Exception:  # a licence that can't be read is unknown; what matters fails when the model is loaded
+        return None
+
+
+def _read_index(path: Path, model: str) -> dict[str, Any]:
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BackendError(
+            f"{model}: model_index.json is damaged ({first_line(error)}); fetch it anew"
+        ) from error
+    name = index.get("_class_name") if isinstance(index, dict) else None
+    if isinstance(name, list):
+        raise BackendError(
+            f"{model}: needs code that comes with it, which isn't run; choose another checkpoint"
+        )
+    if not isinstance(name, str):
+        raise BackendError(
+            f"{model}: model_index.json names no pipeline; pass a folder in the diffusers layout"
+        )
+    return dict(index)
+
+
+def _check_weights(folder: Path, index: Mapping[str, Any], model: str) -> None:
+    """Refuse pickled weights: reading them may run code."""
+    for part, what in index.items():
+        if part.startswith("_") or part in _NOT_LOADED or not isinstance(what, list) or None in what:
+            continue
+        files = [path for path in (folder / part).glob("*") if path.is_file()]
+        pickled = sorted(path.name for path in files if path.suffix in _PICKLED)
+        if pickled and not any(path.suffix == ".safetensors" for path in files):
+            raise BackendError(
+                f"{model}: {part}/{pickled[0]} is pickled, and code in it could run; convert it to safetensors"
+            )
+
+
+def _licence_of_card(card: Path | None) -> str | None:
+    import yaml
+
+    if card is None or not card.is_file():
+        return None
+    head = re.match(r"---\s*\n(.*?)\n---", card.read_text(encoding="utf-8", errors="replace"), re.S)
+    try:
+        values = yaml.safe_load(head[1]) if head else None
+    except yaml.YAMLError:
+        return None
+    if not isinstance(values, dict):
+        return None
+    licence = values.get("license")
+    named = values.get("license_name") if licence in ("other", None) else licence
+    return str(named or licence) if named or licence else None
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its type where it has none."""
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__

@@ -1,0 +1,161 @@
+"""Any diffusers inpainting pipeline behind the port: Flux Fill, Qwen-Image, Z-Image, Stable Diffusion 3, …"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augsynth.errors import BackendError, ConfigError
+from augsynth.inpaint import InpaintRequest
+from augsynth.inpaint.aligned import check_options
+from augsynth.scene import Image
+
+NATIVE_SIZE = 1024  # of the flow models whose pipelines don't say
+
+
+class PipelineInpainter:
+    """Run a diffusers inpainting pipeline on batches of windows, one generator a window.
+
+    The pipeline does what it does about the surroundings; most keep the noised source around the mask, so
+    `alignment` `renoise` and `off` are the same here.
+
+    Args:
+        pipeline: A diffusers pipeline that takes prompt, image and mask_image.
+        name: What provenance calls the model.
+        steps: Denoising steps.
+        guidance: Guidance scale as the pipeline counts; up to 1 switches classifier-free guidance off, 0 takes the
+            pipeline's default.
+        alignment: `renoise` or `off`.
+        negative_prompt: Text of the unconditional branch, where there is one.
+        strength: How far a request with a `start` is noised, in (0, 1].
+        batch_size: Windows a call.
+        window_size: Side of the window in pixels; 0 is the model's own.
+
+    Raises:
+        ConfigError: An option is out of range, or needs our own sampler.
+        BackendError: The pipeline isn't one for inpainting.
+    """
+
+    def __init__(
+        self,
+        pipeline: Any,
+        *,
+        name: str = "",
+        steps: int = 25,
+        guidance: float = 0.0,
+        alignment: str = "renoise",
+        negative_prompt: str = "",
+        strength: float = 1.0,
+        batch_size: int = 4,
+        sampler: str = "auto",
+        window_size: int = 0,
+    ) -> None:
+        check_options(
+            steps=steps, guidance=guidance, batch_size=batch_size, strength=strength, alignment=alignment
+        )
+        check_generic(alignment=alignment, sampler=sampler)
+        self.takes = check_pipeline(type(pipeline), name)
+        self.pipeline, self.name = pipeline, name
+        self.cell = int(getattr(pipeline, "vae_scale_factor", 8))
+        units = getattr(pipeline, "default_sample_size", 0)
+        self.size = window_size or (int(units) * self.cell if units else NATIVE_SIZE)
+        if self.size % (2 * self.cell):
+            raise ConfigError(f"window_size is {self.size}; this model takes multiples of {2 * self.cell}")
+        self._scale_name, self._told = _guidance_argument(pipeline, self.takes)
+        own = inspect.signature(type(pipeline).__call__).parameters.get(self._scale_name)
+        self.guidance = float(guidance or (own.default if own and own.default else 0))
+        self.steps, self.alignment = steps, alignment
+        self.negative_prompt, self.strength, self.batch_size = negative_prompt, strength, batch_size
+        pipeline.set_progress_bar_config(disable=True)
+
+    def inpaint(self, requests: Sequence[InpaintRequest]) -> list[Image | None]:
+        """Repaint the masked cells of each window; see `Inpainter`."""
+        pictures: dict[int, Image | None] = {}
+        for plain in (True, False):
+            kind = [k for k, r in enumerate(requests) if (r.start is None) == plain]
+            for low in range(0, len(kind), self.batch_size):
+                batch = kind[low : low + self.batch_size]
+                pictures.update(zip(batch, self._paint([requests[k] for k in batch]), strict=True))
+        return [pictures[k] for k in range(len(requests))]
+
+    def _paint(self, requests: Sequence[InpaintRequest]) -> list[Image | None]:
+        import torch
+        from PIL import Image as PillowImage
+
+        cells = np.ones((self.cell, self.cell), np.uint8) * 255
+        started = requests[0].start is not None
+        output = self.pipeline(
+            prompt=[r.prompt for r in requests],
+            image=[PillowImage.fromarray(r.image if r.start is None else r.start) for r in requests],
+            mask_image=[PillowImage.fromarray(np.kron(r.cells, cells).astype(np.uint8)) for r in requests],
+            num_inference_steps=self.steps,
+            generator=[torch.Generator().manual_seed(r.seed) for r in requests],
+            output_type="np",
+            **self._options(len(requests), self.strength if started else 1.0),
+        )
+        refused = getattr(output, "nsfw_content_detected", None) or [False] * len(requests)
+        return [
+            None if bad else to_picture(p, self.size) for p, bad in zip(output.images, refused, strict=True)
+        ]
+
+    def _options(self, count: int, strength: float) -> dict[str, Any]:
+        """Return what this pipeline takes beside the windows."""
+        options: dict[str, Any] = {"height": self.size, "width": self.size, "strength": strength}
+        # pipelines with a `true_cfg_scale` leave the second branch out where they get no text for it
+        nothing = " " if "true_cfg_scale" in self.takes else ""
+        options["negative_prompt"] = [self.negative_prompt or nothing] * count
+        # 0 is off wherever there are two branches, whether the pipeline's scale counts from 0 or from 1
+        options[self._scale_name] = self.guidance if self._told or self.guidance > 1 else 0.0
+        return {key: value for key, value in options.items() if key in self.takes}
+
+
+def _guidance_argument(pipeline: Any, takes: frozenset[str]) -> tuple[str, bool]:
+    """Return the argument that guidance goes by, and whether a distilled model is told it."""
+    config = getattr(getattr(pipeline, "transformer", None), "config", None)
+    told = bool(getattr(config, "guidance_embeds", False))
+    return ("true_cfg_scale" if "true_cfg_scale" in takes and not told else "guidance_scale"), told
+
+
+def check_generic(*, alignment: str, sampler: str) -> None:
+    """Refuse options of our own sampler.
+
+    Raises:
+        ConfigError: `inversion`, or a sampler.
+    """
+    if alignment == "inversion":
+        raise ConfigError(
+            "alignment inversion is for Stable Diffusion 1.x, 2.x and XL; choose renoise or off"
+        )
+    if sampler != "auto":
+        raise ConfigError(f"sampler {sampler} is for Stable Diffusion 1.x, 2.x and XL; leave it out")
+
+
+def check_pipeline(pipeline_class: Any, name: str) -> frozenset[str]:
+    """Return the names of the arguments that a pipeline takes.
+
+    Raises:
+        BackendError: It isn't one that a prompt, a picture and a mask are enough for.
+    """
+    takes = frozenset(inspect.signature(pipeline_class.__call__).parameters)
+    if not {"prompt", "image", "mask_image", "generator"} <= takes or takes & {
+        "control_image",
+        "image_embeds",
+    }:
+        raise BackendError(
+            f"{name or 'checkpoint'}: {pipeline_class.__name__} doesn't paint from prompt, picture and mask alone; "
+            "choose an inpainting checkpoint"
+        )
+    return takes
+
+
+def to_picture(pixels: NDArray[np.floating[Any]], size: int) -> Image | None:
+    """Return (size, size, 3) uint8 for pixels in [0, 1]; None where they are black, as safety checkers leave them."""
+    if pixels.shape != (size, size, 3):
+        raise BackendError(f"the pipeline returned {pixels.shape} for a window of {size} px; set window_size")
+    if not np.isfinite(pixels).all() or not pixels.any():
+        return None
+    return np.ascontiguousarray((pixels * 255).round().astype(np.uint8))
