@@ -75,6 +75,10 @@ def test_a_negative_prompt_is_the_pipelines(families):
     options = {"num_inference_steps": 3, "guidance_scale": 4.0, "output_type": "latent"}
     theirs = np.asarray(run_pipeline(pipeline, request, negative_prompt="background", **options))
     assert np.abs(painter.sample_latents([request]).numpy() - theirs).max() <= 1e-4
+    usual = aligned(pipeline, steps=3, guidance=4.0, alignment="off")
+    own = replace(request, negative="background")  # each object may have its own
+    both = usual.sample_latents([request, own]).numpy()
+    assert np.abs(both[1] - theirs[0]).max() <= 1e-4 < np.abs(both[0] - theirs[0]).max()
 
 
 @pytest.mark.parametrize("alignment", ["off", "renoise", "inversion"])

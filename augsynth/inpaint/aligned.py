@@ -140,7 +140,8 @@ class AlignedInpainter:
         fixed = self._fixed(pixels, mask, generators)
         condition = self.conditioner.wanted([r.prompt for r in requests])
         if self._guided:
-            condition = join(self.conditioner.unwanted(self.negative_prompt, len(requests)), condition)
+            negatives = [self.negative_prompt if r.negative is None else r.negative for r in requests]
+            condition = join(self.conditioner.unwanted(negatives), condition)
         self.scheduler.set_timesteps(self.steps)
         latents, timesteps = noise * self.scheduler.init_noise_sigma, self.scheduler.timesteps
         starts = [r.start for r in requests if r.start is not None]
@@ -170,7 +171,7 @@ class AlignedInpainter:
         if self.alignment == "renoise":
             return renoised(self.scheduler, source, noise, timesteps)
         # Told nothing: no text, and nothing of the picture either.
-        told = self.conditioner.unwanted("", len(source))
+        told = self.conditioner.unwanted([""] * len(source))
         hidden = None if self.plain else self._fixed(pixels, source.new_ones(noise[:, :1].shape), None)
         return inverted(
             self.scheduler, source, timesteps, lambda latents, t: self._predict(latents, t, hidden, told)

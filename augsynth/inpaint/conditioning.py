@@ -63,12 +63,15 @@ class Conditioner:
         """Return the condition of one prompt a sample."""
         return self._condition([self._encode(prompt) for prompt in prompts], AESTHETIC_SCORES[0])
 
-    def unwanted(self, prompt: str, count: int) -> Condition:
-        """Return the unconditional branch's condition, `count` times; an empty prompt is no text at all."""
+    def unwanted(self, prompts: Sequence[str]) -> Condition:
+        """Return the unconditional branch's condition, one text a sample; an empty one is no text at all."""
+        return self._condition([self._encode_unwanted(prompt) for prompt in prompts], AESTHETIC_SCORES[1])
+
+    def _encode_unwanted(self, prompt: str) -> tuple[torch.Tensor, torch.Tensor | None]:
         words, pooled = self._encode(prompt)
         if self.large and self.zero_empty and not prompt:
-            words, pooled = words.new_zeros(words.shape), None if pooled is None else 0 * pooled
-        return self._condition([(words, pooled)] * count, AESTHETIC_SCORES[1])
+            return words.new_zeros(words.shape), None if pooled is None else 0 * pooled
+        return words, pooled
 
     def _condition(
         self, texts: Sequence[tuple[torch.Tensor, torch.Tensor | None]], score: float

@@ -95,19 +95,20 @@ class PipelineInpainter:
             num_inference_steps=self.steps,
             generator=[torch.Generator().manual_seed(r.seed) for r in requests],
             output_type="np",
-            **self._options(len(requests), self.strength if started else 1.0),
+            **self._options(requests, self.strength if started else 1.0),
         )
         refused = getattr(output, "nsfw_content_detected", None) or [False] * len(requests)
         return [
             None if bad else to_picture(p, self.size) for p, bad in zip(output.images, refused, strict=True)
         ]
 
-    def _options(self, count: int, strength: float) -> dict[str, Any]:
+    def _options(self, requests: Sequence[InpaintRequest], strength: float) -> dict[str, Any]:
         """Return what this pipeline takes beside the windows."""
         options: dict[str, Any] = {"height": self.size, "width": self.size, "strength": strength}
         # pipelines with a `true_cfg_scale` leave the second branch out where they get no text for it
         nothing = " " if "true_cfg_scale" in self.takes else ""
-        options["negative_prompt"] = [self.negative_prompt or nothing] * count
+        negatives = [self.negative_prompt if r.negative is None else r.negative for r in requests]
+        options["negative_prompt"] = [text or nothing for text in negatives]
         # 0 is off wherever there are two branches, whether the pipeline's scale counts from 0 or from 1
         options[self._scale_name] = self.guidance if self._told or self.guidance > 1 else 0.0
         return {key: value for key, value in options.items() if key in self.takes}
