@@ -91,15 +91,12 @@ class Patch:
         box = self.box_xyxy * (size[0] / width, size[1] / height, size[0] / width, size[1] / height)
         return Patch(np.asarray(image), np.asarray(alpha), box, self.has_mask, self.estimated)
 
-    def cut_sides(self) -> NDArray[np.bool_]:
-        """Return (4,) bool: left, top, right and bottom sides where the object was cut by its picture's border.
-
-        There it has no margin, while it has some elsewhere.
-        """
+    def is_cut_off(self) -> bool:
+        """Return whether the object was next to its picture's border: it has margin on some sides but not on all."""
         height, width = self.alpha.shape
         x1, y1, x2, y2 = self.box_xyxy.tolist()
-        room = np.array([x1, y1, width - x2, height - y2])
-        return np.asarray((room < 1 + _MIN_ROOM * max(x2 - x1, y2 - y1)) & bool(room.max() >= 3))
+        room = x1, y1, width - x2, height - y2
+        return bool(max(room) >= 3 and min(room) < 1 + _MIN_ROOM * max(x2 - x1, y2 - y1))
 
     def fitted_box(self) -> FloatArray:
         """Return the (4,) box that fits what is opaque, or the patch's box where no outline is known."""

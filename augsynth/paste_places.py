@@ -297,24 +297,6 @@ class Placer:
         calm = calm and float(unlike[at, which]) <= rules.max_unlike_box
         return Choice(position, boxes[k], scale, calm)
 
-    def at_border(self, scene: Scene, box_xyxy: FloatArray, sides: NDArray[np.bool_]) -> FloatArray | None:
-        """Return a (4,) box moved to the image's border, for an object that a border has cut.
-
-        Args:
-            scene: What is there by now.
-            box_xyxy: (4,) where the object would go.
-            sides: (4,) bool, left, top, right and bottom, where it was cut.
-
-        Returns:
-            The box with its cut sides on the border; None where opposite sides are cut or it covers too much.
-        """
-        if (sides[:2] & sides[2:]).any():
-            return None
-        wh = box_xyxy[2:] - box_xyxy[:2]
-        low = np.where(sides[:2], 0.0, np.where(sides[2:], scene.size_wh - wh, box_xyxy[:2]))
-        moved = np.concatenate([low, low + wh])
-        return moved if self._fulfils(scene, moved[None])[0] else None
-
     def _centres(
         self, scene: Scene, wanted: IntArray, anchors: FloatArray, kinds: IntArray, rng: np.random.Generator
     ) -> FloatArray:

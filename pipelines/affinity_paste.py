@@ -238,20 +238,15 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
             self._count("damaged_cutout", f": {error}")
             return
         used.add(choice.position)
-        patch = patch.flipped() if flip else patch
-        box: FloatArray | None = choice.box_xyxy
-        sides = patch.cut_sides()
-        if sides.any():  # anywhere else it would show a flat side
-            box = self._placer.at_border(canvas.scene, choice.box_xyxy, sides)
-        if box is None:
+        if patch.is_cut_off():  # it would show a flat side
             self.counters["cut_off"] += 1
             return
         if not patch.has_mask:
             patch = with_outline(patch) or patch
         if not patch.has_mask and not choice.box_fits:
-            self.counters["unlike"] += 1
             return
-        canvas.paste(patch.scaled(choice.scale), box, places.category_id, blend=blend)
+        patch = patch.flipped() if flip else patch
+        canvas.paste(patch.scaled(choice.scale), choice.box_xyxy, places.category_id, blend=blend)
 
     def _scene(self, results: Mapping[str, Any]) -> tuple[Scene, Labels]:
         """Return the image's objects as a scene of the affinity's categories, and as labels to be kept up."""

@@ -91,7 +91,8 @@ def test_a_run_starts_from_donors_and_says_which(source: Path, tmp_path: Path) -
         detector="embedded",
         donors=str(source / "bank"),
         strength=0.2,
-        score_quantile=0.05,
+        gamma=0.0,
+        persistence=0.0,
         steps=10,
         max_attempts=100,
     )

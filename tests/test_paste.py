@@ -112,11 +112,10 @@ def test_patches_flip_scale_and_trim_with_their_boxes():
 
 def test_objects_next_to_their_pictures_border_are_known():
     patch = round_patch(side=40, radius=8)
-    assert not patch.cut_sides().any()
-    below = Patch(patch.image[:28], patch.alpha[:28], patch.box_xyxy, True)
-    assert below.cut_sides().tolist() == [False, False, False, True]
+    assert not patch.is_cut_off()
+    assert Patch(patch.image[:28], patch.alpha[:28], patch.box_xyxy, True).is_cut_off()
     tight = Patch(patch.image[12:28, 12:28], patch.alpha[12:28, 12:28], np.array([0.0, 0, 16, 16]), True)
-    assert not tight.cut_sides().any()  # no margin anywhere says nothing
+    assert not tight.is_cut_off()  # no margin anywhere says nothing
 
 
 def test_a_pasted_box_fits_what_is_seen():
