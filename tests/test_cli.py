@@ -118,7 +118,7 @@ def test_usage_errors_name_the_option(run, words, says):
         ({"min_iou": 1.5}, ["min_iou", "[0, 1]"]),
         ({"originals": "symlink"}, ["originals", "hardlink, copy, omit"]),
         ({"precision": "float8"}, ["precision", "float16"]),
-        ({"alignment": "inversion"}, ["alignment", "renoise, off"]),
+        ({"alignment": "invert"}, ["alignment", "renoise, inversion, off"]),
         ({"category_choice": "random"}, ["category_choice is 'random'", "affinity, uniform"]),
         ({"placement": False}, ["placement", "a text"]),
         ({"placement": "random"}, ["placement is 'random'", "aligned, uniform"]),
