@@ -17,9 +17,10 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -72,6 +73,7 @@ def options() -> argparse.Namespace:
     run.add_argument("--threads", type=int, default=1)
     for verb in (run, verbs.add_parser("table", help="print the table of whatever is there")):
         verb.add_argument("--work", type=Path, required=True, help="folder for everything that is made")
+    verbs.choices["table"].add_argument("--iterations", type=int, help="cells of so many optimizer steps")
     verbs.choices["table"].add_argument("--plot", type=Path, help="PNG to draw")
     verbs.choices["table"].add_argument("--json", type=Path, help="file for the figures of all cells")
     verbs.choices["table"].add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
@@ -114,6 +116,11 @@ def wanted_cells(args: argparse.Namespace, recipe: Recipe) -> list[Cell]:
 def usual_iterations(source: str, share: float, detector: str) -> int:
     """Return the optimizer steps of a cell when none are asked for."""
     return ITERATIONS.get((source, share), 450) * (2 if detector in TWO_STAGE else 1)
+
+
+def usual_iterations_of(cell: Mapping[str, Any]) -> int:
+    """Return the usual optimizer steps of a finished cell's data and detector."""
+    return usual_iterations(cell["source"], cell["share"], cell["detector"])
 
 
 def start_weights(args: argparse.Namespace) -> Path:
@@ -234,6 +241,7 @@ def table(args: argparse.Namespace) -> None:
         r
         for r in read_results(args.work)
         if r["cell"]["settings"] == settings_of(ARMS[r["cell"]["arm"]], recipe)
+        and r["cell"]["schedule"]["iterations"] == (args.iterations or usual_iterations_of(r["cell"]))
     ]
     print(tables.markdown(results))
     if args.categories:
