@@ -220,7 +220,7 @@ def main() -> int:
     parser.add_argument("--annotations", type=Path, required=True)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--detector", required=True, help="as of generate: a folder, CONFIG.py:WEIGHTS, A,B")
-    parser.add_argument("--quantile", type=float, default=0.15, help="as score_quantile of generate")
+    parser.add_argument("--quantile", type=float, default=0.05, help="as score_quantile of generate")
     parser.add_argument("--min-iou", type=float, default=0.6, help="as min_iou of generate")
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--device", default="cpu")
