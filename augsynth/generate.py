@@ -19,6 +19,7 @@ from augsynth.engine import paint_shard, source_order
 from augsynth.errors import ConfigError
 from augsynth.harvest import write_bank
 from augsynth.inpaint.checkpoints import inspect_checkpoint, is_non_commercial, read_licence
+from augsynth.inpaint.lora import find_lora
 from augsynth.prompts import PromptBook
 from augsynth.publish import (
     count_by_category,
@@ -217,7 +218,7 @@ def describe_models(config: GenerateConfig) -> dict[str, Any]:
     `detector` is None where nothing is filtered, a licence where it isn't known.
 
     Raises:
-        BackendError: The painting model is no checkpoint, or out of reach.
+        BackendError: The painting model is no checkpoint, or out of reach, or there is no such LoRA.
     """
     checkpoint = inspect_checkpoint(config.model, revision=config.model_revision)
     return {
@@ -228,7 +229,7 @@ def describe_models(config: GenerateConfig) -> dict[str, Any]:
         "model_licence": checkpoint.licence,
         "lora": config.lora,
         "lora_sha256": weights_digest(config.lora) if config.lora else None,
-        "lora_licence": read_licence(config.lora) if config.lora else None,
+        "lora_licence": read_licence(find_lora(config.lora)[0]) if config.lora else None,
         "detector": config.detector or None,
         "detector_revision": config.detector_revision,
         "detector_sha256": detector_digest(config.detector),

@@ -30,9 +30,7 @@ MODELS = Path(__file__).parent / "sample" / "models"
 EMBEDDED_DETECTOR = str(MODELS / "detector")
 CALIBRATION_IMAGES = 120
 YIELD_PRIOR = 4.0  # attempts' worth of belief that a category is accepted as often as all are
-LEAST_YIELD = (
-    1 / 8
-)  # of the yield of all: a category that never passes isn't tried more than 8 times as often
+LEAST_YIELD = 1 / 8  # of the yield of all: no category is tried more than 8 times as often
 
 
 @dataclass(slots=True)

@@ -16,7 +16,9 @@ from tiny_families import (
     write_index,
 )
 
+from augsynth.config import GenerateConfig
 from augsynth.errors import BackendError, ConfigError
+from augsynth.generate import describe_models
 from augsynth.inpaint import InpaintRequest
 from augsynth.inpaint.aligned import AlignedInpainter
 from augsynth.inpaint.checkpoints import inspect_checkpoint, is_non_commercial, read_licence
@@ -342,6 +344,12 @@ def test_a_unet_of_another_kind_is_refused(families):
     pipeline.scheduler = FlowMatchEulerDiscreteScheduler()
     with pytest.raises(BackendError, match="noise schedule"):
         aligned(pipeline)
+
+
+def test_a_missing_lora_is_named_before_its_licence_is_asked_for():
+    for lora in ("nowhere.safetensors", "./nowhere/at/all"):
+        with pytest.raises(BackendError, match="no such LoRA"):
+            describe_models(GenerateConfig(model="embedded", lora=lora))
 
 
 def test_licences_come_from_the_card_or_the_table(tmp_path):

@@ -172,7 +172,9 @@ class AlignedInpainter:
             return renoised(self.scheduler, source, noise, timesteps)
         # Told nothing: no text, and nothing of the picture either.
         told = self.conditioner.unwanted([""] * len(source))
-        hidden = None if self.plain else self._fixed(pixels, source.new_ones(noise[:, :1].shape), None)
+        # One for the whole batch: norms blow up the rounding of a picture without contrast.
+        one = None if self.plain else self._fixed(pixels[:1], noise.new_ones(noise[:1, :1].shape), None)
+        hidden = None if one is None else one.expand(len(source), -1, -1, -1)
         return inverted(
             self.scheduler, source, timesteps, lambda latents, t: self._predict(latents, t, hidden, told)
         )
