@@ -1,9 +1,10 @@
-"""The object bank: cut-outs with opacity in one memory-mapped file.
+"""The object bank: cut-outs with opacity in one memory-mapped file. `bank_writing.py` makes one.
 
 A bank is a folder:
 
     bank.json    version, categories, counts, where the cut-outs come from; its presence means the bank is whole
-    index.npy    one structured row a cut-out (`_ROW`): where it lies, its size, box, category, score
+    index.npy    one structured row a cut-out (`ROW`): where it lies, its size, box, category, score
+    others.npy   one structured row (`OTHER`) for each other object that a cut-out shows; absent where none does
     cutouts.bin  one cut-out after another: ring features (float32), RGB pixels (raw), opacity (deflate)
 
 Pixels are stored raw because they are read far more often than written: a cut-out costs one copy instead of
@@ -15,11 +16,10 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +28,9 @@ from augsynth.errors import DatasetError
 from augsynth.scene import Category, FloatArray, Image, IntArray
 
 VERSION = 1
-MANIFEST, INDEX, PIXELS = "bank.json", "index.npy", "cutouts.bin"
-_ROW = np.dtype(
+MANIFEST, INDEX, OTHERS, PIXELS = "bank.json", "index.npy", "others.npy", "cutouts.bin"
+FILES = MANIFEST, INDEX, OTHERS, PIXELS
+ROW = np.dtype(
     [
         ("offset", "<u8"),
         ("num_bytes", "<u4"),
@@ -43,6 +44,7 @@ _ROW = np.dtype(
         ("box_xyxy", "<f8", 4),
     ]
 )
+OTHER = np.dtype([("position", "<i8"), ("category_id", "<i8"), ("box_xyxy", "<f8", 4)])
 
 
 class BankError(DatasetError):
@@ -62,9 +64,11 @@ class Cutout:
         source_size_wh: Size of the picture it comes from.
         has_mask: Whether `alpha` follows the object's outline.
         ring: (F,) what surrounded it, `augsynth.rings.Rings.features`, kept in single precision; empty when unknown.
+        others_xyxy: (M, 4) boxes of other objects that are pasted along, since they lie in a box without an outline.
+        other_ids: (M,) their COCO category ids.
 
     Raises:
-        ValueError: The arrays disagree, or the box is empty or reaches outside.
+        ValueError: The arrays disagree, or a box is empty or reaches outside.
     """
 
     image: Image
@@ -75,6 +79,8 @@ class Cutout:
     source_size_wh: tuple[int, int]
     has_mask: bool
     ring: FloatArray = field(default_factory=lambda: np.zeros(0))
+    others_xyxy: FloatArray = field(default_factory=lambda: np.zeros((0, 4)))
+    other_ids: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __post_init__(self) -> None:
         height, width = self.image.shape[:2]
@@ -86,9 +92,11 @@ class Cutout:
             )
         if np.shape(self.box_xyxy) != (4,) or not np.isfinite(self.box_xyxy).all():
             raise ValueError(f"box_xyxy must be four finite numbers, got {self.box_xyxy!r}")
-        x1, y1, x2, y2 = (float(v) for v in self.box_xyxy)
-        if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
-            raise ValueError(f"box_xyxy {[x1, y1, x2, y2]} is empty or outside a cut-out of {width}×{height}")
+        if self.others_xyxy.shape != (len(self.other_ids), 4):
+            raise ValueError(f"others_xyxy must be ({len(self.other_ids)}, 4), got {self.others_xyxy.shape}")
+        for x1, y1, x2, y2 in [self.box_xyxy.tolist(), *self.others_xyxy.tolist()]:
+            if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
+                raise ValueError(f"box {[x1, y1, x2, y2]} is empty or outside a cut-out of {width}×{height}")
         if self.ring.ndim != 1 or not np.isfinite(self.ring).all() or not np.isfinite(self.score):
             raise ValueError("ring must be one row of finite numbers, and score finite")
 
@@ -104,7 +112,9 @@ class Bank:
         source: Where the cut-outs come from, as the writer was told.
     """
 
-    def __init__(self, path: Path, manifest: Mapping[str, Any], index: NDArray[Any], pixels: Any) -> None:
+    def __init__(
+        self, path: Path, manifest: Mapping[str, Any], index: NDArray[Any], others: NDArray[Any], pixels: Any
+    ) -> None:
         self.path = path
         self.categories = tuple(
             Category(int(c["id"]), str(c["name"]), str(c.get("supercategory", "")))
@@ -112,6 +122,7 @@ class Bank:
         )
         self.source: Mapping[str, Any] = manifest.get("source", {})
         self._index = index
+        self._others = {k: others[others["position"] == k] for k in set(others["position"].tolist())}
         self._pixels = pixels
         self._members: dict[int, IntArray] = {}
 
@@ -129,20 +140,24 @@ class Bank:
         try:
             index = np.load(folder / INDEX, mmap_mode="r", allow_pickle=False)
             pixels = np.memmap(folder / PIXELS, np.uint8, mode="r")
+            found = (folder / OTHERS).exists()
+            others = np.load(folder / OTHERS, allow_pickle=False) if found else np.zeros(0, OTHER)
         except (OSError, ValueError, EOFError) as error:
-            raise BankError(f"{folder}: {INDEX} or {PIXELS} can't be opened ({error}); {_REMEDY}") from None
-        if index.dtype != _ROW or index.shape != (manifest["count"],):
-            raise BankError(f"{folder / INDEX}: isn't the index of {manifest['count']} cut-outs; {_REMEDY}")
+            raise BankError(f"{folder}: one of its files can't be opened ({error}); {REMEDY}") from None
+        if index.dtype != ROW or index.shape != (manifest["count"],):
+            raise BankError(f"{folder / INDEX}: isn't the index of {manifest['count']} cut-outs; {REMEDY}")
+        if others.dtype != OTHER:
+            raise BankError(f"{folder / OTHERS}: isn't a list of other objects; {REMEDY}")
         if len(pixels) != manifest["num_bytes"]:
             problem = f"has {len(pixels)} bytes, not {manifest['num_bytes']}"
-            raise BankError(f"{folder / PIXELS}: {problem}; {_REMEDY}")
+            raise BankError(f"{folder / PIXELS}: {problem}; {REMEDY}")
         try:
-            bank = cls(folder, manifest, index, pixels)
+            bank = cls(folder, manifest, index, others, pixels)
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise BankError(f"{folder / MANIFEST}: categories can't be read; {_REMEDY}") from None
-        unknown = set(np.unique(bank.category_ids).tolist()) - {c.id for c in bank.categories}
+            raise BankError(f"{folder / MANIFEST}: categories can't be read; {REMEDY}") from None
+        unknown = set(bank.category_ids.tolist()) - {c.id for c in bank.categories}
         if unknown:
-            raise BankError(f"{folder / INDEX}: category ids {sorted(unknown)} aren't listed; {_REMEDY}")
+            raise BankError(f"{folder / INDEX}: category ids {sorted(unknown)} aren't listed; {REMEDY}")
         return bank
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -196,6 +211,12 @@ class Bank:
         values = self._pixels[start : start + 4 * int(row["ring_length"])].view("<f4")
         return np.asarray(values, np.float64)
 
+    def _along(self, position: int) -> dict[str, Any]:
+        others = self._others.get(range(len(self))[position])
+        if others is None:
+            return {}
+        return {"others_xyxy": others["box_xyxy"].copy(), "other_ids": others["category_id"].copy()}
+
     def __getitem__(self, position: int) -> Cutout:
         """Return a cut-out with arrays of its own.
 
@@ -221,13 +242,14 @@ class Bank:
                 source_size_wh=(int(row["source_size_wh"][0]), int(row["source_size_wh"][1])),
                 has_mask=bool(row["has_mask"]),
                 ring=np.array(data[:first].view("<f4"), np.float64),
+                **self._along(position),
             )
         except (ValueError, zlib.error) as error:
             where = f"{self.path / PIXELS}: cut-out {position} of {len(self)}"
-            raise BankError(f"{where} is damaged ({error}); {_REMEDY}") from None
+            raise BankError(f"{where} is damaged ({error}); {REMEDY}") from None
 
 
-_REMEDY = "make the bank again"
+REMEDY = "make the bank again"
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -241,122 +263,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         advice = "name a folder that `augsynth bank` or `generate --bank` has written"
         raise BankError(f"{path}: no object bank ({error.strerror}); {advice}") from None
     except (ValueError, KeyError, TypeError):
-        raise BankError(f"{path}: isn't the description of an object bank; {_REMEDY}") from None
+        raise BankError(f"{path}: isn't the description of an object bank; {REMEDY}") from None
     if manifest["version"] != VERSION:
-        raise BankError(f"{path}: version {manifest['version']}, this augsynth reads {VERSION}; {_REMEDY}")
+        raise BankError(f"{path}: version {manifest['version']}, this augsynth reads {VERSION}; {REMEDY}")
     return manifest
-
-
-class BankWriter:
-    """Write a bank: the folder appears whole when the writer is left, or not at all.
-
-    A writer that was killed leaves only a hidden folder beside it, which the next one clears.
-
-    Args:
-        path: The folder to make; it must not hold anything.
-        categories: COCO categories of the cut-outs.
-        source: Where they come from, plain JSON values.
-        replace: Put the new bank in the place of an old one.
-
-    Raises:
-        BankError: The path holds something else.
-    """
-
-    def __init__(
-        self,
-        path: Path | str,
-        *,
-        categories: Sequence[Category],
-        source: Mapping[str, Any] | None = None,
-        replace: bool = False,
-    ) -> None:
-        self.path = Path(path)
-        self.categories = tuple(categories)
-        self.source = dict(source or {})
-        self._ids = {category.id for category in self.categories}
-        self._rows: list[tuple[Any, ...]] = []
-        self._num_bytes = 0
-        self._file: BinaryIO | None = None
-        self._part = self.path.with_name(f".{self.path.name}.part")
-        held = sorted(p.name for p in self.path.iterdir()) if self.path.is_dir() else []
-        if self.path.is_file() or (held and not (replace and {*held} <= {MANIFEST, INDEX, PIXELS})):
-            raise BankError(f"{self.path}: isn't an empty folder; nothing was changed; choose another --out")
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __enter__(self) -> Self:
-        _clear(self._part)
-        self._part.mkdir(parents=True)
-        self._file = (self._part / PIXELS).open("wb")
-        return self
-
-    def add(self, cutout: Cutout) -> None:
-        """Append a cut-out.
-
-        Raises:
-            ValueError: Its category isn't the bank's.
-        """
-        if cutout.category_id not in self._ids:
-            raise ValueError(f"category_id {cutout.category_id} is none of the bank's")
-        if self._file is None:
-            raise ValueError("the writer is used outside of its `with` block")
-        height, width = cutout.alpha.shape
-        ring = cutout.ring.astype("<f4").tobytes()
-        data = ring + cutout.image.tobytes() + zlib.compress(cutout.alpha.tobytes(), 6)
-        self._file.write(data)
-        self._rows.append(
-            (
-                self._num_bytes,
-                len(data),
-                zlib.crc32(data),
-                (width, height),
-                cutout.source_size_wh,
-                len(cutout.ring),
-                cutout.has_mask,
-                cutout.category_id,
-                cutout.score,
-                tuple(float(v) for v in cutout.box_xyxy),
-            )
-        )
-        self._num_bytes += len(data)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._file is None:
-            return
-        self._file.close()
-        self._file = None
-        if kind is not None:
-            _clear(self._part)
-            return
-        rows = np.array(self._rows, _ROW)
-        np.save(self._part / INDEX, rows)
-        (self._part / MANIFEST).write_text(self._manifest(rows), encoding="utf-8")
-        _clear(self.path)
-        self._part.rename(self.path)
-
-    def _manifest(self, rows: NDArray[Any]) -> str:
-        counts = {str(c.name): int((rows["category_id"] == c.id).sum()) for c in self.categories}
-        manifest = {
-            "version": VERSION,
-            "count": len(rows),
-            "num_bytes": self._num_bytes,
-            "with_mask": int((rows["has_mask"] != 0).sum()),
-            "counts": counts,
-            "categories": [
-                {"id": c.id, "name": c.name, "supercategory": c.supercategory} for c in self.categories
-            ],
-            "source": self.source,
-        }
-        return json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
-
-
-def _clear(folder: Path) -> None:
-    """Remove a bank or what is left of one, and nothing else."""
-    if not folder.is_dir():
-        return
-    for name in (MANIFEST, INDEX, PIXELS):  # the manifest first: without it there is no bank
-        (folder / name).unlink(missing_ok=True)
-    folder.rmdir()

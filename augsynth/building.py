@@ -17,7 +17,8 @@ from augsynth import __version__
 from augsynth.affinity import DEFAULT_MEASURE, SOURCES, Affinity, save_affinity_file
 from augsynth.affinity_fit import CLIP, check_options, check_source
 from augsynth.affinity_text import Embeddings, encode_names, read_embeddings
-from augsynth.bank import Bank, BankError, BankWriter
+from augsynth.bank import Bank, BankError
+from augsynth.bank_writing import BankWriter
 from augsynth.coco import read_dataset
 from augsynth.coco_faults import repair_lines
 from augsynth.cutouts import CutRules, Leftover, cut_objects, segmentations_of, sort_objects

@@ -14,7 +14,7 @@ from PIL import Image as PilImage
 
 from augsynth.bank import Cutout
 from augsynth.coco_faults import is_mask
-from augsynth.geometry import box_areas, intersections, ious
+from augsynth.geometry import box_areas, intersection_boxes, intersections, ious, shown_along
 from augsynth.rings import Rings
 from augsynth.scene import Dataset, FloatArray, Image, IntArray, Scene
 
@@ -42,7 +42,8 @@ class CutRules:
 
     Attributes:
         min_size: Least shorter side of a box in pixels.
-        max_overlap: Share of a box that boxes of other objects may cover.
+        max_overlap: Share of a box that boxes of other objects may cover, except larger ones that hold it and, where no
+            outline is known, those that come along with it.
         keep_cut_off: Take objects that touch the image's border too.
         max_side: Larger cut-outs are reduced to this longer side in pixels, together with the size of their source.
 
@@ -75,8 +76,8 @@ def sort_objects(
 ) -> tuple[IntArray, Counter[Leftover]]:
     """Return the positions of the objects to cut, and why the others aren't, without reading the image.
 
-    An object with an outline may lie within a box of more than twice its size: a table holds a cup, it doesn't hide it.
-    Without an outline the cup's box shows the table, too, and the table's box the cup.
+    An object may lie within a box of more than twice its size: a table holds a cup, it doesn't hide it. Without
+    an outline the table's box shows the cup, too, which is then pasted along with its label.
     """
     keep = np.ones(len(scene), np.bool_)
     left: Counter[Leftover] = Counter()
@@ -94,13 +95,20 @@ def sort_objects(
     areas = box_areas(boxes)
     for k in np.flatnonzero(keep).tolist():
         others = np.arange(len(scene)) != k
-        if int(scene.annotation_ids[k]) in segmentations:
-            inside = intersections(boxes, boxes[k][None])[:, 0] >= _HELD_SHARE * areas[k]
-            others &= ~inside | (areas <= _HOLDER_GROWTH * areas[k])
+        inside = intersections(boxes, boxes[k][None])[:, 0] >= _HELD_SHARE * areas[k]
+        others &= ~inside | (areas <= _HOLDER_GROWTH * areas[k])
+        if int(scene.annotation_ids[k]) not in segmentations:
+            others[_labelled_along(scene, k)] = False
         if covered_share(boxes[k], boxes[others]) > rules.max_overlap:
             keep[k] = False
             left[Leftover.OVERLAPPED] += 1
     return np.flatnonzero(keep), +left
+
+
+def _labelled_along(scene: Scene, k: int) -> IntArray:
+    """Return the positions of the other objects that a box shows; crowds have no label of their own."""
+    along = shown_along(scene.boxes_xyxy, k)
+    return along[~scene.is_crowd[along]]
 
 
 def covered_share(box_xyxy: FloatArray, others_xyxy: FloatArray) -> float:
@@ -124,7 +132,8 @@ def cut_objects(
         image: (H, W, 3) uint8 of the scene's size.
         scene: The objects.
         positions: Which of them, as `sort_objects` returns.
-        segmentations: Outlines by annotation id; without one the whole box is opaque.
+        segmentations: Outlines by annotation id; without one the whole box is opaque, and what else it shows
+            comes along.
         rules: How large a cut-out may be.
     """
     if not len(positions):
@@ -136,16 +145,20 @@ def cut_objects(
         crop = crop_around(box, scene.size_wh)
         outline = _outline(segmentations.get(int(scene.annotation_ids[k])), scene.size_wh, box)
         x1, y1, x2, y2 = crop
+        shift = np.array([x1, y1, x1, y1], np.float64)
+        along = _labelled_along(scene, k) if outline is None else np.zeros(0, np.int64)
         alpha = box_opacity(box, crop) if outline is None else outline[y1:y2, x1:x2] * np.uint8(255)
         cutout = Cutout(
             image=np.ascontiguousarray(image[y1:y2, x1:x2]),
             alpha=alpha,
-            box_xyxy=box - np.array([x1, y1, x1, y1], np.float64),
+            box_xyxy=box - shift,
             category_id=int(scene.category_ids[k]),
             score=1.0,
             source_size_wh=scene.size_wh,
             has_mask=outline is not None,
             ring=ring,
+            others_xyxy=intersection_boxes(scene.boxes_xyxy[along], box) - shift,
+            other_ids=scene.category_ids[along],
         )
         cutouts.append(reduced(cutout, max_side=rules.max_side))
     return cutouts
@@ -197,6 +210,8 @@ def reduced(cutout: Cutout, *, max_side: int) -> Cutout:
         source_size_wh=(source[0], source[1]),
         has_mask=cutout.has_mask,
         ring=cutout.ring,
+        others_xyxy=np.minimum(cutout.others_xyxy * scale, [*size, *size]),
+        other_ids=cutout.other_ids,
     )
 
 

@@ -21,11 +21,30 @@ def intersections(a_xyxy: FloatArray, b_xyxy: FloatArray) -> FloatArray:
     return np.asarray(wh[..., 0] * wh[..., 1])
 
 
+def intersection_boxes(boxes_xyxy: FloatArray, box_xyxy: FloatArray) -> FloatArray:
+    """Return the (N, 4) parts of boxes inside another box (4,), for boxes that overlap it."""
+    low = np.maximum(boxes_xyxy[:, :2], box_xyxy[:2])
+    return np.concatenate([low, np.minimum(boxes_xyxy[:, 2:], box_xyxy[2:])], axis=1)
+
+
 def ious(a_xyxy: FloatArray, b_xyxy: FloatArray) -> FloatArray:
     """Return the (N, M) intersections over union of (N, 4) and (M, 4) boxes."""
     inter = intersections(a_xyxy, b_xyxy)
     union = box_areas(a_xyxy)[:, None] + box_areas(b_xyxy)[None] - inter
     return np.asarray(inter / np.maximum(union, 1e-12))
+
+
+def shown_along(boxes_xyxy: FloatArray, k: int, *, least: float = 0.3) -> IntArray:
+    """Return the positions of the boxes, other than the k-th, of which the k-th shows at least a share.
+
+    Args:
+        boxes_xyxy: (N, 4) boxes, none empty.
+        k: Which box is looked into.
+        least: Share of another box's area in (0, 1].
+    """
+    shares = intersections(boxes_xyxy, boxes_xyxy[k][None])[:, 0] / box_areas(boxes_xyxy)
+    shares[k] = 0
+    return np.flatnonzero(shares >= least)
 
 
 def clip_boxes(boxes_xyxy: FloatArray, size_wh: tuple[int, int]) -> FloatArray:

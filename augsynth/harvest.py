@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from augsynth import __version__
-from augsynth.bank import BankWriter, Cutout
+from augsynth.bank import Cutout
+from augsynth.bank_writing import BankWriter
 from augsynth.compose import cells_xyxy, mask_cells
 from augsynth.config import GenerateConfig
 from augsynth.cutouts import CutRules, box_opacity, crop_around, reduced

@@ -6,7 +6,7 @@ run in a data loader, so resizing and blurring are OpenCV's, which mmcv brings; 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -17,6 +17,8 @@ from augsynth.scene import FloatArray, Image, IntArray
 
 Opacity = NDArray[np.uint8]
 _OPAQUE = 128
+_MIRRORED = [2, 1, 0, 3]
+_TURNED = [1, 2, 3, 0]  # y becomes x; the far side in x becomes the near one in y
 _GRID = 16
 _MAX_SHIFT, _MAX_SHIFT_OUTLINED = 60.0, 25.0
 _MAX_FRAME, _MIN_FRAME = 0.12, 0.06
@@ -49,6 +51,8 @@ class Patch:
         box_xyxy: (4,) float64 box of the object in pixels of the patch; what lies around it is margin.
         has_mask: Whether alpha follows an outline.
         estimated: That outline is a guess: good enough to blend by, not to be a label.
+        others_xyxy: (M, 4) boxes of other objects that come along in a box without an outline.
+        other_ids: (M,) their categories.
     """
 
     image: Image
@@ -56,14 +60,36 @@ class Patch:
     box_xyxy: FloatArray
     has_mask: bool
     estimated: bool = False
+    others_xyxy: FloatArray = field(default_factory=lambda: np.zeros((0, 4)))
+    other_ids: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def flipped(self) -> Patch:
         """Return the patch mirrored left to right."""
-        width = self.image.shape[1]
-        box = np.array(
-            [width - self.box_xyxy[2], self.box_xyxy[1], width - self.box_xyxy[0], self.box_xyxy[3]]
+        far = np.array([self.image.shape[1], 0, self.image.shape[1], 0], np.float64)
+        sign = np.array([-1, 1, -1, 1], np.float64)
+        return replace(
+            self,
+            image=self.image[:, ::-1],
+            alpha=self.alpha[:, ::-1],
+            box_xyxy=(far + sign * self.box_xyxy)[_MIRRORED],
+            others_xyxy=(far + sign * self.others_xyxy)[:, _MIRRORED],
         )
-        return Patch(self.image[:, ::-1], self.alpha[:, ::-1], box, self.has_mask, self.estimated)
+
+    def turned(self, quarters: int) -> Patch:
+        """Return the patch turned counter-clockwise by quarters of a circle."""
+        patch = self
+        for _ in range(quarters % 4):
+            width = patch.image.shape[1]
+            far = np.array([0, width, 0, width], np.float64)
+            sign = np.array([1, -1, 1, -1], np.float64)
+            patch = replace(
+                patch,
+                image=np.rot90(patch.image),
+                alpha=np.rot90(patch.alpha),
+                box_xyxy=far + sign * patch.box_xyxy[_TURNED],
+                others_xyxy=far + sign * patch.others_xyxy[:, _TURNED],
+            )
+        return patch
 
     def trimmed(self, margin: float) -> Patch:
         """Return the patch with at most `margin` times the box's longer side, and 3 pixels, around the box."""
@@ -73,8 +99,13 @@ class Patch:
         low = np.maximum(np.floor(self.box_xyxy[:2] - room), 0).astype(int)
         high = np.minimum(np.ceil(self.box_xyxy[2:] + room), (width, height)).astype(int)
         part = slice(low[1], high[1]), slice(low[0], high[0])
-        return Patch(
-            self.image[part], self.alpha[part], self.box_xyxy - np.tile(low, 2), self.has_mask, self.estimated
+        shift = np.tile(low, 2)
+        return replace(
+            self,
+            image=self.image[part],
+            alpha=self.alpha[part],
+            box_xyxy=self.box_xyxy - shift,
+            others_xyxy=self.others_xyxy - shift,
         )
 
     def scaled(self, factor: float) -> Patch:
@@ -88,8 +119,14 @@ class Patch:
         method = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
         image = cv2.resize(np.ascontiguousarray(self.image), size, interpolation=method)
         alpha = cv2.resize(np.ascontiguousarray(self.alpha), size, interpolation=method)
-        box = self.box_xyxy * (size[0] / width, size[1] / height, size[0] / width, size[1] / height)
-        return Patch(np.asarray(image), np.asarray(alpha), box, self.has_mask, self.estimated)
+        scale = np.array([size[0] / width, size[1] / height] * 2)
+        return replace(
+            self,
+            image=np.asarray(image),
+            alpha=np.asarray(alpha),
+            box_xyxy=self.box_xyxy * scale,
+            others_xyxy=self.others_xyxy * scale,
+        )
 
     def is_cut_off(self) -> bool:
         """Return whether the object was next to its picture's border: it has margin on some sides but not on all."""

@@ -107,12 +107,14 @@ class Choice:
         box_xyxy: (4,) where its box goes, in pixels.
         scale: Factor on the cut-out's pixels.
         box_fits: Whether it could be pasted with the background in its box.
+        quarters: How often it is turned by a quarter of a circle, counter-clockwise.
     """
 
     position: int
     box_xyxy: FloatArray
     scale: float
     box_fits: bool
+    quarters: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -251,6 +253,7 @@ class Placer:
         reference_area: float,
         used: Collection[int],
         rng: np.random.Generator,
+        turn_prob: float = 0.0,
     ) -> Choice | None:
         """Choose a cut-out for an object, and one of its places.
 
@@ -261,6 +264,7 @@ class Placer:
             reference_area: As for `propose`.
             used: Positions of the stock that are not to be taken again.
             rng: All chance comes from here.
+            turn_prob: Chance that a cut-out is turned by one to three quarters of a circle.
 
         Returns:
             The choice, or None where no place fulfils the rules.
@@ -271,7 +275,10 @@ class Placer:
         if not len(places.boxes_xyxy) or not len(picked):
             return None
         root = float(np.sqrt(reference_area))
-        own = stock.sizes_wh[picked]
+        own, quarters = stock.sizes_wh[picked], np.zeros(len(picked), np.int64)
+        if turn_prob:
+            quarters = rng.integers(1, 4, size=len(picked)) * (rng.random(len(picked)) < turn_prob)
+            own = np.where(quarters[:, None] % 2, own[:, ::-1], own)
         sides = (places.boxes_xyxy[:, 2:] - places.boxes_xyxy[:, :2]) / root
         change = np.log(sides.max(axis=1))[:, None] - np.log(own.max(axis=1))[None]
         stretch = np.clip(change, np.log(rules.min_scale), np.log(rules.max_scale))
@@ -295,7 +302,7 @@ class Placer:
         scale = float(np.exp(stretch[at, which])) * root / float(np.sqrt(stock.areas[position]))
         calm = float(places.rings[at, 3]) <= rules.max_unrest_box
         calm = calm and float(unlike[at, which]) <= rules.max_unlike_box
-        return Choice(position, boxes[k], scale, calm)
+        return Choice(position, boxes[k], scale, calm, int(quarters[which]))
 
     def _centres(
         self, scene: Scene, wanted: IntArray, anchors: FloatArray, kinds: IntArray, rng: np.random.Generator

@@ -40,6 +40,7 @@ class _Pasted:
     covered: NDArray[np.bool_]
     box_xyxy: FloatArray
     category_id: int
+    layer: int
 
 
 class Canvas:
@@ -59,11 +60,11 @@ class Canvas:
 
     @property
     def num_pasted(self) -> int:
-        """Objects pasted so far."""
+        """Objects pasted so far, with those that came along in their boxes."""
         return len(self._pasted)
 
     def paste(self, patch: Patch, box_xyxy: FloatArray, category_id: int, *, blend: Blend) -> bool:
-        """Paste a patch so that its object lies where the box begins.
+        """Paste a patch so that its object lies where the box begins; other objects in it come along.
 
         Returns:
             Whether anything became visible.
@@ -78,8 +79,15 @@ class Canvas:
         if box is None or not (box[2:] > box[:2]).all():
             return False
         self._cover.add(region, covered)
-        self._pasted.append(_Pasted(region, covered, box, category_id))
-        self.scene = self.scene.adding(box, category_id=category_id, annotation_id=0)
+        boxes, ids = [box], [category_id]
+        if len(patch.others_xyxy) and self._labels.masks is None:
+            others = clip_boxes(patch.others_xyxy + np.tile(low, 2), self.scene.size_wh)
+            shown = (others[:, 2:] > others[:, :2]).all(axis=1)
+            boxes, ids = [*boxes, *others[shown]], [*ids, *patch.other_ids[shown].tolist()]
+        layer = len(self._cover.regions_xyxy)
+        for each, kind in zip(boxes, ids, strict=True):
+            self._pasted.append(_Pasted(region, covered, each, kind, layer))
+            self.scene = self.scene.adding(each, category_id=kind, annotation_id=0)
         return True
 
     def settle(self, *, min_visible: float) -> tuple[Labels, IntArray]:
@@ -95,7 +103,7 @@ class Canvas:
         boxes = np.vstack([old.boxes_xyxy, *(p.box_xyxy for p in self._pasted)])
         ids = np.append(old.category_ids, [p.category_id for p in self._pasted]).astype(np.int64)
         crowd = np.append(old.is_crowd, np.zeros(self.num_pasted, bool)).astype(bool)
-        layers = np.append(np.zeros(num, np.int64), np.arange(1, self.num_pasted + 1))
+        layers = np.append(np.zeros(num, np.int64), [p.layer for p in self._pasted]).astype(np.int64)
         masks = self._all_masks()
         keep = np.ones(len(boxes), bool)
         for k in self._cover.touched(clip_boxes(boxes, self.scene.size_wh), layers).tolist():

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from augsynth.bank import Bank
 from augsynth.errors import ConfigError
-from augsynth.geometry import box_areas, intersections
+from augsynth.geometry import box_areas, intersection_boxes, intersections, shown_along
 from augsynth.paste import Opacity, Patch
 from augsynth.paste_masks import pixel_region
 from augsynth.paste_places import NUM_RING, Stock, Surroundings, bank_ring
@@ -66,7 +66,7 @@ def bank_stock(
     areas = bank.source_sizes_wh.astype(np.float64).prod(axis=1)
 
     sizes = bank.box_sizes_wh / np.sqrt(areas)[:, None]
-    return Stock(members, sizes, _BankRings(bank), partial(_bank_cut, bank, bgr), areas)
+    return Stock(members, sizes, _BankRings(bank), partial(_bank_cut, bank, ids, bgr), areas)
 
 
 class _BankRings:
@@ -86,10 +86,19 @@ class _BankRings:
         return np.asarray(row, np.float64)
 
 
-def _bank_cut(bank: Bank, bgr: bool, position: int) -> Patch:
+def _bank_cut(bank: Bank, ids: Mapping[int, int], bgr: bool, position: int) -> Patch:
     cutout = bank[position]
     image = cutout.image[..., ::-1] if bgr else cutout.image
-    return Patch(image, cutout.alpha, cutout.box_xyxy, cutout.has_mask).trimmed(_MARGIN)
+    known = [k for k, category_id in enumerate(cutout.other_ids.tolist()) if category_id in ids]
+    patch = Patch(
+        image,
+        cutout.alpha,
+        cutout.box_xyxy,
+        cutout.has_mask,
+        others_xyxy=cutout.others_xyxy[known],
+        other_ids=np.array([ids[category_id] for category_id in cutout.other_ids[known].tolist()], np.int64),
+    )
+    return patch.trimmed(_MARGIN)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,7 +128,7 @@ class Donor:
         """Return the objects that can be cut: whole, large enough, and not mixed up with others.
 
         An object next to the image's border is taken for cut off. Without an outline, what else lies in the box
-        would be pasted along without a label, so such boxes are left out.
+        is pasted along with its label; a box that shows too little of another object for that is left out.
         """
         if not len(self.boxes_xyxy):
             return np.zeros(0, np.int64)
@@ -129,10 +138,17 @@ class Donor:
         keep = self.usable & (wh >= min_size).all(axis=1)
         keep &= room > 1 + _MIN_ROOM * wh.max(axis=1)
         if self.mask_of is None:
-            shared = intersections(self.boxes_xyxy, self.boxes_xyxy)
+            areas, shared = box_areas(self.boxes_xyxy), intersections(self.boxes_xyxy, self.boxes_xyxy)
             np.fill_diagonal(shared, 0)
-            keep &= shared.max(axis=1) <= _MAX_SHARED * box_areas(self.boxes_xyxy)
+            for k in np.flatnonzero(keep).tolist():
+                shared[k, self._along(k)] = 0
+            keep &= shared.max(axis=1) <= _MAX_SHARED * areas
         return np.flatnonzero(keep)
+
+    def _along(self, k: int) -> IntArray:
+        """Return the other objects that the k-th box shows; crowds have no label of their own."""
+        along = shown_along(self.boxes_xyxy, k)
+        return along[self.usable[along]]
 
     def cut(self, k: int) -> Patch:
         """Return an object with a margin around it."""
@@ -147,7 +163,15 @@ class Donor:
             alpha[low[1] : high[1], low[0] : high[0]] = 255
         else:
             alpha = np.where(self.mask_of(k, region), np.uint8(255), np.uint8(0))
-        return Patch(self.image[y1:y2, x1:x2], alpha, inner, self.mask_of is not None)
+        along = self._along(k) if self.mask_of is None else np.zeros(0, np.int64)
+        return Patch(
+            self.image[y1:y2, x1:x2],
+            alpha,
+            inner,
+            self.mask_of is not None,
+            others_xyxy=intersection_boxes(self.boxes_xyxy[along], box) - np.tile(region[:2], 2),
+            other_ids=self.category_ids[along],
+        )
 
 
 def donor_stock(donors: Sequence[Donor], *, min_size: float, bgr: bool) -> Stock:

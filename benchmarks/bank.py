@@ -23,7 +23,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image as PilImage
 
-from augsynth.bank import Bank, BankWriter, Cutout
+from augsynth.bank import Bank, Cutout
+from augsynth.bank_writing import BankWriter
 from augsynth.coco import read_dataset
 from augsynth.compose import cut_window, mask_cells, stitch
 from augsynth.config import GenerateConfig

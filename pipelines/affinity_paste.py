@@ -86,6 +86,8 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         blends (Sequence[str] | dict): Among ``hard``, ``feather``, ``poisson``, or name -> weight. One is drawn
             for every object, so that an edge tells nothing. Cut-outs without an outline are never pasted hard.
         flip_prob (float): Chance that an object is mirrored left to right. Defaults to 0.5.
+        turn_prob (float): Chance that an object is turned by one to three quarters of a circle, for pictures taken
+            from above. Defaults to 0.
         num_donors (int): Donor images for each image, without ``bank``. Defaults to 1.
         min_score (float): Least filter score of a bank's cut-out. Defaults to 0.
         min_visible (float): An object of which less than this share stays visible loses its label. Defaults to
@@ -109,6 +111,7 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         quotas: Mapping[str, float] | None = None,
         blends: Sequence[str] | Mapping[str, float] = ("hard", "feather", "poisson"),
         flip_prob: float = 0.5,
+        turn_prob: float = 0.0,
         num_donors: int = 1,
         min_score: float = 0.0,
         min_visible: float = 0.3,
@@ -116,11 +119,12 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         rules: Mapping[str, Any] | None = None,
     ) -> None:
         self._arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        for name in ("prob", "flip_prob", "min_visible"):
+        for name in ("prob", "flip_prob", "turn_prob", "min_visible"):
             check(0 <= self._arguments[name] <= 1, name, self._arguments[name], "a number from 0 to 1")
         check(1 <= min_objects <= max_objects, "min_objects", min_objects, f"from 1 to {max_objects=}")
         check(num_donors >= 1, "num_donors", num_donors, "1 or more")
-        self.prob, self.flip_prob, self.min_visible = prob, flip_prob, min_visible
+        self.prob, self.min_visible = prob, min_visible
+        self.flip_prob, self.turn_prob = flip_prob, turn_prob
         self.min_objects, self.max_objects, self.num_donors = min_objects, max_objects, num_donors
         self.into_empty, self.tau, self.gamma = into_empty, tau, gamma
         self.counters: Counter[str] = Counter()
@@ -208,7 +212,7 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
             ):
                 if canvas.num_pasted < wanted:
                     self._paste_one(canvas, places, stock, area, used, rng)
-            if canvas.num_pasted == wanted:
+            if canvas.num_pasted >= wanted:
                 break
         if not canvas.num_pasted:
             return self._unchanged(results, "no_place")
@@ -226,7 +230,13 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
     ) -> None:
         """Try to paste one object: choose cut-out and place, blend it in."""
         choice = self._placer.choose(
-            canvas.scene, places, stock=stock, reference_area=area, used=used, rng=rng
+            canvas.scene,
+            places,
+            stock=stock,
+            reference_area=area,
+            used=used,
+            rng=rng,
+            turn_prob=self.turn_prob,
         )
         if choice is None:
             return
@@ -241,11 +251,12 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         if patch.is_cut_off():  # it would show a flat side
             self.counters["cut_off"] += 1
             return
-        if not patch.has_mask:
+        if not patch.has_mask and not len(patch.other_ids):
             patch = with_outline(patch) or patch
         if not patch.has_mask and not choice.box_fits:
             return
         patch = patch.flipped() if flip else patch
+        patch = patch.turned(choice.quarters)
         canvas.paste(patch.scaled(choice.scale), choice.box_xyxy, places.category_id, blend=blend)
 
     def _scene(self, results: Mapping[str, Any]) -> tuple[Scene, Labels]:

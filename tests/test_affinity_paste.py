@@ -23,7 +23,8 @@ from mmengine.dataset import pseudo_collate, worker_init_fn
 from mmengine.registry import init_default_scope
 
 from augsynth.affinity import Affinity, save_affinity_file
-from augsynth.bank import Bank, BankWriter, Cutout
+from augsynth.bank import Bank, Cutout
+from augsynth.bank_writing import BankWriter
 from augsynth.coco import read_dataset
 from augsynth.errors import AugsynthError, ConfigError
 from augsynth.layout import Layout

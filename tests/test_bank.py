@@ -14,7 +14,8 @@ import pytest
 from PIL import Image as PilImage
 from typer.testing import CliRunner
 
-from augsynth.bank import Bank, BankError, BankWriter, Cutout
+from augsynth.bank import Bank, BankError, Cutout
+from augsynth.bank_writing import BankWriter
 from augsynth.cli import app
 from augsynth.coco import read_dataset
 from augsynth.cutouts import (
@@ -48,6 +49,8 @@ def cutout(number=0, *, size_wh=(40, 30), category_id=3, ring=5):
         source_size_wh=(640, 480 + number),
         has_mask=number % 2 == 0,
         ring=rng.random(ring).astype(np.float32).astype(np.float64),
+        others_xyxy=np.array([[3.0, 4.5, 9, 10], [1, 1, 8.25, 9]])[: number % 4],
+        other_ids=np.array([7, 3])[: number % 4],
     )
 
 
@@ -66,7 +69,7 @@ def path(tmp_path):
 
 
 def same(a, b):
-    arrays = ("image", "alpha", "box_xyxy", "ring")
+    arrays = ("image", "alpha", "box_xyxy", "ring", "others_xyxy", "other_ids")
     values = ("category_id", "score", "source_size_wh", "has_mask")
     return all(np.array_equal(getattr(a, n), getattr(b, n)) for n in arrays) and all(
         getattr(a, n) == getattr(b, n) for n in values
@@ -257,6 +260,8 @@ def test_what_is_there_is_left_alone_unless_told(path, tmp_path):
         {"box_xyxy": np.array([0, 0, np.nan, 30.0])},
         {"score": float("nan")},
         {"ring": np.zeros((2, 2))},
+        {"others_xyxy": np.zeros((1, 4)), "other_ids": np.array([3])},
+        {"other_ids": np.array([3])},
     ],
 )
 def test_a_cutout_that_contradicts_itself_is_refused(change):
@@ -344,6 +349,39 @@ def test_the_right_objects_are_cut(data):
     more, left, _, _ = cut(data, keep_cut_off=True, max_overlap=0.6, min_size=4)
     assert set(more) - set(found) == {"tiny", "cut off", "overlapped"}
     assert left == Counter([Leftover.CROWD])
+
+
+def test_a_box_brings_along_what_it_shows_and_an_outline_nothing(tmp_path):
+    boxes = {
+        "table": [20, 20, 100, 60],
+        "cup": [30, 30, 10, 12],
+        "lid": [112, 40, 20, 20],
+        "far": [150, 20, 9, 9],
+    }
+    outline = {"segmentation": [ellipse(20, 20, 120, 80)]}
+    for more, along in (({}, [3, 7]), (outline, [])):
+        annotations = [
+            {"id": k, "image_id": 1, "category_id": c, "bbox": b, "area": b[2] * b[3], "iscrowd": 0}
+            for k, (c, b) in enumerate(zip((5, 3, 7, 3), boxes.values(), strict=True), start=1)
+        ]
+        annotations[0] |= more
+        categories = [{"id": k, "name": n} for k, n in ((3, "cup"), (5, "table"), (7, "lid"))]
+        images = [{"id": 1, "file_name": "a.png", "width": 200, "height": 150}]
+        document = {"images": images, "annotations": annotations, "categories": categories}
+        (tmp_path / "instances.json").write_text(json.dumps(document))
+        dataset = read_dataset(tmp_path / "instances.json")
+        outlines = segmentations_of(dataset)
+        positions, _ = sort_objects(dataset.scenes[0], CutRules(), segmentations=outlines)
+        assert 0 in positions
+        image = np.zeros((150, 200, 3), np.uint8)
+        table = cut_objects(image, dataset.scenes[0], positions, segmentations=outlines, rules=CutRules())[0]
+        assert table.other_ids.tolist() == along
+        if along:
+            inside = table.others_xyxy - np.tile(table.box_xyxy[:2], 2)
+            assert inside.tolist() == [[10, 10, 20, 22], [92, 20, 100, 40]]
+            small = reduced(table, max_side=60)
+            ratio = small.alpha.shape[1] / table.alpha.shape[1]
+            assert np.allclose(small.others_xyxy, table.others_xyxy * ratio, atol=0.6)
 
 
 def test_outlines_are_followed_and_boxes_are_opaque(data):

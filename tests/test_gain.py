@@ -31,6 +31,7 @@ def source(tmp_path_factory):
         root / "train" / "annotations" / "instances.json",
         root / "train" / "images",
         masks=True,
+        from_above=False,
     )
 
 

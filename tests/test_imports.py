@@ -17,7 +17,7 @@ LAYERS = [
     ("L1", "templates"),
     ("L1", "geometry seeding config devices images coco_faults loglinear evidence offsets sizes rings"),
     ("L1", "cooccurrence coco_blocks places"),
-    ("L2", "coco coco_writing layout appearance prompt_file bank"),
+    ("L2", "coco coco_writing layout appearance prompt_file bank bank_writing"),
     ("L2", "prompts"),
     ("L2", "affinity affinity_fit affinity_file affinity_text affinity_blend"),
     ("L3", "placement compose cutouts donors matting split"),

@@ -249,7 +249,7 @@ def donor(num=4):
     return Donor(image, boxes, np.full(num, 2), np.ones(num, bool), None)
 
 
-def choose(layout, *, scene=None, seed=0, used=(), size=120, **rules):
+def choose(layout, *, scene=None, seed=0, used=(), size=120, turn_prob=0.0, **rules):
     scene = scene or Scene(0, "", (120, 90), np.array([[30.0, 40, 42, 52]]), np.array([1]), np.array([1]),
                            np.zeros(1, bool))  # fmt: skip
     stock = donor_stock([donor()], min_size=4, bgr=False)
@@ -257,7 +257,9 @@ def choose(layout, *, scene=None, seed=0, used=(), size=120, **rules):
     placer, area = Placer(layout, PasteRules(**rules)), float(scene.size_wh[0] * scene.size_wh[1])
     rng, around = np.random.default_rng(seed), Surroundings.of(image)
     [places] = placer.propose(scene, [2], surroundings=around, reference_area=area, rng=rng)
-    return placer.choose(scene, places, stock=stock, reference_area=area, used=used, rng=rng)
+    return placer.choose(
+        scene, places, stock=stock, reference_area=area, used=used, rng=rng, turn_prob=turn_prob
+    )
 
 
 def test_places_follow_the_layout_and_the_rules(layout):
@@ -289,6 +291,16 @@ def test_an_image_too_small_for_every_object_has_no_place(layout):
     assert choose(layout, scene=tiny) is None
 
 
+def test_a_turned_cutout_takes_a_box_of_turned_sides(layout):
+    found = [c for seed in range(30) if (c := choose(layout, seed=seed, turn_prob=1.0)) is not None]
+    assert {c.quarters for c in found} == {1, 2, 3}
+    for c in found:
+        width, height = c.box_xyxy[2:] - c.box_xyxy[:2]
+        assert width / height == pytest.approx(12 / 10 if c.quarters % 2 else 10 / 12)
+    plain = [choose(layout, seed=seed) for seed in range(5)]
+    assert {c.quarters for c in plain if c is not None} == {0}
+
+
 def test_surroundings_that_differ_too_much_are_refused(layout):
     assert choose(layout, max_unlike=0.01) is None
 
@@ -299,7 +311,7 @@ def test_donors_leave_out_what_is_cut_off_ignored_or_mixed_up():
         [
             [0.0, 10, 12, 22],
             [30, 30, 45, 45],
-            [40, 30, 55, 45],
+            [42, 30, 57, 45],
             [80, 50, 95, 65],
             [60, 5, 62, 7],
             [80, 10, 95, 25],
@@ -308,6 +320,61 @@ def test_donors_leave_out_what_is_cut_off_ignored_or_mixed_up():
     usable = np.array([True, True, True, True, True, False])
     found = Donor(image, boxes, np.ones(6, np.int64), usable, None).candidates(4.0)
     assert found.tolist() == [3]
+
+
+def test_a_donor_without_outlines_brings_along_what_its_box_shows():
+    image = np.zeros((90, 120, 3), np.uint8)
+    boxes = np.array([[30.0, 30, 70, 60], [35, 35, 45, 45], [60, 50, 80, 60], [50, 35, 58, 52]])
+    usable = np.array([True, True, True, False])
+    donor = Donor(image, boxes, np.array([1, 2, 3, 4]), usable, None)
+    assert 0 not in donor.candidates(4.0).tolist()  # it shows an ignore region, which nothing can be said of
+    donor = Donor(image, boxes[:3], np.array([1, 2, 3]), usable[:3], None)
+    assert donor.candidates(4.0).tolist() == [0]
+    patch = donor.cut(0)
+    assert patch.other_ids.tolist() == [2, 3]
+    inside = patch.others_xyxy - np.tile(patch.box_xyxy[:2], 2)
+    assert inside.tolist() == [[5, 5, 15, 15], [30, 20, 40, 30]]  # the second is cut at the box
+
+
+def test_what_comes_along_follows_its_patch_and_enters_the_labels():
+    image = np.full((30, 40, 3), 90, np.uint8)
+    image[12:18, 8:14] = 250
+    alpha = np.zeros((30, 40), np.uint8)
+    alpha[5:25, 5:35] = 255
+    box, others = np.array([5.0, 5, 35, 25]), np.array([[8.0, 12, 14, 18]])
+    patch = Patch(image, alpha, box, False, others_xyxy=others, other_ids=np.array([7]))
+    scene = Scene(0, "", (120, 90), np.zeros((0, 4)), np.zeros(0, int), np.zeros(0, int), np.zeros(0, bool))
+    labels = Labels(scene.boxes_xyxy, scene.category_ids, scene.is_crowd, None)
+    quarters = [patch.turned(k) for k in (1, 2, 3)]
+    for turned in (
+        patch,
+        patch.flipped(),
+        patch.trimmed(0.0),
+        patch.scaled(2.0),
+        *quarters,
+        quarters[0].scaled(2.0),
+    ):
+        canvas = Canvas(np.full((90, 120, 3), 90, np.uint8), scene, labels)
+        assert canvas.paste(turned, np.array([20.0, 20, 50, 40]), 3, blend=Blend.FEATHER)
+        found, before = canvas.settle(min_visible=0.3)
+        assert canvas.num_pasted == 2 and before.tolist() == [-1, -1]
+        assert found.category_ids.tolist() == [3, 7]
+        bright = bounds((canvas.image > 170).all(axis=2))
+        assert np.abs(found.boxes_xyxy[1] - bright).max() <= 1
+
+
+def test_what_comes_along_lies_no_lower_than_its_box_and_can_be_covered():
+    image, alpha = np.full((30, 40, 3), 90, np.uint8), np.full((30, 40), 255, np.uint8)
+    box, others = np.array([0.0, 0, 40, 30]), np.array([[0.0, 0, 10, 30]])
+    patch = Patch(image, alpha, box, False, others_xyxy=others, other_ids=np.array([7]))
+    plain = Patch(image, alpha, box, False)
+    scene = Scene(0, "", (120, 90), np.zeros((0, 4)), np.zeros(0, int), np.zeros(0, int), np.zeros(0, bool))
+    labels = Labels(scene.boxes_xyxy, scene.category_ids, scene.is_crowd, None)
+    canvas = Canvas(np.zeros((90, 120, 3), np.uint8), scene, labels)
+    canvas.paste(patch, np.array([50.0, 20, 90, 50]), 3, blend=Blend.FEATHER)
+    canvas.paste(plain, np.array([22.0, 20, 62, 50]), 3, blend=Blend.FEATHER)  # hides the other object
+    found, _ = canvas.settle(min_visible=0.3)
+    assert found.category_ids.tolist() == [3, 3]
 
 
 @pytest.mark.parametrize("fields", [{"max_overlap": 2}, {"typo": 1}, {"temperature": 0}])

@@ -25,6 +25,7 @@ class Source:
         size_wh: Width and height that detectors train at.
         train, test: COCO files; `file_name` is relative to `images`.
         masks: Whether the annotations have outlines.
+        from_above: Whether an object may lie any way round: a microscope's or a drone's pictures.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Source:
     test: Path
     images: Path
     masks: bool
+    from_above: bool
 
     def digest(self) -> str:
         """Return a short digest of both annotation files: other scenes make other cells."""
@@ -79,12 +81,22 @@ def prepare(name: str, *, data: Path, work: Path) -> Source:
                 for image in document["images"]:
                     image["file_name"] = f"{part}/images/{image['file_name']}"
                 write(root / f"{part}.json", document)
-        return Source(name, (320, 240), root / "train.json", root / "test.json", root, masks=True)
+        return Source(
+            name, (320, 240), root / "train.json", root / "test.json", root, masks=True, from_above=False
+        )
     files = PHOTOGRAPHS[name]
     for part, splits in (("train", (files.train,)), ("test", files.tests)):
         if not (root / f"{part}.json").is_file():
             write(root / f"{part}.json", _resized(data / name, splits, root / "images", files.size_wh))
-    return Source(name, files.size_wh, root / "train.json", root / "test.json", root / "images", masks=False)
+    return Source(
+        name,
+        files.size_wh,
+        root / "train.json",
+        root / "test.json",
+        root / "images",
+        masks=False,
+        from_above=True,
+    )
 
 
 def take_share(source: Source, share: float, seed: int, *, work: Path) -> Path:

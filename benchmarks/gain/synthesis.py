@@ -64,8 +64,7 @@ class Workshop:
     def bank(self) -> Path:
         """Return the bank of the share's real objects."""
         out = self.folder / "bank_real"
-        self._run("bank", *self._data(), "--out", out, "--min-size", 6, "--max-overlap", 0.6, "--keep-cut-off",
-                  done=out / "bank.json")  # fmt: skip
+        self._run("bank", *self._data(), "--out", out, "--min-size", 6, done=out / "bank.json")
         return out
 
     def models(self) -> dict[str, str]:
@@ -73,12 +72,14 @@ class Workshop:
         if self.source.name == "sample":
             return {"model": "embedded", "detector": "embedded"}
         budget, root = BUDGETS[self.source.name], self.folder / "models"
+        symmetry = "dihedral" if self.source.from_above else "mirror"
         detector, painter = root / "detector", root / "painter"
-        self._run("train-detector", *self._data(), "--out", detector, "--steps", budget.detector_steps,
-                  "--vertical-flip", "--device", self.device, done=detector / "config.json")  # fmt: skip
+        turned = ["--vertical-flip"] if self.source.from_above else []
+        self._run("train-detector", *self._data(), "--out", detector, "--steps", budget.detector_steps, *turned,
+                  "--device", self.device, done=detector / "config.json")  # fmt: skip
         self._run("finetune", *self._data(), "--out", painter, "--autoencoder-steps", budget.autoencoder_steps,
                   "--decoder-steps", budget.decoder_steps, "--denoiser-steps", budget.denoiser_steps,
-                  "--num-windows", budget.num_windows, "--symmetry", "dihedral", "--device", self.device,
+                  "--num-windows", budget.num_windows, "--symmetry", symmetry, "--device", self.device,
                   done=painter / "finished")  # fmt: skip
         (painter / "finished").touch()
         return {"model": str(painter / "model"), "detector": str(detector)}
