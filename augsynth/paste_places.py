@@ -43,9 +43,7 @@ class PasteRules:
         size_weight: Weight of log p(size | category, position, scene).
         scale_weight: Price of a change of scale, per natural log squared.
         ring_weight: Price of surroundings that differ from those the cut-out comes from, in typical spreads.
-        max_unlike: Largest such difference.
-        max_unlike_box: The same where no outline of the object is known, so that its background comes along.
-        max_unrest_box: Largest spread of brightness, in [0, 1], around a place for such an object.
+        max_unlike: Largest such difference. As good as off: how much is pasted counts for more.
         temperature: Width of the choice; towards 0 the best pair is taken.
 
     Raises:
@@ -58,21 +56,19 @@ class PasteRules:
     max_scale: float = 1.5
     num_places: int = 16
     anchored_share: float = 0.6
-    num_cutouts: int = 6
+    num_cutouts: int = 12
     whole_layout: bool = False
     size_weight: float = 0.5
     scale_weight: float = 4.0
     ring_weight: float = 1.0
-    max_unlike: float = 3.0
-    max_unlike_box: float = 1.5
-    max_unrest_box: float = 0.06
+    max_unlike: float = 100.0
     temperature: float = 0.5
 
     def __post_init__(self) -> None:
         ranges = {"max_overlap": (0, 1), "min_size": (1, 1e6), "min_scale": (0.05, 1), "max_scale": (1, 20)}
         ranges |= {"num_places": (1, 1e4), "anchored_share": (0, 1), "num_cutouts": (1, 1e4)}
         ranges |= {"size_weight": (0, 100), "scale_weight": (0, 100), "ring_weight": (0, 100)}
-        ranges |= {"max_unlike": (0, 1e6), "max_unlike_box": (0, 1e6), "max_unrest_box": (0, 1)}
+        ranges |= {"max_unlike": (0, 1e6)}
         for name, (low, high) in (ranges | {"temperature": (1e-6, 1e6)}).items():
             value = getattr(self, name)
             if not low <= value <= high:
@@ -106,14 +102,12 @@ class Choice:
         position: Of the cut-out in its stock.
         box_xyxy: (4,) where its box goes, in pixels.
         scale: Factor on the cut-out's pixels.
-        box_fits: Whether it could be pasted with the background in its box.
         quarters: How often it is turned by a quarter of a circle, counter-clockwise.
     """
 
     position: int
     box_xyxy: FloatArray
     scale: float
-    box_fits: bool
     quarters: int = 0
 
 
@@ -300,9 +294,7 @@ class Placer:
         at, which = int(place[k]), int(cutout[k])
         position = int(picked[which])
         scale = float(np.exp(stretch[at, which])) * root / float(np.sqrt(stock.areas[position]))
-        calm = float(places.rings[at, 3]) <= rules.max_unrest_box
-        calm = calm and float(unlike[at, which]) <= rules.max_unlike_box
-        return Choice(position, boxes[k], scale, calm, int(quarters[which]))
+        return Choice(position, boxes[k], scale, int(quarters[which]))
 
     def _centres(
         self, scene: Scene, wanted: IntArray, anchors: FloatArray, kinds: IntArray, rng: np.random.Generator

@@ -253,8 +253,6 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
             return
         if not patch.has_mask and not len(patch.other_ids):
             patch = with_outline(patch) or patch
-        if not patch.has_mask and not choice.box_fits:
-            return
         patch = patch.flipped() if flip else patch
         patch = patch.turned(choice.quarters)
         canvas.paste(patch.scaled(choice.scale), choice.box_xyxy, places.category_id, blend=blend)
