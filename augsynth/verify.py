@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from augsynth.detect.calibration import SAME_PLACE_IOU, Thresholds, calibrate
 from augsynth.geometry import box_areas, clip_boxes, intersections, ious
-from augsynth.scene import Detections, FloatArray, Plan, Reason, Scene, Verdict
+from augsynth.scene import Detections, FloatArray, Plan, Reason, Scene, Standing, Verdict
 
-__all__ = ["FilterRules", "Thresholds", "calibrate", "judge", "judge_decoy", "refit_box", "unfiltered"]
+__all__ = [
+    "FilterRules",
+    "Thresholds",
+    "calibrate",
+    "judge",
+    "judge_class",
+    "judge_decoy",
+    "refit_box",
+    "unfiltered",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +39,7 @@ class FilterRules:
         decoy_factor: On a decoy doubt is enough: what is detected there counts from this share of its threshold,
             unless it was there before with at least this share of its score.
         clip_to_mask: Cut the re-fitted box to the mask: no new pixel lies outside.
+        top_k: Where a classifier looks, the category must be among so many of its labels that fit best.
     """
 
     min_iou: float = 0.5
@@ -42,6 +52,7 @@ class FilterRules:
     lost_factor: float = 0.7
     decoy_factor: float = 0.5
     clip_to_mask: bool = True
+    top_k: int = 3
 
     def __post_init__(self) -> None:
         for name in (
@@ -143,6 +154,12 @@ def judge_decoy(
 def unfiltered(plan: Plan) -> Verdict:
     """Return the verdict where no detector looks: accepted as planned, score and IoU 1."""
     return Verdict(Reason.ACCEPTED, plan.placement.box_xyxy, 1.0, 1.0)
+
+
+def judge_class(verdict: Verdict, standing: Standing, *, rules: FilterRules) -> Verdict:
+    """Return the verdict on an accepted object once a classifier has looked: NOT_IN_TOP_K when it isn't that."""
+    reason = verdict.reason if standing.rank <= rules.top_k else Reason.NOT_IN_TOP_K
+    return replace(verdict, reason=reason, standing=standing)
 
 
 def refit_box(box_xyxy: FloatArray, plan: Plan, scene: Scene, rules: FilterRules) -> FloatArray:
