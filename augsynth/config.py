@@ -75,6 +75,8 @@ class GenerateConfig:
         filter: Who judges: `detector`; `classifier`, for which the label is the planned box; `both`, the detector
             first; or `off` to accept all that is painted, labelled with the planned box. A detector or classifier
             that isn't asked counts as not given.
+        extra_objects: A second object that painting brought along: `reject` the attempt, or `label` it, too, where
+            the detector is sure what it is.
         classifier: Image classifier, or CLIP or SigLIP, in the layout of transformers: a folder or a hub id.
         classifier_revision: Revision of a hub id.
         class_map: What the classifier calls a category, by name: one or several of its labels; for CLIP words.
@@ -132,6 +134,7 @@ class GenerateConfig:
     max_overlap: float = 0.1
     min_size: float = 8.0
     filter: str = "detector"
+    extra_objects: str = "reject"
     classifier: str = ""
     classifier_revision: str | None = None
     class_map: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -217,6 +220,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "category_choice": ("affinity", "uniform"),
     "placement": ("aligned", "uniform"),
     "filter": ("detector", "classifier", "both", "off"),
+    "extra_objects": ("reject", "label"),
 }
 _LISTS = {"categories": "a list of names", "template": "a text or a list of texts"}
 

@@ -161,11 +161,28 @@ def _judge(studio: Studio, trials: Sequence[Trial], shard: Shard) -> list[Verdic
                 category_id=trial.plan.placement.category_id,
                 annotation_id=-trial.number - 1,
             )
+            _label_extras(trial, verdict, record)
             canvas.image, canvas.seen = trial.stitched, after
             canvas.versions.append((canvas.scene, canvas.image))
             canvas.accepted.append(trial.number)
             canvas.painted.append(trial.painted_xyxy)
     return verdicts
+
+
+def _label_extras(trial: Trial, verdict: Verdict, record: dict[str, Any]) -> None:
+    """Add the second objects of an accepted attempt to its image's scene and to its record."""
+    if verdict.extras is None:
+        return
+    rows = zip(verdict.extras.category_ids, verdict.extras.boxes_xyxy, verdict.extras.scores, strict=True)
+    record["extras"] = [
+        {"category_id": int(c), "box_xyxy": [float(v) for v in box], "score": float(score)}
+        for c, box, score in rows
+    ]
+    canvas = trial.canvas
+    for extra in record["extras"]:
+        canvas.scene = canvas.scene.adding(
+            np.array(extra["box_xyxy"]), category_id=extra["category_id"], annotation_id=-trial.number - 1
+        )
 
 
 def _classified(studio: Studio, trials: Sequence[Trial], verdicts: Sequence[Verdict]) -> list[Verdict]:

@@ -87,6 +87,8 @@ def summary_lines(tally: Tally, out: Path) -> list[str]:
     if rejected:
         lines.append("rejected: " + ", ".join(f"{k} {v}" for k, v in rejected.items()))
     lines += category_lines(tally, out)
+    if tally.extras:
+        lines.append(f"{tally.extras} second objects came along and are labelled, too")
     if tally.decoys:
         kept = tally.decoys["accepted"]
         dropped = "".join(f", {k} {v}" for k, v in tally.decoys.most_common() if k != "accepted")

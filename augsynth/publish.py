@@ -95,6 +95,23 @@ def publish_dataset(
                     )
                 )
                 annotation_id += 1
+                for extra in _numbered_extras(attempt, annotation_id):
+                    annotations.append(
+                        synthetic_annotation(
+                            annotation_id=extra["annotation_id"],
+                            image_id=image_id,
+                            category_id=extra["category_id"],
+                            box_xyxy=extra["box_xyxy"],
+                            size_wh=size,
+                            score=extra["score"],
+                            attributes={
+                                "seed": attempt["seed"],
+                                "source_image_id": attempt["source_image_id"],
+                                "extra": True,
+                            },
+                        )
+                    )
+                    annotation_id += 1
             image_id += 1
         attempts.extend(records)
         decoys.extend({**decoy, **where[decoy["job"]]} for decoy in shard["decoys"])
@@ -107,6 +124,14 @@ def publish_dataset(
     values = {k: v for k, v in plain_config(config).items() if k != "out"}
     text = yaml.safe_dump({**values, "models": dict(models)}, sort_keys=True).encode()
     write_atomically(out / "config.yaml", lambda file: file.write(text))
+
+
+def _numbered_extras(attempt: dict[str, Any], first_id: int) -> list[dict[str, Any]]:
+    """Return the second objects of an attempt, whose record gets their annotation ids."""
+    extras = [{**e, "annotation_id": first_id + k} for k, e in enumerate(attempt.get("extras", ()))]
+    if extras:
+        attempt["extras"] = extras
+    return extras
 
 
 def _place_originals(out: Path, dataset: Dataset, mode: Literal["hardlink", "copy", "omit"]) -> None:

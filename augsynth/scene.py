@@ -195,6 +195,7 @@ class Verdict:
         score: Detector score of the target category's best match, 0 when none; without a detector the classifier's
             probability, 1 where nothing was filtered.
         iou: IoU of that match and the planned box; 1 without a detector.
+        extras: Second objects that are labelled, too, their boxes as labels; None where there are none.
         standing: Where the target is among what a classifier sees there; None where none looked.
     """
 
@@ -202,6 +203,7 @@ class Verdict:
     box_xyxy: FloatArray | None
     score: float
     iou: float
+    extras: Detections | None = None
     standing: Standing | None = None
 
     @property

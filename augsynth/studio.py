@@ -182,6 +182,7 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
             min_iou=config.min_iou,
             min_score=config.min_score or None,
             rival_factor=config.rival_factor,
+            label_extras=config.extra_objects == "label",
             top_k=config.top_k,
         ),
         names={category.id: category.name for category in dataset.categories},

@@ -24,6 +24,7 @@ class Tally:
         images: New images.
         reasons: Attempts by verdict.
         by_category: Verdicts by category id.
+        extras: Second objects that were labelled, too; not among the accepted.
         kept: Objects in written images by category id.
         decoys: Decoys by verdict; they are no attempts.
         names: Category names by COCO id, once they are known.
@@ -37,6 +38,7 @@ class Tally:
     images: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     by_category: dict[int, Counter[str]] = field(default_factory=dict)
+    extras: int = 0
     kept: Counter[int] = field(default_factory=Counter)
     decoys: Counter[str] = field(default_factory=Counter)
     names: Mapping[int, str] = field(default_factory=dict)
@@ -48,6 +50,7 @@ class Tally:
         kept = _kept_attempts(shard)
         self.accepted += len(kept)
         self.kept.update(int(a["category_id"]) for a in kept)
+        self.extras += sum(len(a.get("extras", ())) for a in kept)
         self.attempts += len(shard["attempts"])
         self.images += len(shard["images"])
         self.reasons += _count_reasons(shard["attempts"])
@@ -98,6 +101,7 @@ class Tally:
         return {
             "wanted": self.wanted,
             "objects": self.accepted,
+            "extras": self.extras,
             "images": self.images,
             "attempts": self.attempts,
             "yield": round(self.yield_share, 4),
