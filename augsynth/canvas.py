@@ -8,12 +8,23 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from augsynth.classify import Classifier, crop_object
 from augsynth.compose import cells_xyxy, cut_window, mask_cells, stitch
 from augsynth.geometry import clip_boxes, grow_box, square_window, view_around
 from augsynth.inpaint import InpaintRequest
 from augsynth.placement import PlacementRules, propose, propose_uniform
 from augsynth.prompts import nearest_categories
-from augsynth.scene import Detections, FloatArray, Image, IntArray, Placement, Plan, Reason, Scene
+from augsynth.scene import (
+    Detections,
+    FloatArray,
+    Image,
+    IntArray,
+    Placement,
+    Plan,
+    Reason,
+    Scene,
+    Standing,
+)
 from augsynth.seeding import derive_rng
 from augsynth.studio import Studio
 
@@ -175,6 +186,17 @@ def look(studio: Studio, trials: Sequence[Trial]) -> list[Detections]:
     ):
         trial.canvas.view_xyxy, trial.canvas.seen = trial.view_xyxy, seen
     return _detect(studio, [(t.stitched, t.view_xyxy) for t in trials])
+
+
+def look_closely(classifier: Classifier, objects: Sequence[tuple[Trial, FloatArray]]) -> list[Standing]:
+    """Return where each object's category stands for a classifier.
+
+    Args:
+        classifier: Sees a crop of each object.
+        objects: A trial with the (4,) box of its object in pixels of the image.
+    """
+    crops = [crop_object(trial.stitched, box) for trial, box in objects]
+    return classifier.standings(crops, [trial.plan.placement.category_id for trial, _ in objects])
 
 
 def _detect(studio: Studio, views: Sequence[tuple[Image, IntArray]]) -> list[Detections]:

@@ -147,6 +147,15 @@ def generate(
         str | None, typer.Option(help="Object bank whose cut-outs painting starts from; without it noise.")
     ] = None,
     strength: Annotated[float | None, typer.Option(help="How much of a donor is painted over (0.6).")] = None,
+    filter: Annotated[
+        str | None, typer.Option(help="Who judges: detector, classifier, both or off (detector).")
+    ] = None,
+    classifier: Annotated[
+        str | None, typer.Option(help="Image classifier, CLIP or SigLIP: transformers folder or hub id.")
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="The category must be among so many of its best labels (3).")
+    ] = None,
     min_iou: Annotated[
         float | None, typer.Option(help="Least IoU of detected and planned box (0.6).")
     ] = None,

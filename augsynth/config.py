@@ -72,8 +72,15 @@ class GenerateConfig:
         placement: `aligned` with the surroundings, or `uniform` over the image.
         max_overlap: Share of an annotated object that a new box may cover.
         min_size: Least side of a new box in pixels.
-        filter: `detector`, or `off` to accept all that is painted, labelled with the planned box; `detector` then
-            counts as not given.
+        filter: Who judges: `detector`; `classifier`, for which the label is the planned box; `both`, the detector
+            first; or `off` to accept all that is painted, labelled with the planned box. A detector or classifier
+            that isn't asked counts as not given.
+        extra_objects: A second object that painting brought along: `reject` the attempt, or `label` it, too, where
+            the detector is sure what it is.
+        classifier: Image classifier, or CLIP or SigLIP, in the layout of transformers: a folder or a hub id.
+        classifier_revision: Revision of a hub id.
+        class_map: What the classifier calls a category, by name: one or several of its labels; for CLIP words.
+        top_k: The category must be among so many of the classifier's labels that fit best.
         min_iou: Least IoU of the detected and the planned box.
         rival_factor: An object is turned down when another class scores more than this share of it at its place.
         min_score: Fixed detector threshold; 0 calibrates one per category on the real objects.
@@ -127,6 +134,11 @@ class GenerateConfig:
     max_overlap: float = 0.1
     min_size: float = 8.0
     filter: str = "detector"
+    extra_objects: str = "reject"
+    classifier: str = ""
+    classifier_revision: str | None = None
+    class_map: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    top_k: int = 3
     min_iou: float = 0.6
     rival_factor: float = 0.75
     min_score: float = 0.0
@@ -147,6 +159,24 @@ class GenerateConfig:
         if 0 < self.context < 1:
             raise ConfigError(f"context is {self.context}; it must be 1 or more, or 0 for the model's own")
         check_templates((self.template,) if isinstance(self.template, str) else self.template)
+        if self.asks_classifier and not self.classifier:
+            raise ConfigError(
+                f"filter is {self.filter!r}, but no classifier is given; name one with --classifier FOLDER_OR_ID"
+            )
+        if self.classifier and self.filter == "detector":
+            raise ConfigError(
+                f"classifier is {self.classifier!r}, but filter is 'detector'; set filter to classifier or both"
+            )
+
+    @property
+    def asks_detector(self) -> bool:
+        """Whether a detector judges what is painted."""
+        return self.filter in ("detector", "both")
+
+    @property
+    def asks_classifier(self) -> bool:
+        """Whether a classifier judges what is painted."""
+        return self.filter in ("classifier", "both")
 
     @property
     def attempt_budget(self) -> int:
@@ -179,6 +209,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("rival_factor", 0, 1),
     ("min_score", 0, 1),
     ("score_quantile", 0, 1),
+    ("top_k", 1, 10_000),
 )
 _CHOICES: dict[str, tuple[str, ...]] = {
     "originals": ORIGINALS,
@@ -188,7 +219,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "alignment": ("renoise", "inversion", "off"),
     "category_choice": ("affinity", "uniform"),
     "placement": ("aligned", "uniform"),
-    "filter": ("detector", "off"),
+    "filter": ("detector", "classifier", "both", "off"),
+    "extra_objects": ("reject", "label"),
 }
 _LISTS = {"categories": "a list of names", "template": "a text or a list of texts"}
 
@@ -249,8 +281,8 @@ def _coerce(key: str, value: Any, hint: Any, source: str) -> Any:
         if value is not None and not isinstance(value, str):
             raise ConfigError(f"{source}: {key} is {value!r}; it must be a text")
         return value
-    if key in _LISTS:
-        return _coerce_list(key, value, source)
+    if key in _LISTS or key == "class_map":
+        return (_coerce_labels if key == "class_map" else _coerce_list)(key, value, source)
     if not isinstance(value, Mapping) or not all(isinstance(v, int) and v >= 0 for v in value.values()):
         raise ConfigError(f"{source}: {key} is {value!r}; it must map category names to counts")
     return dict(value)
@@ -264,10 +296,25 @@ def _coerce_list(key: str, value: Any, source: str) -> str | tuple[str, ...]:
     return tuple(value)
 
 
+def _coerce_labels(key: str, value: Any, source: str) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for name, labels in value.items() if isinstance(value, Mapping) else [(value, None)]:
+        listed = [labels] if isinstance(labels, str) else labels
+        if not isinstance(name, str) or not isinstance(listed, list | tuple) or not listed:
+            raise ConfigError(
+                f"{source}: {key} is {value!r}; it must map category names to a label or a list"
+            )
+        if not all(isinstance(label, str) and label.strip() for label in listed):
+            raise ConfigError(f"{source}: {key}: the labels of {name!r} must be texts, in quotes if need be")
+        found[name] = tuple(listed)
+    return found
+
+
 def plain_config(config: GenerateConfig) -> dict[str, Any]:
     """Return the configuration as plain values for YAML or JSON."""
     values = asdict(config)
     values["categories"] = list(values["categories"])
+    values["class_map"] = {name: list(labels) for name, labels in config.class_map.items()}
     if isinstance(config.template, tuple):
         values["template"] = list(config.template)
     return values

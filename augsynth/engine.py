@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.canvas import Canvas, Trial, draw_place, look, make_plan, paint, start_trial
+from augsynth.canvas import Canvas, Trial, draw_place, look, look_closely, make_plan, paint, start_trial
 from augsynth.decoys import paint_decoys
 from augsynth.errors import DatasetError
 from augsynth.images import read_image, write_image
 from augsynth.scene import Detections, Image, Placement, Plan, Reason, Scene, Verdict
 from augsynth.seeding import derive_rng, derive_seed
 from augsynth.studio import Counts, Studio
-from augsynth.verify import judge, unfiltered
+from augsynth.verify import judge, judge_class, unfiltered
 
 MAX_TILES = 48
 
@@ -141,13 +141,18 @@ def _sketch(studio: Studio, canvas: Canvas, plan: Plan, record: dict[str, Any]) 
 
 
 def _judge(studio: Studio, trials: Sequence[Trial], shard: Shard) -> list[Verdict]:
-    verdicts = []
-    for trial, after in zip(trials, look(studio, trials), strict=True):
+    found = look(studio, trials)
+    verdicts = _classified(
+        studio, trials, [_verdict(studio, t, after) for t, after in zip(trials, found, strict=True)]
+    )
+    for trial, after, verdict in zip(trials, found, verdicts, strict=True):
         canvas = trial.canvas
-        verdict = _verdict(studio, trial, after)
         record = shard.attempts[trial.number]
         record["reason"] = verdict.reason
         record["score"], record["iou"] = verdict.score, verdict.iou
+        if verdict.standing is not None:
+            record["class_rank"] = verdict.standing.rank
+            record["class_probability"] = verdict.standing.probability
         record["box_xyxy"] = None if verdict.box_xyxy is None else [float(v) for v in verdict.box_xyxy]
         _keep_tile(trial, record, shard)
         if verdict.accepted and verdict.box_xyxy is not None:
@@ -156,12 +161,42 @@ def _judge(studio: Studio, trials: Sequence[Trial], shard: Shard) -> list[Verdic
                 category_id=trial.plan.placement.category_id,
                 annotation_id=-trial.number - 1,
             )
+            _label_extras(trial, verdict, record)
             canvas.image, canvas.seen = trial.stitched, after
             canvas.versions.append((canvas.scene, canvas.image))
             canvas.accepted.append(trial.number)
             canvas.painted.append(trial.painted_xyxy)
-        verdicts.append(verdict)
     return verdicts
+
+
+def _label_extras(trial: Trial, verdict: Verdict, record: dict[str, Any]) -> None:
+    """Add the second objects of an accepted attempt to its image's scene and to its record."""
+    if verdict.extras is None:
+        return
+    rows = zip(verdict.extras.category_ids, verdict.extras.boxes_xyxy, verdict.extras.scores, strict=True)
+    record["extras"] = [
+        {"category_id": int(c), "box_xyxy": [float(v) for v in box], "score": float(score)}
+        for c, box, score in rows
+    ]
+    canvas = trial.canvas
+    for extra in record["extras"]:
+        canvas.scene = canvas.scene.adding(
+            np.array(extra["box_xyxy"]), category_id=extra["category_id"], annotation_id=-trial.number - 1
+        )
+
+
+def _classified(studio: Studio, trials: Sequence[Trial], verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Return the verdicts after a classifier, where there is one, has looked at what was accepted so far."""
+    judged = list(verdicts)
+    if studio.classifier is None:
+        return judged
+    boxes = {k: v.box_xyxy for k, v in enumerate(judged) if v.accepted and v.box_xyxy is not None}
+    standings = look_closely(studio.classifier, [(trials[k], box) for k, box in boxes.items()])
+    for k, standing in zip(boxes, standings, strict=True):
+        judged[k] = judge_class(judged[k], standing, rules=studio.filter_rules)
+        if studio.detector is None:
+            judged[k] = replace(judged[k], score=standing.probability)
+    return judged
 
 
 def _verdict(studio: Studio, trial: Trial, after: Detections) -> Verdict:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from augsynth import __version__
 from augsynth.affinity import save_affinity_file
 from augsynth.coco import read_dataset
+from augsynth.coco_writing import write_json
 from augsynth.config import GenerateConfig, plain_config
 from augsynth.detect import detector_files
 from augsynth.engine import paint_shard, source_order
@@ -21,67 +21,15 @@ from augsynth.harvest import write_bank
 from augsynth.inpaint.checkpoints import inspect_checkpoint, is_non_commercial, read_licence
 from augsynth.inpaint.lora import find_lora
 from augsynth.prompts import PromptBook
-from augsynth.publish import (
-    count_by_category,
-    count_reasons,
-    kept_attempts,
-    publish_dataset,
-    write_contact_sheets,
-)
+from augsynth.publish import SUMMARY, publish_dataset, write_contact_sheets
 from augsynth.scene import Dataset, Scene
 from augsynth.shards import RunFolder, check_output
-from augsynth.studio import MODELS, Counts, Studio, open_studio
+from augsynth.studio import MODELS, Studio, check_models, open_studio
+from augsynth.tally import Tally
 
 JOBS_PER_SHARD = 8
 # What a run may change without becoming another run: where it runs and what it shows.
 _FREE_KEYS = frozenset({"out", "device", "batch_size", "bank"})
-
-
-@dataclass(slots=True)
-class Tally:
-    """What a run has done so far.
-
-    Attributes:
-        wanted: Accepted objects asked for.
-        accepted: Objects in written images.
-        attempts: Attempts made.
-        images: New images.
-        reasons: Attempts by verdict.
-        by_category: Verdicts by category id.
-        counts: Attempts and accepted objects by category id.
-        decoys: Decoys by verdict; they are no attempts.
-        finished: Whether the dataset has been published.
-        notices: What the user should know before painting begins.
-    """
-
-    wanted: int
-    accepted: int = 0
-    attempts: int = 0
-    images: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    by_category: dict[int, Counter[str]] = field(default_factory=dict)
-    counts: Counts = field(default_factory=Counts)
-    decoys: Counter[str] = field(default_factory=Counter)
-    finished: bool = False
-    notices: list[str] = field(default_factory=list)
-
-    def add(self, shard: Mapping[str, Any]) -> None:
-        """Count a committed shard."""
-        kept = kept_attempts(shard)
-        self.accepted += len(kept)
-        self.counts.accepted.update(int(a["category_id"]) for a in kept)
-        self.attempts += len(shard["attempts"])
-        self.images += len(shard["images"])
-        self.reasons += count_reasons(shard["attempts"])
-        for category_id, counts in count_by_category(shard["attempts"]).items():
-            self.counts.tried[category_id] += counts.total()
-            self.by_category[category_id] = self.by_category.get(category_id, Counter()) + counts
-        self.decoys += count_reasons(shard["decoys"])
-
-    @property
-    def yield_share(self) -> float:
-        """Accepted verdicts over attempts, 0 before the first."""
-        return self.reasons["accepted"] / self.attempts if self.attempts else 0.0
 
 
 Progress = Callable[[str, Tally], None]
@@ -105,7 +53,7 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Tally:
     progress("reading", Tally(config.n))
     config, dataset = open_dataset(config)
     with RunFolder(out, fingerprint(config, dataset)) as folder:
-        tally = Tally(config.n)
+        tally = Tally(config.n, names={c.id: c.name for c in dataset.categories})
         shards = folder.read_shards()
         for shard in shards:
             tally.add(shard)
@@ -129,6 +77,7 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Tally:
             num_cells = studio.inpainter.size // studio.inpainter.cell
             write_bank(out, dataset, shards, config=config, num_cells=num_cells, models=models)
         pictures = [(shard["attempts"], folder.read_tiles(i)) for i, shard in enumerate(shards)]
+        write_json(out / SUMMARY, tally.document())
         write_contact_sheets(out, pictures, names=studio.names)
         folder.finish()
         tally.finished = True
@@ -166,11 +115,12 @@ def _work(
 def open_dataset(config: GenerateConfig) -> tuple[GenerateConfig, Dataset]:
     """Read the dataset, or draw the sample into the output, and fill in the models' defaults.
 
-    With the filter off there is no detector, whatever the options say.
+    What the filter doesn't ask for isn't there, whatever the options say.
 
     Raises:
-        ConfigError: A category, quota or prompt names no category of the dataset, or no prompt can tell two
-            categories apart.
+        BackendError: The classifier is none.
+        ConfigError: A category, quota, prompt or label names no category of the dataset, no prompt can tell two
+            categories apart, or the classifier doesn't know one.
         DatasetError: The dataset can't be used.
     """
     if config.annotations is None or config.images is None:
@@ -187,13 +137,15 @@ def open_dataset(config: GenerateConfig) -> tuple[GenerateConfig, Dataset]:
         }
     dataset = read_dataset(annotations, images=images)
     names = {category.name for category in dataset.categories}
-    for key in (*config.categories, *config.quotas):
+    for key in (*config.categories, *config.quotas, *config.class_map):
         if key not in names:
             raise ConfigError(f"category {key!r} isn't in {annotations}; it has {', '.join(sorted(names))}")
-    PromptBook.open(config, dataset.categories)
+    check_models(config, dataset, PromptBook.open(config, dataset.categories))
     filled: dict[str, Any] = {k: getattr(config, k) or v for k, v in defaults.items()}
-    if config.filter == "off":
+    if not config.asks_detector:
         filled.update(detector="", detector_revision=None)
+    if not config.asks_classifier:
+        filled.update(classifier="", classifier_revision=None)
     return replace(config, **filled), dataset
 
 
@@ -208,6 +160,7 @@ def fingerprint(config: GenerateConfig, dataset: Dataset) -> dict[str, Any]:
         "model_sha256": weights_digest(config.model),
         "lora_sha256": weights_digest(config.lora) if config.lora else None,
         "detector_sha256": detector_digest(config.detector),
+        **({"classifier_sha256": weights_digest(config.classifier)} if config.classifier else {}),
     }
     return {**values, **digests, "version": __version__}
 
@@ -234,16 +187,27 @@ def describe_models(config: GenerateConfig) -> dict[str, Any]:
         "detector_revision": config.detector_revision,
         "detector_sha256": detector_digest(config.detector),
         "augsynth": __version__,
+        **(_describe_classifier(config) if config.classifier else {}),
+    }
+
+
+def _describe_classifier(config: GenerateConfig) -> dict[str, Any]:
+    return {
+        "classifier": config.classifier,
+        "classifier_revision": config.classifier_revision,
+        "classifier_sha256": weights_digest(config.classifier),
+        "classifier_licence": read_licence(config.classifier, revision=config.classifier_revision),
     }
 
 
 def licence_notices(models: Mapping[str, Any]) -> list[str]:
     """Return a line for each model whose licence forbids commercial use."""
+    covered = {"model": "paints", "lora": "paints", "classifier": "chooses"}
     return [
         f"{models[part]} is for non-commercial use only ({models[f'{part}_licence']}); "
-        "its terms may cover what it paints, too"
-        for part in ("model", "lora")
-        if is_non_commercial(models[f"{part}_licence"])
+        f"its terms may cover what it {verb}, too"
+        for part, verb in covered.items()
+        if is_non_commercial(models.get(f"{part}_licence"))
     ]
 
 

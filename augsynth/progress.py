@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from pathlib import Path
 from types import TracebackType
@@ -9,9 +10,11 @@ from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
-    from augsynth.generate import Tally
+    from augsynth.tally import Tally
 
 _STAGES = {
     "reading": "reading the dataset",
@@ -20,6 +23,7 @@ _STAGES = {
     "writing": "writing the dataset",
     "done": "done",
 }
+_MOST_ROWS, _PAGE_WIDTH = 30, 240
 
 
 class RunDisplay:
@@ -82,6 +86,9 @@ def summary_lines(tally: Tally, out: Path) -> list[str]:
     rejected = {k: v for k, v in tally.reasons.most_common() if k != "accepted"}
     if rejected:
         lines.append("rejected: " + ", ".join(f"{k} {v}" for k, v in rejected.items()))
+    lines += category_lines(tally, out)
+    if tally.extras:
+        lines.append(f"{tally.extras} second objects came along and are labelled, too")
     if tally.decoys:
         kept = tally.decoys["accepted"]
         dropped = "".join(f", {k} {v}" for k, v in tally.decoys.most_common() if k != "accepted")
@@ -91,6 +98,27 @@ def summary_lines(tally: Tally, out: Path) -> list[str]:
             f"{missing} objects short: the budget of attempts is spent; raise --max-attempts, or look at "
             f"{out / 'contact_sheet_rejected.png'} for what goes wrong"
         )
+    return lines
+
+
+def category_lines(tally: Tally, out: Path) -> list[str]:
+    """Return a table of what became of each category's attempts: a column for each reason that occurred."""
+    rows = tally.rows()
+    reasons = [k for k, _ in tally.reasons.most_common() if any(k in row["rejected"] for row in rows)]
+    table = Table(box=None, pad_edge=False, header_style="none")
+    table.add_column("category", no_wrap=True, max_width=28, vertical="bottom")
+    for head in ("attempts", "planned", "accepted", "yield", *reasons):
+        table.add_column(head.replace("_", "\n"), justify="right", no_wrap=True, vertical="bottom")
+    for row in rows[:_MOST_ROWS]:
+        numbers = [str(row[key]) for key in ("attempts", "planned", "accepted")]
+        counts = [str(row["rejected"].get(reason, "·")) for reason in reasons]
+        table.add_row(Text(row["category"]), *numbers, f"{row['yield']:.0%}", *counts)
+    page = Console(file=io.StringIO(), width=_PAGE_WIDTH, color_system=None)
+    with page.capture() as captured:
+        page.print(table)
+    lines = [line.rstrip() for line in captured.get().splitlines()] if rows else []
+    if len(rows) > _MOST_ROWS:
+        lines.append(f"… and {len(rows) - _MOST_ROWS} categories more, in {out / 'summary.json'}")
     return lines
 
 

@@ -29,6 +29,9 @@ __all__ = [
 
 BACKGROUND_PROMPT = "background"
 MAX_NEIGHBOURS = 3
+_OTHER_WORDS = (
+    "give one of them another word or a description in a file of `prompts`, or leave it out of `categories`"
+)
 
 
 def category_prompt(name: str, *, template: str = DEFAULT_TEMPLATE) -> str:
@@ -178,8 +181,10 @@ def _filled(template: str, values: Mapping[str, str]) -> tuple[str, str]:
     return text, head
 
 
-def check_distinct(categories: Sequence[Category], words: Mapping[int, Words]) -> None:
-    """Raise ConfigError when no prompt could tell two categories apart.
+def check_distinct(
+    categories: Sequence[Category], words: Mapping[int, Words], *, advice: str = _OTHER_WORDS
+) -> None:
+    """Raise ConfigError, with what to do, when no prompt could tell two categories apart.
 
     Case, underscores, spaces and how a letter is encoded make no difference to a text encoder.
     """
@@ -191,8 +196,7 @@ def check_distinct(categories: Sequence[Category], words: Mapping[int, Words]) -
             if other.id != category.id:
                 raise ConfigError(
                     f"categories {other.id} ({other.name!r}) and {category.id} ({category.name!r}) share the "
-                    f"word {name!r}, so that no prompt tells them apart; give one of them another word or a "
-                    "description in a file of `prompts`, or leave it out of `categories`"
+                    f"word {name!r}, so that no prompt tells them apart; {advice}"
                 )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -30,6 +29,7 @@ AUGMENTED = "annotations/instances_augmented.json"
 SYNTHETIC = "annotations/instances_synthetic.json"
 PROVENANCE = "provenance.jsonl"
 DECOYS = "decoys.jsonl"
+SUMMARY = "summary.json"
 SHEET_TILES = 48
 
 
@@ -95,6 +95,23 @@ def publish_dataset(
                     )
                 )
                 annotation_id += 1
+                for extra in _numbered_extras(attempt, annotation_id):
+                    annotations.append(
+                        synthetic_annotation(
+                            annotation_id=extra["annotation_id"],
+                            image_id=image_id,
+                            category_id=extra["category_id"],
+                            box_xyxy=extra["box_xyxy"],
+                            size_wh=size,
+                            score=extra["score"],
+                            attributes={
+                                "seed": attempt["seed"],
+                                "source_image_id": attempt["source_image_id"],
+                                "extra": True,
+                            },
+                        )
+                    )
+                    annotation_id += 1
             image_id += 1
         attempts.extend(records)
         decoys.extend({**decoy, **where[decoy["job"]]} for decoy in shard["decoys"])
@@ -109,23 +126,12 @@ def publish_dataset(
     write_atomically(out / "config.yaml", lambda file: file.write(text))
 
 
-def count_reasons(attempts: Sequence[Mapping[str, Any]]) -> Counter[str]:
-    """Return how often each verdict was given."""
-    return Counter(str(attempt["reason"]) for attempt in attempts)
-
-
-def count_by_category(attempts: Sequence[Mapping[str, Any]]) -> dict[int, Counter[str]]:
-    """Return the verdicts of each category id that was attempted."""
-    counts: dict[int, Counter[str]] = {}
-    for attempt in attempts:
-        if attempt.get("category_id") is not None:
-            counts.setdefault(int(attempt["category_id"]), Counter())[str(attempt["reason"])] += 1
-    return counts
-
-
-def kept_attempts(shard: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the attempts whose object is in a written image."""
-    return [a for a in shard["attempts"] if a["reason"] == Reason.ACCEPTED and not a.get("surplus", False)]
+def _numbered_extras(attempt: dict[str, Any], first_id: int) -> list[dict[str, Any]]:
+    """Return the second objects of an attempt, whose record gets their annotation ids."""
+    extras = [{**e, "annotation_id": first_id + k} for k, e in enumerate(attempt.get("extras", ()))]
+    if extras:
+        attempt["extras"] = extras
+    return extras
 
 
 def _place_originals(out: Path, dataset: Dataset, mode: Literal["hardlink", "copy", "omit"]) -> None:
@@ -188,9 +194,10 @@ def write_contact_sheets(
 
 def _caption(attempt: Mapping[str, Any], names: Mapping[int, str]) -> str:
     name = names[int(attempt["category_id"])]
+    rank = f", rank {attempt['class_rank']}" if "class_rank" in attempt else ""
     if attempt["reason"] == Reason.ACCEPTED:
-        return f"{name} {attempt['score']:.2f}"
-    return f"{name}: {attempt['reason']}"
+        return f"{name} {attempt['score']:.2f}{rank}"
+    return f"{name}: {attempt['reason']}{rank}"
 
 
 def _box_in_window(attempt: Mapping[str, Any]) -> NDArray[np.float64]:

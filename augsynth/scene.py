@@ -32,6 +32,7 @@ class Reason(StrEnum):
     BAD_SIZE = "bad_size"
     LOST_NEIGHBOUR = "lost_neighbour"
     EXTRA_OBJECT = "extra_object"
+    NOT_IN_TOP_K = "not_in_top_k"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +172,19 @@ class Detections:
         return len(self.scores)
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a category stands among the labels of a classifier that looked at one crop.
+
+    Attributes:
+        rank: 1 for the best; labels that fit as well count as better.
+        probability: In [0, 1], as the classifier gives it.
+    """
+
+    rank: int
+    probability: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Verdict:
     """The judgement on one attempt.
@@ -178,14 +192,19 @@ class Verdict:
     Attributes:
         reason: `Reason.ACCEPTED` or what spoke against it.
         box_xyxy: (4,) re-fitted box in image pixels when accepted; the best candidate or None otherwise.
-        score: Detector score of the target category's best match, 0 when none; 1 where nothing was filtered.
-        iou: IoU of that match and the planned box.
+        score: Detector score of the target category's best match, 0 when none; without a detector the classifier's
+            probability, 1 where nothing was filtered.
+        iou: IoU of that match and the planned box; 1 without a detector.
+        extras: Second objects that are labelled, too, their boxes as labels; None where there are none.
+        standing: Where the target is among what a classifier sees there; None where none looked.
     """
 
     reason: Reason
     box_xyxy: FloatArray | None
     score: float
     iou: float
+    extras: Detections | None = None
+    standing: Standing | None = None
 
     @property
     def accepted(self) -> bool:

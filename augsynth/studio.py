@@ -12,6 +12,8 @@ import numpy as np
 
 from augsynth.affinity import DEFAULT_MEASURE, Affinity, load_affinity_file
 from augsynth.appearance import Appearance
+from augsynth.classify import Classifier, check_classifier, load_classifier
+from augsynth.classify_labels import Vocabulary
 from augsynth.config import GenerateConfig
 from augsynth.detect import Detector, load_detector
 from augsynth.donors import Donors
@@ -61,6 +63,7 @@ class Studio:
         appearance: None where nothing is scored by its surroundings.
         detector, thresholds: None where nothing is filtered.
         donors: What painting starts from, or None for noise.
+        classifier: None where none is asked.
         names: Category names by COCO id.
         wanted_ids: COCO ids of the categories that may be painted.
         quotas: Most accepted objects by COCO id.
@@ -85,6 +88,7 @@ class Studio:
     quotas: Mapping[int, int]
     prompts: PromptBook
     donors: Donors | None = None
+    classifier: Classifier | None = None
 
     def __post_init__(self) -> None:
         if (self.detector is None) != (self.thresholds is None):
@@ -143,11 +147,10 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
         batch_size=config.batch_size,
     )
     detector = _load_filter(config, dataset)
+    classifier = _load_classifier(config, dataset, prompts)
     affinity, layout = _affinity_and_layout(config, dataset)
     reader = partial(_read_or_blank, dataset)
-    wanted_ids = frozenset(
-        c.id for c in dataset.categories if not config.categories or c.name in config.categories
-    )
+    wanted_ids = _wanted_ids(config, dataset)
     return Studio(
         config=replace(config, guidance=inpainter.guidance),
         dataset=dataset,
@@ -179,12 +182,15 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
             min_iou=config.min_iou,
             min_score=config.min_score or None,
             rival_factor=config.rival_factor,
+            label_extras=config.extra_objects == "label",
+            top_k=config.top_k,
         ),
         names={category.id: category.name for category in dataset.categories},
         wanted_ids=wanted_ids,
         quotas={c.id: config.quotas[c.name] for c in dataset.categories if c.name in config.quotas},
         prompts=prompts.limited_to(getattr(inpainter, "tokenizer", None), wanted_ids),
         donors=donors,
+        classifier=classifier,
     )
 
 
@@ -197,7 +203,7 @@ def default_context(size: int) -> float:
 
 
 def _load_filter(config: GenerateConfig, dataset: Dataset) -> Detector | None:
-    if config.filter == "off":
+    if not config.asks_detector:
         return None
     return load_detector(
         EMBEDDED_DETECTOR if config.detector == "embedded" else config.detector,
@@ -205,6 +211,46 @@ def _load_filter(config: GenerateConfig, dataset: Dataset) -> Detector | None:
         device=config.device,
         revision=config.detector_revision,
     )
+
+
+def check_models(config: GenerateConfig, dataset: Dataset, prompts: PromptBook) -> None:
+    """Check that a classifier, where one is asked, knows the categories, before anything is loaded.
+
+    Raises:
+        BackendError: It is no classifier.
+        ConfigError: It doesn't know a category.
+    """
+    if config.asks_classifier:
+        check_classifier(
+            config.classifier,
+            _vocabulary(config, dataset, prompts),
+            revision=config.classifier_revision,
+            top_k=config.top_k,
+        )
+
+
+def _load_classifier(config: GenerateConfig, dataset: Dataset, prompts: PromptBook) -> Classifier | None:
+    if not config.asks_classifier:
+        return None
+    return load_classifier(
+        config.classifier,
+        _vocabulary(config, dataset, prompts),
+        revision=config.classifier_revision,
+        device=config.device,
+    )
+
+
+def _vocabulary(config: GenerateConfig, dataset: Dataset, prompts: PromptBook) -> Vocabulary:
+    return Vocabulary(
+        dataset.categories,
+        _wanted_ids(config, dataset),
+        {category_id: words.synonyms for category_id, words in prompts.words.items()},
+        config.class_map,
+    )
+
+
+def _wanted_ids(config: GenerateConfig, dataset: Dataset) -> frozenset[int]:
+    return frozenset(c.id for c in dataset.categories if not config.categories or c.name in config.categories)
 
 
 def _affinity_and_layout(config: GenerateConfig, dataset: Dataset) -> tuple[Affinity, Layout]:

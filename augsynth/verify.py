@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from augsynth.detect.calibration import SAME_PLACE_IOU, Thresholds, calibrate
 from augsynth.geometry import box_areas, clip_boxes, intersections, ious
-from augsynth.scene import Detections, FloatArray, Plan, Reason, Scene, Verdict
+from augsynth.scene import Detections, FloatArray, IntArray, Plan, Reason, Scene, Standing, Verdict
 
-__all__ = ["FilterRules", "Thresholds", "calibrate", "judge", "judge_decoy", "refit_box", "unfiltered"]
+__all__ = [
+    "FilterRules",
+    "Thresholds",
+    "calibrate",
+    "judge",
+    "judge_class",
+    "judge_decoy",
+    "refit_box",
+    "unfiltered",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +39,9 @@ class FilterRules:
         decoy_factor: On a decoy doubt is enough: what is detected there counts from this share of its threshold,
             unless it was there before with at least this share of its score.
         clip_to_mask: Cut the re-fitted box to the mask: no new pixel lies outside.
+        label_extras: Label second objects instead of turning the attempt down, unless it is doubtful what they are:
+            another class fits nearly as well, or they lie in the new object.
+        top_k: Where a classifier looks, the category must be among so many of its labels that fit best.
     """
 
     min_iou: float = 0.5
@@ -42,6 +54,8 @@ class FilterRules:
     lost_factor: float = 0.7
     decoy_factor: float = 0.5
     clip_to_mask: bool = True
+    label_extras: bool = False
+    top_k: int = 3
 
     def __post_init__(self) -> None:
         for name in (
@@ -97,6 +111,8 @@ def judge(
     if best is None:
         return _rejected(Reason.NOT_FOUND, after, None, overlap)
     box = refit_box(after.boxes_xyxy[best], plan, scene, rules)
+    extra = _extra_objects(plan, before, after, scene, best, counts, rules)
+    labelled = _labelled_extras(after, extra, best, rules)
     ratio = float(np.sqrt(box_areas(box[None])[0] / box_areas(planned[None])[0]))
     faults = {
         Reason.LOW_SCORE: not counts[best],
@@ -104,12 +120,16 @@ def judge(
         Reason.BAD_SIZE: not rules.min_size_ratio <= ratio <= rules.max_size_ratio,
         Reason.AMBIGUOUS: rival is not None and after.scores[rival] > rules.rival_factor * after.scores[best],
         Reason.LOST_NEIGHBOUR: _lost_neighbours(plan, before, after, scene, thresholds, rules).any(),
-        Reason.EXTRA_OBJECT: _extra_objects(plan, before, after, scene, best, counts, rules).any(),
+        Reason.EXTRA_OBJECT: labelled is None,
     }
     for reason, holds in faults.items():
         if holds:
             return _rejected(reason, after, best, overlap)
-    return Verdict(Reason.ACCEPTED, box, float(after.scores[best]), float(overlap[best]))
+    extras = None
+    if labelled is not None and len(labelled):
+        boxes = np.array([refit_box(after.boxes_xyxy[k], plan, scene, rules) for k in labelled])
+        extras = Detections(boxes, after.scores[labelled], after.category_ids[labelled])
+    return Verdict(Reason.ACCEPTED, box, float(after.scores[best]), float(overlap[best]), extras)
 
 
 def judge_decoy(
@@ -143,6 +163,12 @@ def judge_decoy(
 def unfiltered(plan: Plan) -> Verdict:
     """Return the verdict where no detector looks: accepted as planned, score and IoU 1."""
     return Verdict(Reason.ACCEPTED, plan.placement.box_xyxy, 1.0, 1.0)
+
+
+def judge_class(verdict: Verdict, standing: Standing, *, rules: FilterRules) -> Verdict:
+    """Return the verdict on an accepted object once a classifier has looked: NOT_IN_TOP_K when it isn't that."""
+    reason = verdict.reason if standing.rank <= rules.top_k else Reason.NOT_IN_TOP_K
+    return replace(verdict, reason=reason, standing=standing)
 
 
 def refit_box(box_xyxy: FloatArray, plan: Plan, scene: Scene, rules: FilterRules) -> FloatArray:
@@ -261,3 +287,23 @@ def _extra_objects(
     extra = counts & sure & in_mask & (with_best < SAME_PLACE_IOU) & ~part & ~was_there & ~annotated
     extra[best] = False
     return np.asarray(extra)
+
+
+def _labelled_extras(
+    after: Detections, extra: NDArray[np.bool_], best: int, rules: FilterRules
+) -> IntArray | None:
+    """Return the positions of the second objects that are labelled, or None when one speaks against the attempt."""
+    if not extra.any():
+        return np.zeros(0, np.int64)
+    boxes, chosen = after.boxes_xyxy, np.zeros(len(after), np.bool_)
+    inside = intersections(boxes, boxes[best][None])[:, 0] >= 0.8 * box_areas(boxes)
+    for k in np.flatnonzero(extra):  # best score first
+        same = ious(boxes, boxes[k][None])[:, 0] >= SAME_PLACE_IOU
+        if (same & chosen).any():
+            continue
+        rival = same & (after.category_ids != after.category_ids[k])
+        rival &= after.scores > rules.rival_factor * after.scores[k]
+        if not rules.label_extras or inside[k] or rival.any():
+            return None
+        chosen[k] = True
+    return np.flatnonzero(chosen)

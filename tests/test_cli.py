@@ -122,7 +122,9 @@ def test_usage_errors_name_the_option(run, words, says):
         ({"category_choice": "random"}, ["category_choice is 'random'", "affinity, uniform"]),
         ({"placement": False}, ["placement", "a text"]),
         ({"placement": "random"}, ["placement is 'random'", "aligned, uniform"]),
-        ({"filter": "none"}, ["filter is 'none'", "detector, off"]),
+        ({"filter": "none"}, ["filter is 'none'", "classifier, both, off"]),
+        ({"filter": "both"}, ["filter is 'both'", "--classifier"]),
+        ({"top_k": 0}, ["top_k"]),
         ({"filter": True}, ["filter", "a text"]),
         ({"template": "a photo"}, ["template", "{category}"]),
         ({"categories": "cup"}, ["categories", "list of names"]),
@@ -258,6 +260,19 @@ def test_the_other_commands_refuse_wrong_options(run, dataset, tmp_path, command
     data = [] if command == "sample" else own_data(dataset)
     line = complaint(run(command, *data, "--out", "out", *words))
     assert words[0] in line or words[0].lstrip("-").replace("-", "_") in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_finetune_refuses_categories_that_share_a_word(run, dataset, tmp_path):
+    document = json.loads((dataset / "instances.json").read_text())
+    for category, name in zip(document["categories"], ("tin_can", "Tin can"), strict=True):
+        category["name"] = name
+    (tmp_path / "same.json").write_text(json.dumps(document))
+    data = ["--annotations", "same.json", "--images", dataset / "images"]
+    line = complaint(run("finetune", *data, "--out", "out"))
+    assert "'tin_can'" in line
+    assert "'Tin can'" in line
+    assert "rename" in line
     assert not (tmp_path / "out").exists()
 
 

@@ -21,8 +21,9 @@ from augsynth.generate import Tally, generate, open_dataset
 from augsynth.geometry import view_around
 from augsynth.images import read_image
 from augsynth.inpaint import InpaintRequest
+from augsynth.publish import publish_dataset
 from augsynth.sample import write_sample
-from augsynth.scene import Scene
+from augsynth.scene import Detections, Plan, Reason, Scene, Verdict
 from augsynth.shards import RunFolder
 from augsynth.studio import Counts, Studio, open_studio
 from augsynth.verify import Thresholds
@@ -289,6 +290,31 @@ def test_without_a_filter_a_blanked_window_is_still_rejected(bare: Studio, tmp_p
     jobs = list(enumerate(bare.dataset.scenes[:3]))
     shard = paint_shard(studio, jobs, wanted=3, budget=6, before=Counts(), image_dir=tmp_path)
     assert {str(a["reason"]) for a in shard.attempts} == {"blank"} and not shard.images
+
+
+def test_second_objects_get_labels_of_their_own(
+    config: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def accepting(plan: Plan, *, scene: Scene, **rest: object) -> Verdict:
+        box = plan.placement.box_xyxy
+        second = Detections(box[None] + 0.25, np.array([0.7]), np.array([scene.category_ids[0]]))
+        return Verdict(Reason.ACCEPTED, box, 0.9, 1.0, second)
+
+    studio = open_studio(*open_dataset(replace(config, steps=2, detector="embedded")))
+    monkeypatch.setattr("augsynth.engine.judge", accepting)
+    jobs = list(enumerate(studio.dataset.scenes[:2]))
+    shard = paint_shard(studio, jobs, wanted=2, budget=6, before=Counts(), image_dir=tmp_path / "images")
+    record = {"attempts": shard.attempts, "decoys": shard.decoys, "images": shard.images}
+    publish_dataset(tmp_path, studio.dataset, [record], config=replace(config, originals="omit"), models={})
+    document = json.loads((tmp_path / "annotations" / "instances_synthetic.json").read_text())
+    new = [a for a in document["annotations"] if a.get("attributes", {}).get("synthetic")]
+    assert len(new) == 4 and len({a["id"] for a in document["annotations"]}) == len(document["annotations"])
+    assert [a["attributes"].get("extra", False) for a in new] == [False, True] * 2
+    kept = [a for a in provenance(tmp_path) if a["reason"] == "accepted"]
+    assert [a["extras"][0]["annotation_id"] for a in kept] == [a["id"] for a in new[1::2]]
+    tally = Tally(2)
+    tally.add(record)
+    assert tally.accepted == tally.extras == 2
 
 
 def test_uniform_categories_are_each_alike_until_their_quota_is_used(bare: Studio) -> None:

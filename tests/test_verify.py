@@ -164,6 +164,19 @@ def test_extra_object():
     assert run(found(GOOD, (extra, 0.6, CAN)), max_extra_overlap=1.0).accepted
 
 
+def test_extra_objects_are_labelled_by_choice_unless_they_are_doubtful():
+    extra = (56.0, 82.0, 76.0, 98.0)
+    verdict = run(found(GOOD, (extra, 0.6, CAN), ((57.0, 82.0, 76.0, 98.0), 0.5, CAN)), label_extras=True)
+    assert verdict.accepted and verdict.extras.category_ids.tolist() == [CAN]
+    assert verdict.extras.boxes_xyxy.tolist() == [[56, 82, 76, 94]]  # cut to the mask, as the object's own
+    assert verdict.extras.scores.tolist() == [0.6]
+    rival = found(GOOD, (extra, 0.6, CAN), (extra, 0.55, CUP))
+    assert run(rival, label_extras=True).reason is Reason.EXTRA_OBJECT
+    inside = found(GOOD, ((55.0, 55.0, 70.0, 70.0), 0.6, CAN))
+    assert run(inside, label_extras=True).reason is Reason.EXTRA_OBJECT
+    assert run(found(GOOD), label_extras=True).extras is None
+
+
 def test_a_part_of_the_new_object_is_no_extra_object():
     part = (55.0, 55.0, 70.0, 70.0)
     assert run(found(GOOD, (part, 0.6, CUP))).accepted

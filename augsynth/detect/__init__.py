@@ -160,8 +160,8 @@ def match_categories(names: Sequence[str], categories: Sequence[Category], *, so
     Raises:
         ConfigError: Some of the dataset's categories are unknown to the detector.
     """
-    index = {_plain(name): label for label, name in reversed(list(enumerate(names)))}
-    missing = [category.name for category in categories if _plain(category.name) not in index]
+    index = {plain_name(name): label for label, name in reversed(list(enumerate(names)))}
+    missing = [category.name for category in categories if plain_name(category.name) not in index]
     if missing:
         known = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
         raise ConfigError(
@@ -169,10 +169,11 @@ def match_categories(names: Sequence[str], categories: Sequence[Category], *, so
             f"{', '.join(missing)} (it knows {known}); train one with `augsynth train-detector`, or pass a "
             "zero-shot detector to --detector"
         )
-    return {index[_plain(category.name)]: category.id for category in reversed(categories)}
+    return {index[plain_name(category.name)]: category.id for category in reversed(categories)}
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """Return a name as it is compared with others: without case, underscores and hyphens as spaces."""
     return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
 
 

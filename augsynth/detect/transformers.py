@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,15 @@ def load_transformers_detector(
 
 
 def _loading(model: str, load: Any) -> Any:
-    """Call `load` and turn any failure into one line that says what runs offline."""
+    return load_part(model, load, what="detector", advice=OFFLINE)
+
+
+def load_part(model: str, load: Callable[[], Any], *, what: str, advice: str) -> Any:
+    """Call `load` and turn any failure into one line that ends with an advice.
+
+    Raises:
+        BackendError: It failed.
+    """
     try:
         return load()
     except Exception as error:  # the hub client, safetensors and transformers raise many kinds
@@ -87,9 +95,7 @@ def _loading(model: str, load: Any) -> Any:
             (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
         )
         where = "the folder" if Path(model).exists() else "the hub"
-        raise BackendError(
-            f"can't load the detector {model} from {where}: {reason[:200]}; {OFFLINE}"
-        ) from None
+        raise BackendError(f"can't load the {what} {model} from {where}: {reason[:200]}; {advice}") from None
 
 
 class ClosedSetDetector:

@@ -20,7 +20,8 @@ from augsynth.finetune.loop import Progress, Schedule
 from augsynth.finetune.presets import find_preset
 from augsynth.finetune.sharpening import sharpen_decoder
 from augsynth.finetune.windows import WindowRules, Windows, cut_windows
-from augsynth.prompts import BACKGROUND_PROMPT, DEFAULT_TEMPLATE, category_prompt
+from augsynth.prompt_file import Words, tidy
+from augsynth.prompts import BACKGROUND_PROMPT, DEFAULT_TEMPLATE, category_prompt, check_distinct
 from augsynth.scene import Dataset, Image, Scene
 from augsynth.seeding import derive_rng, derive_seed
 
@@ -86,7 +87,7 @@ def finetune(
         The folder that `StableDiffusionInpaintPipeline.from_pretrained` loads: `out / "model"`.
 
     Raises:
-        ConfigError: Unknown preset or symmetry.
+        ConfigError: Unknown preset or symmetry, or categories that no prompt could tell apart.
         DatasetError: Nothing to learn from.
         ResumeError: `out` holds a training of something else.
     """
@@ -94,6 +95,7 @@ def finetune(
     from diffusers import AutoencoderKL
 
     preset = find_preset(config.preset)
+    _check_names(dataset)
     names = [category.name for category in dataset.categories]
     prompts = [BACKGROUND_PROMPT, *(category_prompt(n, template=config.template) for n in names)]
     work, model_dir = out / "training", out / "model"
@@ -222,6 +224,16 @@ def _encoded(
     save_file({"whole": whole.contiguous(), "masked": masked.contiguous()}, file)
     mark.write_text(fingerprint)
     return whole, masked
+
+
+def _check_names(dataset: Dataset) -> None:
+    """Refuse categories with objects that are spoken of by the same word."""
+    present = {int(c) for scene in dataset.scenes for c in scene.category_ids}
+    check_distinct(
+        [category for category in dataset.categories if category.id in present],
+        {category.id: Words((tidy(category.name),)) for category in dataset.categories},
+        advice="rename one of them in the annotation file, or merge the two",
+    )
 
 
 def _load_start(folder: Path, size: int) -> dict[str, Any]:
