@@ -22,6 +22,7 @@ class Reason(StrEnum):
     ACCEPTED = "accepted"
     NO_CATEGORY = "no_category"
     NO_REGION = "no_region"
+    NO_OBJECT = "no_object"
     BAD_IMAGE = "bad_image"
     BLANK = "blank"
     NOT_FOUND = "not_found"
@@ -32,6 +33,7 @@ class Reason(StrEnum):
     BAD_SIZE = "bad_size"
     LOST_NEIGHBOUR = "lost_neighbour"
     EXTRA_OBJECT = "extra_object"
+    STILL_THERE = "still_there"
 
 
 @dataclass(frozen=True, slots=True)
