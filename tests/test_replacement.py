@@ -120,23 +120,17 @@ def test_what_may_be_replaced() -> None:
     free, other = (1, (10.0, 10.0, 40.0, 40.0), False), (2, (60.0, 60.0, 80.0, 80.0), False)
     assert allowed(free, other) == [True, True]
     assert allowed(free, other, keep_ids={12}) == [True, False]
-    assert allowed(free, other, open_ids={2}) == [
-        True,
-        False,
-    ]  # the second would become a 1, of which none is wanted
+    assert allowed(free, other, open_ids={2}) == [True, False]  # the second would become a 1: not wanted
     assert allowed((3, *free[1:]), other) == [False, True]
     assert allowed((1, (10.0, 10.0, 15.0, 40.0), False), other) == [False, True]  # narrower than 8 pixels
     assert allowed((*free[:2], True), other) == [False, True]
-    inside = (
-        2,
-        (20.0, 20.0, 30.0, 30.0),
-        False,
-    )  # covers a ninth of the first, and would be repainted with it
+    # Covers a ninth of the first, and would be repainted with it.
+    inside = (2, (20.0, 20.0, 30.0, 30.0), False)
     assert allowed(free, inside) == [False, False]
     assert allowed(free, inside, rules=replace(rules, max_overlap=0.2)) == [False, True]
     near = (2, (41.0, 10.0, 61.0, 40.0), False)  # 1.25 of its 20 columns lie below the mask
     assert allowed(free, near) == [True, True]
-    assert allowed(free, near, rules=replace(rules, max_overlap=0.05)) == [False, False]
+    assert allowed(free, near, rules=replace(rules, max_overlap=0.05)) == [False, True]
     assert allowed(free, (1, (0.0, 0.0, 100.0, 50.0), True)) == [False, False]  # inside a crowd
     wide = Scene(
         1,
@@ -152,7 +146,7 @@ def test_what_may_be_replaced() -> None:
     ]  # no square window
 
 
-OLD, BESIDE = (30.0, 30.0, 60.0, 60.0), (28.0, 65.0, 58.0, 95.0)
+OLD, BESIDE = (30.0, 30.0, 60.0, 60.0), (28.0, 62.0, 58.0, 75.0)
 
 
 def found(*rows: tuple[int, tuple[float, float, float, float], float]) -> Detections:
@@ -194,14 +188,14 @@ def test_the_old_object_must_be_gone() -> None:
 
 
 def test_what_was_seen_at_the_old_place_before_is_no_excuse() -> None:
-    smaller = (2, (30.0, 38.0, 60.0, 60.0), 0.8)
-    extra = (
-        3,
-        (30.0, 27.0, 60.0, 47.0),
-        0.7,
-    )  # half of the old box, a third object within the new one's mask
+    # The old object as the detector saw it, the new one, and a third one painted where the old one's top was.
+    seen, new, third = (30.0, 27.0, 60.0, 54.0), (30.0, 40.0, 60.0, 60.0), (30.0, 27.0, 60.0, 43.0)
     alone = scene_of((1, OLD, False))
-    assert verdict(found((1, OLD, 0.9)), found(smaller, extra), alone)[0] == "extra_object"
+    after = found((2, new, 0.8), (3, third, 0.7))
+    assert verdict(found((1, seen, 0.9)), after, alone)[0] == "extra_object"
+    assert (
+        verdict(found((3, third, 0.9)), after, alone)[0] == "accepted"
+    )  # that one was there, and isn't the old one
 
 
 def ignore(stage: str, tally: Tally) -> None:
@@ -211,15 +205,15 @@ def ignore(stage: str, tally: Tally) -> None:
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> GenerateConfig:
     root = tmp_path_factory.mktemp("source")
-    write_sample(root, num_images=12, seed=5, workers=1)
+    write_sample(root, num_images=8, seed=5, workers=1)
     return GenerateConfig(
-        n=4,
+        n=3,
         annotations=str(root / "annotations" / "instances.json"),
         images=str(root / "images"),
         model="embedded",
         detector="embedded",
         guidance=2.0,
-        steps=6,
+        steps=4,
         bank=True,
         mode="replace",
         # What the embedded models are worth is for the benchmarks to say: here more passes.
@@ -254,7 +248,7 @@ def test_a_new_image_has_one_object_exchanged_and_all_others_as_they_were(
     from pycocotools.coco import COCO
 
     out, tally = run
-    assert tally.finished and tally.accepted == tally.images == 4  # one an image, though two are allowed
+    assert tally.finished and tally.accepted == tally.images == 3  # one an image, though two are allowed
     original = json.loads(Path(str(config.annotations)).read_text())
     augmented = COCO(str(out / "annotations" / "instances_augmented.json"))
     document = augmented.dataset
@@ -297,19 +291,13 @@ def test_only_the_old_object_and_its_border_change(run: tuple[Path, Tally], conf
         assert not changed.any()
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_killed_run_ends_as_if_it_had_not_been(
-    run: tuple[Path, Tally],
-    config: GenerateConfig,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    moment: str,
+    run: tuple[Path, Tally], config: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit: Callable[..., None] = RunFolder.commit
 
     def dying(self: RunFolder, index: int, record: object, **rest: object) -> None:
-        if moment == "after":
-            commit(self, index, record, **rest)
+        commit(self, index, record, **rest)
         raise KeyboardInterrupt
 
     again = replace(config, out=str(tmp_path / "out"))
