@@ -35,7 +35,7 @@ class GenerateConfig:
             with commas between them vote.
         detector_revision: Revision of a hub id.
         seed: Seed of the run.
-        objects_per_image: New objects a new image holds at most.
+        objects_per_image: New objects a new image holds at most; in `replace` mode one.
         max_attempts: Attempts in all before the run gives up; 0 means 10 for each object wanted.
         retries: Attempts for one object, or one decoy, before the next is tried.
         mode: `insert` adds objects; `replace` repaints one existing object of an image as another category; `mix`

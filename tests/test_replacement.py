@@ -11,6 +11,7 @@ import yaml
 from PIL import Image as PilImage
 
 from augsynth.affinity import Affinity
+from augsynth.bank import Bank
 from augsynth.canvas import Canvas
 from augsynth.config import GenerateConfig
 from augsynth.edits import draw_edit
@@ -274,6 +275,8 @@ def test_a_new_image_has_one_object_exchanged_and_all_others_as_they_were(
         assert new["attributes"]["replaced_annotation_id"] == old["id"]
         x1, y1, x2, y2 = attempt["box_xyxy"]
         assert new["bbox"] == pytest.approx([x1, y1, x2 - x1, y2 - y1])
+    bank = Bank.open(out / "bank")
+    assert len(bank) == 3 and not any(cutout.has_mask for cutout in bank)  # what changed is no outline
     assert (out / "contact_sheet_accepted.png").is_file()
     assert yaml.safe_load((out / "config.yaml").read_text())["mode"] == "replace"
 
