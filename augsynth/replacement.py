@@ -6,7 +6,7 @@ The object by the rule of Nie et al. (arXiv 2408.02891, METHOD's table):
 
 with A the affinity of categories, l(o) an object's category, s(o) the area of its box and s(I) that of the image.
 The hats aren't defined there; they are read as scaling to [0, 1] over the objects to choose from, so that a sum of
-log odds weighs no more than one of cosines, and crowded images are chosen in as even-handedly as empty ones.
+log odds weighs no more than one of cosines, and many objects no more than few.
 
 The category is one of the share θ of all others that are most affine to the one replaced. Summaries of the paper
 give θ as a percentage that differs between datasets (3 % of COCO's 80 categories), and not how one of several is
