@@ -14,6 +14,7 @@ from augsynth.geometry import clip_boxes, grow_box, square_window, view_around
 from augsynth.inpaint import InpaintRequest
 from augsynth.placement import PlacementRules, propose, propose_uniform
 from augsynth.prompts import nearest_categories
+from augsynth.replacement import Replaced
 from augsynth.scene import (
     Detections,
     FloatArray,
@@ -75,6 +76,7 @@ class Trial:
         stitched: (H, W, 3) uint8 canvas with the painted window.
         view_xyxy: (4,) part of the image that the detector looks at; the window where there is none.
         sketch: (H, W, 3) uint8 canvas with a donor in place, where painting starts from one.
+        replaced: The object that the new one takes the place of, None for an insertion.
     """
 
     canvas: Canvas
@@ -84,6 +86,12 @@ class Trial:
     stitched: Image
     view_xyxy: IntArray
     sketch: Image | None = None
+    replaced: Replaced | None = None
+
+    @property
+    def scene(self) -> Scene:
+        """What the new object joins: the canvas's scene, without the object that it replaces."""
+        return self.canvas.scene if self.replaced is None else self.replaced.rest
 
     @property
     def is_blank(self) -> bool:

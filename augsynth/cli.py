@@ -129,6 +129,9 @@ def generate(
     objects_per_image: Annotated[
         int | None, typer.Option(help="New objects in a new image at most (2).")
     ] = None,
+    mode: Annotated[
+        str | None, typer.Option(help="insert objects, replace existing ones, or mix of both (insert).")
+    ] = None,
     max_attempts: Annotated[
         int | None, typer.Option(help="Attempts before giving up (10 for each object).")
     ] = None,

@@ -14,6 +14,7 @@ from augsynth.templates import DEFAULT_TEMPLATE, check_templates
 
 ORIGINALS = ("hardlink", "copy", "omit")
 IMAGE_FORMATS = ("png", "jpg")
+MODES = ("insert", "replace", "mix")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +35,15 @@ class GenerateConfig:
             with commas between them vote.
         detector_revision: Revision of a hub id.
         seed: Seed of the run.
-        objects_per_image: New objects a new image holds at most.
+        objects_per_image: New objects a new image holds at most; in `replace` mode one.
         max_attempts: Attempts in all before the run gives up; 0 means 10 for each object wanted.
         retries: Attempts for one object, or one decoy, before the next is tried.
+        mode: `insert` adds objects; `replace` repaints one existing object of an image as another category; `mix`
+            does either.
+        replace_share: In `mix` the chance that a new object replaces one, where one may be replaced.
+        replace_area: Share of the image that the object best replaced has (α of Nie et al.).
+        replace_affinity: Share of all other categories, the most affine to the replaced one, that may take its
+            place (θ of Nie et al.).
         decoys: Windows repainted without an object and without a label, for each accepted object on average: so
             that having been repainted is no sign of an object.
         originals: `hardlink`, `copy` or `omit` the source images.
@@ -102,6 +109,10 @@ class GenerateConfig:
     objects_per_image: int = 2
     max_attempts: int = 0
     retries: int = 3
+    mode: str = "insert"
+    replace_share: float = 0.5
+    replace_area: float = 0.35
+    replace_affinity: float = 0.25
     decoys: float = 0.0
     originals: str = "hardlink"
     image_format: str = "png"
@@ -183,12 +194,20 @@ class GenerateConfig:
         """Attempts in all before the run gives up."""
         return self.max_attempts or 10 * self.n
 
+    @property
+    def slots(self) -> int:
+        """New objects that an image can get: in `replace` mode one, as in its source."""
+        return 1 if self.mode == "replace" else self.objects_per_image
+
 
 _RANGES: tuple[tuple[str, float, float], ...] = (
     ("n", 1, 10_000_000),
     ("objects_per_image", 1, 100),
     ("max_attempts", 0, 10**9),
     ("retries", 1, 1000),
+    ("replace_share", 0, 1),
+    ("replace_area", 0, 1),
+    ("replace_affinity", 0, 1),
     ("decoys", 0, 4),
     ("batch_size", 1, 4096),
     ("steps", 1, 1000),
@@ -213,6 +232,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
 )
 _CHOICES: dict[str, tuple[str, ...]] = {
     "originals": ORIGINALS,
+    "mode": MODES,
     "image_format": IMAGE_FORMATS,
     "precision": ("float32", "bfloat16", "float16"),
     "sampler": ("auto", "ddim", "lcm"),

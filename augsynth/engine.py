@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.canvas import Canvas, Trial, draw_place, look, look_closely, make_plan, paint, start_trial
+from augsynth.canvas import Canvas, Trial, look, look_closely, make_plan, paint, start_trial
 from augsynth.decoys import paint_decoys
+from augsynth.edits import draw_edit
 from augsynth.errors import DatasetError
 from augsynth.images import read_image, write_image
-from augsynth.scene import Detections, Image, Placement, Plan, Reason, Scene, Verdict
+from augsynth.scene import Detections, Image, Plan, Reason, Scene, Verdict
 from augsynth.seeding import derive_rng, derive_seed
 from augsynth.studio import Counts, Studio
 from augsynth.verify import judge, judge_class, unfiltered
+from augsynth.verify_replacement import judge_replacement
 
 MAX_TILES = 48
 
@@ -62,7 +64,7 @@ def paint_shard(
     shard = Shard()
     counts = Counts(Counter(before.tried), Counter(before.accepted))
     canvases = [c for job, scene in jobs if (c := _open(studio, job, scene, shard)) is not None]
-    for slot in range(studio.config.objects_per_image):
+    for slot in range(studio.config.slots):
         waiting = canvases
         for retry in range(studio.config.retries):
             waiting = waiting[: max(0, budget - len(shard.attempts))]
@@ -98,15 +100,17 @@ def _plan(
     key = (canvas.job, canvas.source.image_id, slot, retry)
     record = {"job": canvas.job, "source_image_id": canvas.source.image_id, "slot": slot, "retry": retry}
     rng = derive_rng(config.seed, "plan", *key)
-    category = studio.choose_category(canvas.scene, counts, rng)
-    placement: Placement | Reason = Reason.NO_CATEGORY
+    edit = draw_edit(studio, canvas, counts, rng, slot=slot)
+    category, placement = edit.category_id, edit.placement
+    record.update(edit.notes)
     if category is not None:
         counts.tried[category] += 1
-        placement = draw_place(studio, canvas, category, rng, rules=studio.placement_rules)
     if isinstance(placement, Reason):
-        shard.attempts.append({**record, "category_id": category, "reason": placement})
+        if placement is not Reason.NO_OBJECT or retry == 0:  # trying again wouldn't find one
+            shard.attempts.append({**record, "category_id": category, "reason": placement})
         return None
-    plan = make_plan(studio, canvas.scene, placement, seed=derive_seed(config.seed, "object", *key))
+    scene = canvas.scene if edit.replaced is None else edit.replaced.rest
+    plan = make_plan(studio, scene, placement, seed=derive_seed(config.seed, "object", *key))
     if plan is None:
         shard.attempts.append({**record, "category_id": category, "reason": Reason.NO_REGION})
         return None
@@ -125,6 +129,7 @@ def _plan(
     if plan.negative_prompt is not None:
         shard.attempts[-1]["negative_prompt"] = plan.negative_prompt
     trial = start_trial(studio, canvas, plan, number=len(shard.attempts) - 1)
+    trial.replaced = edit.replaced
     trial.sketch = _sketch(studio, canvas, plan, shard.attempts[-1])
     return trial
 
@@ -156,7 +161,7 @@ def _judge(studio: Studio, trials: Sequence[Trial], shard: Shard) -> list[Verdic
         record["box_xyxy"] = None if verdict.box_xyxy is None else [float(v) for v in verdict.box_xyxy]
         _keep_tile(trial, record, shard)
         if verdict.accepted and verdict.box_xyxy is not None:
-            canvas.scene = canvas.scene.adding(
+            canvas.scene = trial.scene.adding(
                 verdict.box_xyxy,
                 category_id=trial.plan.placement.category_id,
                 annotation_id=-trial.number - 1,
@@ -206,11 +211,20 @@ def _verdict(studio: Studio, trial: Trial, after: Detections) -> Verdict:
         return unfiltered(trial.plan)
     before = trial.canvas.seen
     assert before is not None  # _judge has just looked
+    if trial.replaced is not None:
+        return judge_replacement(
+            trial.plan,
+            trial.replaced,
+            before=before,
+            after=after,
+            thresholds=studio.thresholds,
+            rules=studio.filter_rules,
+        )
     return judge(
         trial.plan,
         before=before,
         after=after,
-        scene=trial.canvas.scene,
+        scene=trial.scene,
         thresholds=studio.thresholds,
         rules=studio.filter_rules,
     )

@@ -90,7 +90,7 @@ def _work(
 ) -> dict[str, Any]:
     config = studio.config
     left = tally.wanted - tally.accepted
-    num_jobs = max(1, min(JOBS_PER_SHARD, -(-left // config.objects_per_image)))
+    num_jobs = max(1, min(JOBS_PER_SHARD, -(-left // config.slots)))
     jobs: list[tuple[int, Scene]] = [
         (number, studio.dataset.scenes[place]) for number, place in itertools.islice(order, num_jobs)
     ]
@@ -140,6 +140,10 @@ def open_dataset(config: GenerateConfig) -> tuple[GenerateConfig, Dataset]:
     for key in (*config.categories, *config.quotas, *config.class_map):
         if key not in names:
             raise ConfigError(f"category {key!r} isn't in {annotations}; it has {', '.join(sorted(names))}")
+    if config.mode == "replace" and len(names) < 2:
+        raise ConfigError(
+            f"mode replace needs two categories, {annotations} has {len(names)}; choose mode insert"
+        )
     check_models(config, dataset, PromptBook.open(config, dataset.categories))
     filled: dict[str, Any] = {k: getattr(config, k) or v for k, v in defaults.items()}
     if not config.asks_detector:

@@ -70,9 +70,11 @@ def _cut_image(
     boxes = clip_boxes(np.array([a["box_xyxy"] for a in attempts], np.float64), size_wh)
     rings = Rings.of(after).features(boxes)
     for k, attempt in enumerate(attempts):
+        alone = _without(after, before, painted, boxes, k)
+        # Where an object was replaced, what changed is the outline of both: none is told from it.
         yield cut_painted(
-            before,
-            _without(after, before, painted, boxes, k),
+            alone if "replaced_annotation_id" in attempt else before,
+            alone,
             box_xyxy=boxes[k],
             painted_xyxy=painted[k],
             category_id=int(attempt["category_id"]),

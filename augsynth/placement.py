@@ -162,7 +162,7 @@ def propose_uniform(
         centres = rng.random((num, 2)) * scene.size_wh
         half = layout.sizes.draw(np.zeros(num), kind, scene.size_wh, deviation=0.0, rng=rng) / 2
         boxes = np.hstack([centres - half, centres + half])
-        allowed = np.flatnonzero(_fulfils(scene, boxes, rules))
+        allowed = np.flatnonzero(fulfils(scene, boxes, rules))
         if len(allowed):
             return Placement(category_id, boxes[allowed[0]], None, 0.0)
     return Reason.NO_REGION
@@ -230,7 +230,7 @@ def _admissible(
         boxes, anchors = layout.draw(
             scene, category_id, num=rules.num_candidates, anchored_share=share, rng=rng
         )
-        keep = _fulfils(scene, boxes, rules)
+        keep = fulfils(scene, boxes, rules)
         keep &= (overlaps(scene, boxes) <= 0) | (rng.random(len(boxes)) < rules.overlap_share)
         found.append((boxes[keep], anchors[keep]))
         if sum(len(b) for b, _ in found) >= rules.num_candidates // 3:
@@ -239,7 +239,7 @@ def _admissible(
     return boxes, np.concatenate([a for _, a in found])[: rules.num_candidates]
 
 
-def _fulfils(scene: Scene, boxes: FloatArray, rules: PlacementRules) -> NDArray[np.bool_]:
+def fulfils(scene: Scene, boxes: FloatArray, rules: PlacementRules) -> NDArray[np.bool_]:
     """Return (N,) bool: inside the image, large enough, covers little, and its edit window fits."""
     if not len(boxes):
         return np.zeros(0, bool)

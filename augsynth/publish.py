@@ -31,6 +31,7 @@ PROVENANCE = "provenance.jsonl"
 DECOYS = "decoys.jsonl"
 SUMMARY = "summary.json"
 SHEET_TILES = 48
+REPLACED = ("replaced_annotation_id", "replaced_category_id")  # of attempts that replace an object
 
 
 def publish_dataset(
@@ -71,7 +72,10 @@ def publish_dataset(
             images.append(
                 synthetic_image_record(source, image_id=image_id, file_name=new["file_name"], size_wh=size)
             )
+            replaced = {records[number].get("replaced_annotation_id") for number in new["attempts"]}
             for raw in annotations_of.get(source["id"], []):
+                if raw["id"] in replaced:
+                    continue
                 copy = copied_annotation(raw, annotation_id=annotation_id, image_id=image_id, size_wh=size)
                 if copy is not None:
                     annotations.append(copy)
@@ -91,6 +95,7 @@ def publish_dataset(
                             "seed": attempt["seed"],
                             "iou": attempt["iou"],
                             "source_image_id": attempt["source_image_id"],
+                            **{key: attempt[key] for key in REPLACED if key in attempt},
                         },
                     )
                 )
@@ -195,6 +200,8 @@ def write_contact_sheets(
 def _caption(attempt: Mapping[str, Any], names: Mapping[int, str]) -> str:
     name = names[int(attempt["category_id"])]
     rank = f", rank {attempt['class_rank']}" if "class_rank" in attempt else ""
+    if "replaced_category_id" in attempt:
+        name = f"{names[int(attempt['replaced_category_id'])]} → {name}"
     if attempt["reason"] == Reason.ACCEPTED:
         return f"{name} {attempt['score']:.2f}{rank}"
     return f"{name}: {attempt['reason']}{rank}"

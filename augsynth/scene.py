@@ -22,6 +22,7 @@ class Reason(StrEnum):
     ACCEPTED = "accepted"
     NO_CATEGORY = "no_category"
     NO_REGION = "no_region"
+    NO_OBJECT = "no_object"
     BAD_IMAGE = "bad_image"
     BLANK = "blank"
     NOT_FOUND = "not_found"
@@ -33,6 +34,7 @@ class Reason(StrEnum):
     LOST_NEIGHBOUR = "lost_neighbour"
     EXTRA_OBJECT = "extra_object"
     NOT_IN_TOP_K = "not_in_top_k"
+    STILL_THERE = "still_there"
 
 
 @dataclass(frozen=True, slots=True)

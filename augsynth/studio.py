@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from augsynth.inpaint.loading import load_inpainter
 from augsynth.layout import Layout
 from augsynth.placement import PlacementRules
 from augsynth.prompts import PromptBook
+from augsynth.replacement import related_categories
 from augsynth.scene import Dataset, Image, Scene
 from augsynth.verify import FilterRules, Thresholds, calibrate
 
@@ -68,6 +69,7 @@ class Studio:
         wanted_ids: COCO ids of the categories that may be painted.
         quotas: Most accepted objects by COCO id.
         prompts: What the model is told of each category.
+        related: COCO id -> ids of the categories that may take its place; needed where objects are replaced.
 
     Raises:
         ValueError: A detector comes without thresholds, or they without it.
@@ -89,21 +91,32 @@ class Studio:
     prompts: PromptBook
     donors: Donors | None = None
     classifier: Classifier | None = None
+    related: Mapping[int, frozenset[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.detector is None) != (self.thresholds is None):
             raise ValueError("give detector and thresholds, or neither to filter nothing")
 
-    def choose_category(self, scene: Scene, counts: Counts, rng: np.random.Generator) -> int | None:
+    def open_categories(self, counts: Counts) -> frozenset[int]:
+        """Return the wanted categories with remaining quota."""
+        return frozenset(c for c, quota in self._quotas_left(counts).items() if quota > 0)
+
+    def choose_category(
+        self,
+        scene: Scene,
+        counts: Counts,
+        rng: np.random.Generator,
+        *,
+        among: Collection[int] | None = None,
+    ) -> int | None:
         """Draw a category with remaining quota, None when none is left.
 
         By affinity to what is present, rarity, remaining quota and how often the category was turned down so far;
-        or with `category_choice` uniform each alike.
+        or with `category_choice` uniform each alike. `among` limits the choice.
         """
-        quotas = {
-            c: float(max(0, self.quotas[c] - counts.accepted[c])) if c in self.quotas else 1.0
-            for c in self.wanted_ids
-        }
+        quotas = self._quotas_left(counts)
+        if among is not None:
+            quotas = {c: quota for c, quota in quotas.items() if c in among}
         if self.config.category_choice == "uniform":
             left = sorted(c for c, quota in quotas.items() if quota > 0)
             return int(rng.choice(left)) if left else None
@@ -114,6 +127,12 @@ class Studio:
         if chances.sum() <= 0:
             return None
         return int(rng.choice(self.affinity.category_ids, p=chances))
+
+    def _quotas_left(self, counts: Counts) -> dict[int, float]:
+        return {
+            c: float(max(0, self.quotas[c] - counts.accepted[c])) if c in self.quotas else 1.0
+            for c in self.wanted_ids
+        }
 
 
 def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
@@ -191,6 +210,11 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
         prompts=prompts.limited_to(getattr(inpainter, "tokenizer", None), wanted_ids),
         donors=donors,
         classifier=classifier,
+        related={}
+        if config.mode == "insert"
+        else related_categories(
+            affinity, share=1.0 if config.category_choice == "uniform" else config.replace_affinity
+        ),
     )
 
 

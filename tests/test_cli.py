@@ -117,6 +117,11 @@ def test_usage_errors_name_the_option(run, words, says):
         ({"n": 0}, ["n is 0", "[1,"]),
         ({"min_iou": 1.5}, ["min_iou", "[0, 1]"]),
         ({"originals": "symlink"}, ["originals", "hardlink, copy, omit"]),
+        ({"mode": "swap"}, ["mode is 'swap'", "insert, replace, mix"]),
+        ({"mode": 1}, ["mode", "a text"]),
+        ({"replace_share": 1.2}, ["replace_share is 1.2", "[0, 1]"]),
+        ({"replace_area": -1}, ["replace_area", "[0, 1]"]),
+        ({"replace_affinity": "most"}, ["replace_affinity", "a number"]),
         ({"precision": "float8"}, ["precision", "float16"]),
         ({"alignment": "invert"}, ["alignment", "renoise, inversion, off"]),
         ({"category_choice": "random"}, ["category_choice is 'random'", "affinity, uniform"]),
@@ -136,6 +141,11 @@ def test_wrong_options_stop_before_anything_is_read_or_written(run, tmp_path, va
     line = complaint(run("generate", "--config", written(tmp_path, **values)))
     assert all(word in line for word in says), line
     assert [p.name for p in tmp_path.iterdir()] == ["options.yaml"]
+
+
+def test_a_wrong_mode_on_the_command_line(run, tmp_path):
+    assert "insert, replace, mix" in complaint(run("generate", "--mode", "swap"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_flags_win_over_the_file(run, tmp_path):

@@ -1,0 +1,67 @@
+"""The filter where an object was replaced: the new one must be there, and the old one gone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from augsynth.detect.calibration import SAME_PLACE_IOU, Thresholds
+from augsynth.geometry import ious
+from augsynth.replacement import Replaced
+from augsynth.scene import Detections, Plan, Reason, Verdict
+from augsynth.verify import FilterRules, judge
+
+
+def judge_replacement(
+    plan: Plan,
+    replaced: Replaced,
+    *,
+    before: Detections,
+    after: Detections,
+    thresholds: Thresholds,
+    rules: FilterRules,
+) -> Verdict:
+    """Return the verdict on an object painted over another; everything is in image pixels.
+
+    Args:
+        plan: What was to be painted, and where.
+        replaced: The object that was there.
+        before: Detections on the image before the edit, of the same view as `after`.
+        after: Detections after it.
+        thresholds: Scores from which a detection counts.
+        rules: What must hold.
+
+    Returns:
+        STILL_THERE where the old object's category is still found at its place, else the verdict of `judge`, to
+        which what was detected at the old object's place before says nothing.
+    """
+    elsewhere = ious(before.boxes_xyxy, replaced.box_xyxy[None])[:, 0] < SAME_PLACE_IOU
+    verdict = judge(
+        plan,
+        before=Detections(
+            before.boxes_xyxy[elsewhere], before.scores[elsewhere], before.category_ids[elsewhere]
+        ),
+        after=after,
+        scene=replaced.rest,
+        thresholds=thresholds,
+        rules=rules,
+    )
+    if still_there(replaced, after, thresholds=thresholds, rules=rules):
+        return replace(verdict, reason=Reason.STILL_THERE)
+    return verdict
+
+
+def still_there(replaced: Replaced, after: Detections, *, thresholds: Thresholds, rules: FilterRules) -> bool:
+    """Tell whether the old category is found at the old place and at no neighbour of that category.
+
+    An object is found as long as its score is at least the share `lost_factor` of its threshold: what would save a
+    neighbour from counting as lost keeps a replaced object from counting as gone.
+    """
+    rest = replaced.rest
+    same = rest.boxes_xyxy[rest.category_ids == replaced.category_id]
+    here = ious(after.boxes_xyxy, replaced.box_xyxy[None])[:, 0]
+    of_neighbour = ious(after.boxes_xyxy, same).max(1, initial=0.0)
+    least = thresholds[replaced.category_id] if rules.min_score is None else rules.min_score
+    found = (after.category_ids == replaced.category_id) & (after.scores >= rules.lost_factor * least)
+    return bool(np.any(found & (here >= SAME_PLACE_IOU) & (here > of_neighbour)))

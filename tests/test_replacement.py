@@ -1,0 +1,435 @@
+"""Edit modes: which object makes way, what takes its place, and that labels and originals stay true."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image as PilImage
+
+from augsynth.affinity import Affinity
+from augsynth.bank import Bank
+from augsynth.canvas import Canvas
+from augsynth.config import GenerateConfig
+from augsynth.edits import draw_edit
+from augsynth.engine import Shard, paint_shard
+from augsynth.errors import ConfigError
+from augsynth.generate import Tally, generate, open_dataset
+from augsynth.images import read_image
+from augsynth.inpaint import InpaintRequest
+from augsynth.placement import PlacementRules
+from augsynth.replacement import Replaced, object_chances, related_categories, replaceable
+from augsynth.sample import write_sample
+from augsynth.scene import Category, Dataset, Detections, Image, Placement, Plan, Reason, Scene
+from augsynth.seeding import derive_rng
+from augsynth.shards import RunFolder
+from augsynth.studio import Counts, Studio, open_studio
+from augsynth.verify import FilterRules, Thresholds
+from augsynth.verify_replacement import judge_replacement
+
+SIZE = (100, 100)
+
+
+def scene_of(*rows: tuple[int, tuple[float, float, float, float], bool]) -> Scene:
+    """A scene of category, box and crowd flag; annotation ids are 11, 12, …"""
+    return Scene(
+        1,
+        "a.png",
+        SIZE,
+        np.array([row[1] for row in rows], np.float64).reshape(-1, 4),
+        np.array([row[0] for row in rows], np.int64),
+        11 + np.arange(len(rows)),
+        np.array([row[2] for row in rows], bool),
+    )
+
+
+def affinity_of(matrix: Sequence[Sequence[float]], ids: Sequence[int]) -> Affinity:
+    """An affinity with a matrix of our own, row = present, column = candidate."""
+    scenes = tuple(
+        Scene(
+            k, f"{k}.png", SIZE, np.array([[1.0, 1, 9, 9]]), np.array([i]), np.array([k]), np.zeros(1, bool)
+        )
+        for k, i in enumerate(ids, 1)
+    )
+    dataset = Dataset(tuple(Category(i, f"c{i}") for i in ids), scenes, {}, Path("a.json"))
+    return replace(Affinity.fit(dataset, measure="npmi"), matrix=np.array(matrix, np.float64))
+
+
+# The middle one has 35 % of the image, the others 1 % and 10 %.
+THREE = (
+    (2, (80.0, 80.0, 90.0, 90.0), False),
+    (1, (10.0, 10.0, 60.0, 80.0), False),
+    (3, (70.0, 10.0, 90.0, 60.0), False),
+)
+MATRIX = [[0.9, 0.2, 0.4], [0.3, 0.8, 0.6], [0.1, 0.5, 0.7]]
+
+
+def test_the_choice_of_the_object_is_the_formula() -> None:
+    affinity, everyone = affinity_of(MATRIX, (1, 2, 3)), np.ones(3, bool)
+    # C1: 0.2 + 0.5, 0.3 + 0.1, 0.4 + 0.6; scaled 0.5, 0, 1.  C2: 0.66, 1, 0.75; scaled 0, 1, 0.09 / 0.34.
+    weights = [np.exp(0.5), np.exp(1.0), np.exp(1 + 0.09 / 0.34)]
+    chances = object_chances(scene_of(*THREE), everyone, affinity=affinity, area_share=0.35)
+    assert chances == pytest.approx(np.array(weights) / sum(weights))
+    # With α = 0.01 C2 is 1, 0.66 and 0.91, and without an affinity it stands alone.
+    weights = [np.exp(1.0), np.exp(0.0), np.exp(0.25 / 0.34)]
+    chances = object_chances(scene_of(*THREE), everyone, affinity=None, area_share=0.01)
+    assert chances == pytest.approx(np.array(weights) / sum(weights))
+    # A crowd of the second kind counts among the rest and isn't chosen: C1 0.2 + 0.8 + 0.5, 0.7, 0.4 + 0.6 + 0.6.
+    crowded = scene_of(*THREE, (2, (0.0, 90.0, 60.0, 100.0), True))
+    weights = [np.exp(0.8 / 0.9), np.exp(1.0), np.exp(1 + 0.09 / 0.34), 0.0]
+    chances = object_chances(crowded, ~crowded.is_crowd, affinity=affinity, area_share=0.35)
+    assert chances == pytest.approx(np.array(weights) / sum(weights))
+
+
+def test_a_choice_of_one_or_none_is_no_choice() -> None:
+    affinity, scene = affinity_of(MATRIX, (1, 2, 3)), scene_of(*THREE)
+    only = np.array([False, False, True])
+    assert object_chances(scene, only, affinity=affinity, area_share=0.35).tolist() == [0, 0, 1]
+    assert not object_chances(scene, ~np.ones(3, bool), affinity=affinity, area_share=0.35).any()
+    assert not len(object_chances(scene_of(), np.zeros(0, bool), affinity=affinity, area_share=0.35))
+
+
+def test_what_may_take_its_place_is_the_most_affine_share_of_the_others() -> None:
+    affinity = affinity_of(
+        [[9, 1, 3, 2, 3], [1, 9, 0, 0, -1], [5, 4, 9, 3, 2], [0, 0, 0, 9, 0], [1, 2, 3, 4, 9]],
+        (7, 5, 3, 2, 1),
+    )
+    assert related_categories(affinity, share=0.5) == {
+        7: {3, 1},
+        5: {7, 3},
+        3: {7, 5},
+        2: {7, 5},
+        1: {2, 3},
+    }
+    assert related_categories(affinity, share=0.0)[1] == {2}  # at least one
+    assert related_categories(affinity, share=0.26)[1] == {2, 3}  # rounded up
+    assert related_categories(affinity, share=1.0)[1] == {7, 5, 3, 2}
+    assert related_categories(affinity_of([[1.0]], (4,)), share=1.0) == {4: frozenset()}
+
+
+def test_what_may_be_replaced() -> None:
+    rules = PlacementRules(min_size=8, min_side=16, max_overlap=0.1, mask_growth=1.15)
+    related = {1: frozenset({2}), 2: frozenset({1}), 3: frozenset()}
+
+    def allowed(*rows: tuple[int, tuple[float, float, float, float], bool], **more: object) -> list[bool]:
+        given = {"related": related, "open_ids": {1, 2}, "rules": rules, **more}
+        return replaceable(scene_of(*rows), **given).tolist()
+
+    free, other = (1, (10.0, 10.0, 40.0, 40.0), False), (2, (60.0, 60.0, 80.0, 80.0), False)
+    assert allowed(free, other) == [True, True]
+    assert allowed(free, other, keep_ids={12}) == [True, False]
+    assert allowed(free, other, open_ids={2}) == [True, False]  # the second would become a 1: not wanted
+    assert allowed((3, *free[1:]), other) == [False, True]
+    assert allowed((1, (10.0, 10.0, 15.0, 40.0), False), other) == [False, True]  # narrower than 8 pixels
+    assert allowed((*free[:2], True), other) == [False, True]
+    # Covers a ninth of the first, and would be repainted with it.
+    inside = (2, (20.0, 20.0, 30.0, 30.0), False)
+    assert allowed(free, inside) == [False, False]
+    assert allowed(free, inside, rules=replace(rules, max_overlap=0.2)) == [False, True]
+    near = (2, (41.0, 10.0, 61.0, 40.0), False)  # 1.25 of its 20 columns lie below the mask
+    assert allowed(free, near) == [True, True]
+    assert allowed(free, near, rules=replace(rules, max_overlap=0.05)) == [False, True]
+    assert allowed(free, (1, (0.0, 0.0, 100.0, 50.0), True)) == [False, False]  # inside a crowd
+    wide = Scene(
+        1,
+        "a.png",
+        (100, 30),
+        np.array([[5.0, 2, 95, 28]]),
+        np.ones(1, int),
+        np.ones(1, int),
+        np.zeros(1, bool),
+    )
+    assert replaceable(wide, related=related, open_ids={2}, rules=rules).tolist() == [
+        False
+    ]  # no square window
+
+
+OLD, BESIDE = (30.0, 30.0, 60.0, 60.0), (28.0, 62.0, 58.0, 75.0)
+
+
+def found(*rows: tuple[int, tuple[float, float, float, float], float]) -> Detections:
+    boxes = np.array([row[1] for row in rows], np.float64).reshape(-1, 4)
+    return Detections(boxes, np.array([row[2] for row in rows]), np.array([row[0] for row in rows], np.int64))
+
+
+def verdict(before: Detections, after: Detections, scene: Scene | None = None) -> tuple[str, float]:
+    scene = scene_of((1, OLD, False), (1, BESIDE, False)) if scene is None else scene
+    plan = Plan(
+        Placement(2, np.array(OLD), None, 0.0),
+        np.array([15, 15, 75, 75]),
+        np.array([27.0, 27, 63, 63]),
+        "",
+        1,
+    )
+    result = judge_replacement(
+        plan,
+        Replaced.of(scene, 0),
+        before=before,
+        after=after,
+        thresholds=Thresholds(0.5),
+        rules=FilterRules(),
+    )
+    return str(result.reason), result.score
+
+
+def test_the_old_object_must_be_gone() -> None:
+    before = found((1, OLD, 0.9), (1, BESIDE, 0.9))
+    new, beside = (2, OLD, 0.8), (1, BESIDE, 0.9)
+    assert verdict(before, found(beside, new)) == ("accepted", 0.8)
+    assert verdict(before, found(beside, (1, OLD, 0.85), new))[0] == "still_there"
+    assert verdict(before, found(beside, new, (1, OLD, 0.36))) == ("still_there", 0.8)  # 0.7 of its threshold
+    assert verdict(before, found(beside, new, (1, OLD, 0.34)))[0] == "accepted"
+    assert verdict(before, found(beside, (1, OLD, 0.9)))[0] == "still_there"
+    assert verdict(before, found(beside, (3, OLD, 0.9), new))[0] == "wrong_class"
+    assert verdict(before, found(new))[0] == "lost_neighbour"
+    assert verdict(before, found(beside))[0] == "not_found"
+
+
+def test_what_was_seen_at_the_old_place_before_is_no_excuse() -> None:
+    # The old object as the detector saw it, the new one, and a third one painted where the old one's top was.
+    seen, new, third = (30.0, 27.0, 60.0, 54.0), (30.0, 40.0, 60.0, 60.0), (30.0, 27.0, 60.0, 43.0)
+    alone = scene_of((1, OLD, False))
+    after = found((2, new, 0.8), (3, third, 0.7))
+    assert verdict(found((1, seen, 0.9)), after, alone)[0] == "extra_object"
+    assert (
+        verdict(found((3, third, 0.9)), after, alone)[0] == "accepted"
+    )  # that one was there, and isn't the old one
+
+
+def ignore(stage: str, tally: Tally) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> GenerateConfig:
+    root = tmp_path_factory.mktemp("source")
+    write_sample(root, num_images=8, seed=5, workers=1)
+    return GenerateConfig(
+        n=3,
+        annotations=str(root / "annotations" / "instances.json"),
+        images=str(root / "images"),
+        model="embedded",
+        detector="embedded",
+        guidance=2.0,
+        steps=4,
+        bank=True,
+        mode="replace",
+        # What the embedded models are worth is for the benchmarks to say: here more passes.
+        min_score=0.3,
+        min_iou=0.1,
+    )
+
+
+@pytest.fixture(scope="module")
+def bare(config: GenerateConfig) -> Studio:
+    """A studio without a filter."""
+    return open_studio(*open_dataset(replace(config, filter="off", steps=2)))
+
+
+@pytest.fixture(scope="module")
+def run(config: GenerateConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tally]:
+    out = tmp_path_factory.mktemp("run") / "out"
+    return out, generate(replace(config, out=str(out)), progress=ignore)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def provenance(out: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (out / "provenance.jsonl").read_text().splitlines()]
+
+
+def test_a_new_image_has_one_object_exchanged_and_all_others_as_they_were(
+    run: tuple[Path, Tally], config: GenerateConfig
+) -> None:
+    from pycocotools.coco import COCO
+
+    out, tally = run
+    assert tally.finished and tally.accepted == tally.images == 3  # one an image, though two are allowed
+    original = json.loads(Path(str(config.annotations)).read_text())
+    augmented = COCO(str(out / "annotations" / "instances_augmented.json"))
+    document = augmented.dataset
+    assert document["annotations"][: len(original["annotations"])] == original["annotations"]
+    ids = [a["id"] for a in document["annotations"]]
+    assert len(set(ids)) == len(ids)
+    attempts = provenance(out)
+    assert all(a["mode"] == "replace" for a in attempts if a["reason"] != "bad_image")
+    for attempt in (a for a in attempts if "annotation_id" in a):
+        old = next(a for a in original["annotations"] if a["id"] == attempt["replaced_annotation_id"])
+        assert old["image_id"] == attempt["source_image_id"]
+        assert old["category_id"] == attempt["replaced_category_id"] != attempt["category_id"]
+        x, y, w, h = old["bbox"]
+        assert attempt["planned_xyxy"] == pytest.approx([x, y, x + w, y + h])
+        now = augmented.imgToAnns[attempt["image_id"]]
+        stay = [
+            a for a in original["annotations"] if a["image_id"] == old["image_id"] and a["id"] != old["id"]
+        ]
+        assert [a["bbox"] for a in now[:-1]] == [a["bbox"] for a in stay]
+        assert [a["category_id"] for a in now[:-1]] == [a["category_id"] for a in stay]
+        new = now[-1]
+        assert (new["id"], new["category_id"]) == (attempt["annotation_id"], attempt["category_id"])
+        assert new["attributes"]["replaced_annotation_id"] == old["id"]
+        x1, y1, x2, y2 = attempt["box_xyxy"]
+        assert new["bbox"] == pytest.approx([x1, y1, x2 - x1, y2 - y1])
+    bank = Bank.open(out / "bank")
+    assert len(bank) == 3 and not any(cutout.has_mask for cutout in bank)  # what changed is no outline
+    assert (out / "contact_sheet_accepted.png").is_file()
+    assert yaml.safe_load((out / "config.yaml").read_text())["mode"] == "replace"
+
+
+def test_only_the_old_object_and_its_border_change(run: tuple[Path, Tally], config: GenerateConfig) -> None:
+    out, _ = run
+    _, dataset = open_dataset(config)
+    scenes = {scene.image_id: scene for scene in dataset.scenes}
+    for attempt in (a for a in provenance(out) if "annotation_id" in a):
+        before = read_image(dataset, scenes[attempt["source_image_id"]])
+        changed = (before != np.asarray(PilImage.open(out / "images" / str(attempt["file_name"])))).any(-1)
+        x1, y1, x2, y2 = np.array(attempt["planned_xyxy"]).round().astype(int)
+        assert changed[y1:y2, x1:x2].mean() > 0.5
+        changed[max(0, y1 - 12) : y2 + 12, max(0, x1 - 12) : x2 + 12] = False
+        assert not changed.any()
+
+
+def test_a_killed_run_ends_as_if_it_had_not_been(
+    run: tuple[Path, Tally], config: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit: Callable[..., None] = RunFolder.commit
+
+    def dying(self: RunFolder, index: int, record: object, **rest: object) -> None:
+        commit(self, index, record, **rest)
+        raise KeyboardInterrupt
+
+    again = replace(config, out=str(tmp_path / "out"))
+    monkeypatch.setattr(RunFolder, "commit", dying)
+    with pytest.raises(KeyboardInterrupt):
+        generate(again, progress=ignore)
+    monkeypatch.setattr(RunFolder, "commit", commit)
+    generate(again, progress=ignore)
+    assert files_of(tmp_path / "out") == files_of(run[0])
+
+
+def paint(studio: Studio, out: Path, *, num: int = 3, **options: object) -> Shard:
+    studio = replace(studio, config=replace(studio.config, **options))
+    jobs = list(enumerate(studio.dataset.scenes[:num]))
+    return paint_shard(studio, jobs, wanted=99, budget=99, before=Counts(), image_dir=out)
+
+
+def test_insertions_are_the_same_in_every_mode(bare: Studio, tmp_path: Path) -> None:
+    plain = paint(bare, tmp_path / "insert", mode="insert")
+    mixed = paint(bare, tmp_path / "mix", mode="mix", replace_share=0.0)
+    assert len(plain.images) == 3 and files_of(tmp_path / "insert") == files_of(tmp_path / "mix")
+    assert not any(
+        "mode" in attempt for attempt in plain.attempts
+    )  # these are the records there have always been
+    assert mixed.attempts == [{**attempt, "mode": "insert"} for attempt in plain.attempts]
+
+
+def test_a_mix_has_the_share_of_replacements_that_was_asked_for(bare: Studio, tmp_path: Path) -> None:
+    shard = paint(bare, tmp_path / "all", mode="mix", replace_share=1.0)
+    assert {a["mode"] for a in shard.attempts} == {"replace"}
+    assert len(shard.images) == 3 and len(shard.images[0]["attempts"]) == 2
+    for new in shard.images:
+        gone = [shard.attempts[number]["replaced_annotation_id"] for number in new["attempts"]]
+        source = next(s for s in bare.dataset.scenes if s.image_id == new["source_image_id"])
+        assert len(set(gone)) == len(gone) and set(gone) <= set(source.annotation_ids.tolist())
+    studio = replace(bare, config=replace(bare.config, mode="mix", replace_share=0.3))
+    scene = bare.dataset.scenes[0]
+    image = read_image(bare.dataset, scene)
+    kinds = [
+        draw_edit(studio, Canvas(job, scene, scene, image), Counts(), derive_rng(1, job), slot=0).notes[
+            "mode"
+        ]
+        for job in range(60)
+    ]
+    assert 8 <= kinds.count("replace") <= 28
+
+
+def test_where_nothing_may_be_replaced_a_mix_inserts_and_replace_says_so(
+    bare: Studio, tmp_path: Path
+) -> None:
+    source = bare.dataset.scenes[0]
+    empty = Scene(source.image_id, source.file_name, source.size_wh)
+    only = replace(bare, dataset=replace(bare.dataset, scenes=(empty,)))
+    shard = paint(only, tmp_path / "replace", num=1)
+    assert [a["reason"] for a in shard.attempts] == [Reason.NO_OBJECT] and not shard.images
+    shard = paint(only, tmp_path / "mix", num=1, mode="mix", replace_share=1.0)
+    assert {a["mode"] for a in shard.attempts[:1]} == {"insert"}
+    spent = replace(bare, quotas=dict.fromkeys(bare.wanted_ids, 0))
+    assert {a["reason"] for a in paint(spent, tmp_path / "spent", num=1).attempts} == {Reason.NO_CATEGORY}
+
+
+def test_only_wanted_categories_take_the_place_of_those_they_are_related_to(
+    bare: Studio, tmp_path: Path
+) -> None:
+    one = min(bare.wanted_ids)
+    studio = replace(bare, wanted_ids=frozenset({one}))
+    shard = paint(studio, tmp_path, num=8)
+    made = [a for a in shard.attempts if a["reason"] == Reason.ACCEPTED]
+    assert made and {a["category_id"] for a in made} == {one}
+    assert all(one in bare.related[a["replaced_category_id"]] for a in made)
+
+
+def test_an_object_that_is_still_there_leaves_the_image_unchanged(bare: Studio, tmp_path: Path) -> None:
+    scene = bare.dataset.scenes[0]
+
+    class Unmoved:
+        """Finds the annotated objects, whatever has been painted."""
+
+        name, view_px = "unmoved", max(scene.size_wh)
+
+        def detect(self, images: Sequence[Image]) -> list[Detections]:
+            seen = Detections(scene.boxes_xyxy, np.full(len(scene), 0.9), scene.category_ids)
+            return [seen] * len(images)
+
+    studio = replace(bare, detector=Unmoved(), thresholds=Thresholds(0.5))
+    shard = paint(studio, tmp_path, num=1)
+    assert [a["reason"] for a in shard.attempts] == [Reason.STILL_THERE] * studio.config.retries
+    assert len({a["seed"] for a in shard.attempts}) == studio.config.retries
+    assert shard.images == [] and not tmp_path.joinpath("augsynth").exists()
+
+
+def test_the_prompt_doesnt_name_what_makes_way(bare: Studio, tmp_path: Path) -> None:
+    seen: list[InpaintRequest] = []
+
+    class Noting:
+        name, size, cell = "noting", 64, 4
+
+        def inpaint(self, requests: Sequence[InpaintRequest]) -> list[None]:
+            seen.extend(requests)
+            return [None] * len(requests)
+
+    prompts = replace(bare.prompts, templates=("a {category} beside {neighbours}",))
+    studio = replace(bare, inpainter=Noting(), prompts=prompts)
+    shard = paint(studio, tmp_path, num=8)
+    beside = [(r.prompt, a) for r, a in zip(seen, shard.attempts, strict=True) if "beside" in r.prompt]
+    single = 0
+    for prompt, attempt in beside:
+        scene = next(s for s in bare.dataset.scenes if s.image_id == attempt["source_image_id"])
+        old = attempt["replaced_category_id"]
+        if (scene.category_ids == old).sum() == 1:
+            single += 1
+            assert bare.names[old] not in prompt.split("beside")[1].strip().split(", ")
+    assert single
+
+
+def test_wrong_options_are_named(config: GenerateConfig, tmp_path: Path) -> None:
+    for values, words in (
+        ({"mode": "swap"}, "insert, replace, mix"),
+        ({"replace_share": 1.5}, "replace_share"),
+        ({"replace_area": -0.1}, "replace_area"),
+        ({"replace_affinity": 2.0}, "replace_affinity"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            replace(config, **values)
+    document = json.loads(Path(str(config.annotations)).read_text())
+    first = document["categories"][0]
+    document["categories"] = [first]
+    document["annotations"] = [a for a in document["annotations"] if a["category_id"] == first["id"]]
+    path = tmp_path / "one.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(ConfigError, match="two categories"):
+        open_dataset(replace(config, annotations=str(path)))
