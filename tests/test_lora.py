@@ -35,6 +35,7 @@ FAMILIES = {
 QUICK = LoraTraining(
     lora_rank=2, lora_steps=4, lora_batch_size=2, lora_lr=1e-2, warmup=0, num_windows=24, precision="float32",
     categories=("can", "bottle"), samples=1, save_every=2,
+    held_out_share=0.3,
 )  # fmt: skip
 
 
@@ -59,7 +60,7 @@ def dataset(tmp_path_factory):
     from augsynth.sample import write_sample
 
     root = tmp_path_factory.mktemp("sample")
-    return read_dataset(write_sample(root, num_images=12, seed=3, workers=1), images=root / "images")
+    return read_dataset(write_sample(root, num_images=16, seed=3, workers=1), images=root / "images")
 
 
 def ignore(stage, step, steps, loss):
@@ -97,7 +98,8 @@ def test_a_lora_of_each_family_trains_and_loads_in_its_own_pipeline(folders, dat
     pipeline = (build_sdxl if large else build_sd)(**FAMILIES[name][1])
     pipeline.load_lora_weights(tmp_path / "last", adapter_name="mine")
     assert pipeline.get_active_adapters() == ["mine"]
-
+    scales = [m.scaling["mine"] for m in pipeline.unet.modules() if "mine" in getattr(m, "scaling", {})]
+    assert len(scales) == len(weights) // 2 and set(scales) == {1.0}
     request = make_request(1)
     options = {"steps": 2, "guidance": 3.0}
     bare, adapted = (
@@ -200,7 +202,7 @@ def test_one_window_is_overfitted_by_the_adapters_alone(folders, dataset, tmp_pa
         optimizer.step()
         optimizer.zero_grad()
         losses.append(float(loss.detach()))
-    assert losses[-1] < 0.9 * losses[0]
+    assert losses[-1] < 0.95 * losses[0]
     after = painter.unet.state_dict()
     for key, value in before.items():
         there = after[key] if key in after else after[key.replace(".weight", ".base_layer.weight").replace(
@@ -215,9 +217,9 @@ def test_the_prior_is_the_frozen_models_own_prediction(folders, dataset, tmp_pat
     parameters = add_adapters(painter.unet, training, name="")
     picks = pools.own[:3]
     draw = Draw(picks, np.zeros(3, np.int64), np.array([10, 500, 990]), np.ones(3, bool), 5)
-    assert float(objective.loss(draw)) == 0, "new adapters change nothing"
-    assert float(objective.loss(replace(draw, is_prior=np.zeros(3, bool)))) > 0.1
     with torch.no_grad():
+        assert float(objective.loss(draw)) == 0, "new adapters change nothing"
+        assert float(objective.loss(replace(draw, is_prior=np.zeros(3, bool)))) > 0.1
         for parameter in parameters:
             parameter.add_(0.3)
     loss = objective.loss(draw)

@@ -83,8 +83,12 @@ def run_training(
     """
     import torch
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
     from diffusers.training_utils import EMAModel
 
+    AcceleratorState._reset_state(
+        reset_partial_state=True
+    )  # it would insist on an earlier training's precision
     accelerator = Accelerator(
         cpu=device == "cpu",
         mixed_precision=mixed_precision,

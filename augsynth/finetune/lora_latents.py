@@ -98,10 +98,10 @@ def encode_chunk(painter: AlignedInpainter, windows: Windows) -> dict[str, torch
             with torch.no_grad():
                 posterior = vae.encode(picture.to(unet.device, vae.dtype)).latent_dist
             found[name].append((posterior.mean.float() * vae.config.scaling_factor).half().cpu())
-    whole = torch.cat(found["whole"])
+    whole = torch.cat(found["whole"]).contiguous()
     return {
         "whole": whole,
-        "masked": torch.cat(found["masked"]) if found["masked"] else whole[:, :0].contiguous(),
+        "masked": torch.cat(found["masked"]).contiguous() if found["masked"] else whole[:, :0].clone(),
         "cells": cells.to(torch.uint8),
         "labels": torch.from_numpy(windows.labels),
     }

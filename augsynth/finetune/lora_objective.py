@@ -119,8 +119,9 @@ class Objective:
             inputs = torch.cat([inputs, mask, self.latents.masked[picks].float().to(self.device)], 1)
         target = self._target(latents, noise, timesteps)
         prior = torch.from_numpy(draw.is_prior).to(self.device)
-        small = mask[0].numel() <= PLAIN_ATTENTION_CELLS
-        with quick_attention(self.device) if small else nullcontext():
+        # what checkpointing computes again, it computes outside of this context
+        quick = mask[0].numel() <= PLAIN_ATTENTION_CELLS and not self.unet.is_gradient_checkpointing
+        with quick_attention(self.device) if quick else nullcontext():
             if draw.is_prior.any():
                 target[prior] = self._frozen(inputs[prior], timesteps[prior], draw.texts[draw.is_prior])
             predicted = self._predict(inputs, timesteps, draw.texts)

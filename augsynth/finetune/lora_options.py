@@ -15,10 +15,14 @@ from augsynth.templates import DEFAULT_TEMPLATE, check_templates
 LR_SCHEDULES = ("cosine", "constant")
 PRECISIONS = ("bfloat16", "float32")
 # Keys of the other kind of training, and of both.
-SCRATCH_ONLY = frozenset(
-    ["preset", "autoencoder_steps", "decoder_steps", "denoiser_steps", "start"]
-    + ["autoencoder_batch_size", "denoiser_batch_size"]
-)
+_STAGES = [
+    "autoencoder_steps",
+    "decoder_steps",
+    "denoiser_steps",
+    "autoencoder_batch_size",
+    "denoiser_batch_size",
+]
+SCRATCH_ONLY = frozenset(["preset", "start", *_STAGES])
 SHARED = frozenset(
     ["model", "num_windows", "symmetry", "balance", "template", "save_every", "seed", "device"]
 )
