@@ -20,7 +20,7 @@ from augsynth.finetune.lora_latents import cache_latents, encode_texts
 from augsynth.finetune.lora_objective import Draw, Objective, Pools
 from augsynth.finetune.lora_options import LoraTraining, check_base, check_kind
 from augsynth.finetune.lora_study import hold_out, open_book
-from augsynth.finetune.windows import WindowRules
+from augsynth.finetune.windows import WindowRules, cut_windows
 from augsynth.images import read_image
 from augsynth.inpaint.loading import load_inpainter
 from augsynth.scene import Category, Dataset, Scene
@@ -247,6 +247,13 @@ def test_a_batch_holds_what_it_should(folders, dataset, tmp_path):
     assert (alone.texts[alone.is_prior] == 0).all() and alone.is_prior.any()
 
 
+def test_chosen_categories_get_most_of_the_windows(dataset):
+    rules = WindowRules(32, 2, 200, background_share=0.0, favoured_ids=(2,))
+    labels = cut_windows(dataset, partial(read_image, dataset), rules=rules, seed=1).labels
+    assert 0.5 < (labels == 2).mean() < 0.7
+    assert len(set(labels.tolist())) > 5
+
+
 def test_min_snr_clips_what_has_little_noise(folders, dataset, tmp_path):
     _, painter, objective, _ = objective_of(folders("sd 9"), dataset, tmp_path)
     steps = torch.tensor([0, 400, 999])
@@ -372,7 +379,7 @@ def test_from_the_command_line_to_generate(dataset, tmp_path):
         )
 
     out = tmp_path / "lora"
-    quick = ["--lora-steps", "2", "--lora-batch-size", "2", "--num-windows", "8", "--samples", "1"]
+    quick = ["--lora-steps", "2", "--lora-batch-size", "2", "--num-windows", "24", "--samples", "1"]
     done = run("finetune", *data, "--out", str(out), "--model", "embedded", "--categories", "can", *quick)
     assert done.returncode == 0, done.stderr
     assert f"--model embedded --lora {out}" in done.stdout

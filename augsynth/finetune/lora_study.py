@@ -81,6 +81,7 @@ def open_study(
         background_share=BACKGROUND_SHARE if training.prior_share else 0.0,
         symmetry=training.symmetry,
         balance=training.balance,
+        favoured_ids=tuple(category.id for category in chosen) if training.categories else (),
     )
 
     def lesson(name: str, part: Dataset, count: int) -> tuple[Objective, Pools]:
