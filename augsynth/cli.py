@@ -305,7 +305,11 @@ def finetune(
 
     check_kind(given, has_model=model is not None)
     with TrainingDisplay(console) as display:
-        folder = run_finetune(options, progress=display.update)
+        folder = run_finetune(
+            options,
+            progress=display.update,
+            show=lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True),
+        )
     found = f"model in {folder}; use it with --model {folder}"
     if model is not None:
         found = f"LoRA in {folder}; use it with --model {model} --lora {folder}"

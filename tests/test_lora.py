@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
@@ -13,6 +12,7 @@ import pytest
 import torch
 from tiny_families import PROMPTS, build_sd, build_sdxl, make_request, write_index
 
+from augsynth import cli
 from augsynth.errors import BackendError, ConfigError, ResumeError
 from augsynth.finetune import loop
 from augsynth.finetune.lora import add_adapters, load_base, train_lora
@@ -367,31 +367,34 @@ def test_options_of_the_other_kind_of_training_are_refused():
         check_kind(["lora_rank"], has_model=False)
 
 
-def test_from_the_command_line_to_generate(dataset, tmp_path):
+def test_from_the_command_line_to_generate(dataset, tmp_path, monkeypatch, capsys):
     """The embedded model is a checkpoint like others; what goes wrong is one line."""
-    root = dataset.source.parents[1]
-    data = ["--annotations", str(dataset.source), "--images", str(root / "images")]
+    data = ["--annotations", str(dataset.source), "--images", str(dataset.image_root)]
 
     def run(*words):
-        words = [sys.executable, "-m", "augsynth", *words]
-        return subprocess.run(
-            words, capture_output=True, text=True, check=False, cwd=Path(__file__).resolve().parents[1]
-        )
+        monkeypatch.setattr(sys, "argv", ["augsynth", "finetune", *data, *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        shown = capsys.readouterr()
+        return ended.value.code or 0, " ".join(shown.out.split()), shown.err.strip().splitlines()
 
     out = tmp_path / "lora"
-    quick = ["--lora-steps", "2", "--lora-batch-size", "2", "--num-windows", "24", "--samples", "1"]
-    done = run("finetune", *data, "--out", str(out), "--model", "embedded", "--categories", "can", *quick)
-    assert done.returncode == 0, done.stderr
-    assert f"--model embedded --lora {out}" in done.stdout
-    painted = load_inpainter("embedded", steps=2, lora=str(out / "last"))
-    assert painted.size == 64
+    quick = ["--lora-steps", 2, "--lora-batch-size", 2, "--num-windows", 24, "--samples", 1]
+    code, said, _ = run("--out", out, "--model", "embedded", "--categories", "can", *quick)
+    assert code == 0
+    assert f"--model embedded --lora {out}" in said
+    assert load_inpainter("embedded", steps=2, lora=str(out / "last")).size == 64
+    strange = write_index(tmp_path / "strange", _class_name="FluxFillPipeline")
     for words, says in (
-        (["--model", "embedded", "--lora-rank", "0"], "--lora-rank"),
-        (["--lora-rank", "4"], "--model"),
-        (["--model", str(tmp_path)], "model_index.json"),
+        (["--model", "embedded", "--lora-rank", 0], "--lora-rank"),
+        (["--lora-rank", 4], "--model"),
+        (["--model", "embedded", "--preset", "small-64"], "--preset"),
+        (["--model", tmp_path], "model_index.json"),
+        (["--model", strange], "Stable Diffusion"),
+        (["--model", "embedded", "--categories", "cann"], "'can'"),
+        (["--model", "embedded", "--out", out, "--seed", 7], "--out"),
     ):
-        wrong = run("finetune", *data, "--out", str(tmp_path / "wrong"), *words)
-        assert wrong.returncode == 2
-        assert len(wrong.stderr.strip().splitlines()) == 1
-        assert says in wrong.stderr
+        code, _, lines = run("--out", tmp_path / "wrong", *words)
+        assert (code, len(lines)) == (2, 1)
+        assert says in lines[0]
     assert not (tmp_path / "wrong").exists()

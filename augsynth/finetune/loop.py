@@ -86,6 +86,8 @@ def run_training(
     from accelerate.state import AcceleratorState
     from diffusers.training_utils import EMAModel
 
+    if device.startswith("cuda:"):
+        torch.cuda.set_device(device)
     AcceleratorState._reset_state(
         reset_partial_state=True
     )  # it would insist on an earlier training's precision

@@ -12,7 +12,7 @@ import numpy as np
 from augsynth.config import GenerateConfig
 from augsynth.errors import DatasetError
 from augsynth.finetune.loop import Progress
-from augsynth.finetune.lora_latents import cache_latents, encode_texts
+from augsynth.finetune.lora_latents import Latents, cache_latents, encode_texts
 from augsynth.finetune.lora_objective import Objective, Pools
 from augsynth.finetune.lora_options import LoraTraining, chosen_categories
 from augsynth.finetune.windows import WindowRules, Windows, cut_windows
@@ -86,30 +86,12 @@ def open_study(
 
     def lesson(name: str, part: Dataset, count: int) -> tuple[Objective, Pools]:
         seed = derive_seed(training.seed, name)
+        chosen_rules = replace(rules, num_windows=count)
         latents = cache_latents(
-            part,
-            read_image,
-            painter,
-            rules=replace(rules, num_windows=count),
-            seed=seed,
-            folder=folder / name,
-            progress=progress,
+            part, read_image, painter, rules=chosen_rules, seed=seed, folder=folder / name, progress=progress
         )
-        said = [
-            _text(book, dataset.categories, int(k), derive_seed(seed, i))
-            for i, k in enumerate(latents.labels)
-        ]
-        texts = encode_texts(painter, said)
-        objective = Objective(
-            painter.unet,
-            painter.scheduler,
-            latents,
-            texts,
-            plain=painter.plain,
-            snr_gamma=training.snr_gamma,
-            device=training.device,
-        )
-        return objective, Pools.of(latents, texts, labels)
+        objective = _objective(latents, painter, training=training, book=book, dataset=part, seed=seed)
+        return objective, Pools.of(latents, objective.texts, labels)
 
     objective, pools = lesson("windows", kept, training.num_windows)
     if not len(pools.own):
@@ -125,6 +107,30 @@ def open_study(
         check if check is not None and len(check[1].own) else None,
         _first(view, labels, training.samples),
         tuple(_text(book, dataset.categories, i, training.seed) for i in range(len(dataset.categories) + 1)),
+    )
+
+
+def _objective(
+    latents: Latents,
+    painter: AlignedInpainter,
+    *,
+    training: LoraTraining,
+    book: PromptBook,
+    dataset: Dataset,
+    seed: int,
+) -> Objective:
+    """Return the loss on some windows, each with a prompt drawn for it."""
+    said = [
+        _text(book, dataset.categories, int(k), derive_seed(seed, i)) for i, k in enumerate(latents.labels)
+    ]
+    return Objective(
+        painter.unet,
+        painter.scheduler,
+        latents,
+        encode_texts(painter, said),
+        plain=painter.plain,
+        snr_gamma=training.snr_gamma,
+        device=training.device,
     )
 
 
