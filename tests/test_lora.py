@@ -398,3 +398,20 @@ def test_from_the_command_line_to_generate(dataset, tmp_path, monkeypatch, capsy
         assert (code, len(lines)) == (2, 1)
         assert says in lines[0]
     assert not (tmp_path / "wrong").exists()
+
+
+def test_a_category_held_out_of_a_base_is_nowhere_in_it(dataset, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+    from novel_category import few_images, without_category
+
+    rest = without_category(dataset.document, "can")
+    can = next(c.id for c in dataset.categories if c.name == "can")
+    assert "can" not in {c["name"] for c in rest["categories"]}
+    assert all(a["category_id"] != can for a in rest["annotations"])
+    showing = {a["image_id"] for a in dataset.document["annotations"] if a["category_id"] == can}
+    assert {i["id"] for i in rest["images"]} == {i["id"] for i in dataset.document["images"]} - showing
+    few = few_images(dataset.document, "can", 2)
+    assert len(few["images"]) == 2 and {i["id"] for i in few["images"]} <= showing
+    assert {a["image_id"] for a in few["annotations"]} == {i["id"] for i in few["images"]}
+    with pytest.raises(SystemExit, match="fewer --shots"):
+        few_images(dataset.document, "can", 99)
