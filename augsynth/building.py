@@ -24,6 +24,7 @@ from augsynth.coco_faults import repair_lines
 from augsynth.cutouts import CutRules, Leftover, cut_objects, segmentations_of, sort_objects
 from augsynth.errors import ConfigError, DatasetError
 from augsynth.images import read_image
+from augsynth.inpaint.checkpoints import is_non_commercial
 from augsynth.inpaint.loading import EMBEDDED
 from augsynth.layout import Layout
 from augsynth.scene import Dataset, Image, Scene
@@ -244,11 +245,16 @@ def scaled(dataset: Dataset, image_scale: float) -> tuple[Dataset, Callable[[Sce
     return replace(dataset, scenes=tuple(scenes)), read_scaled
 
 
-def run_finetune(options: Mapping[str, Any], *, progress: Callable[[str, int, int, float], None]) -> Path:
-    """Train an inpainting model with the command line's options and return its folder.
+def run_finetune(
+    options: Mapping[str, Any],
+    *,
+    progress: Callable[[str, int, int, float], None],
+    show: Callable[[str], None],
+) -> Path:
+    """Train an inpainting model, or a LoRA of `model`, with the command line's options and return its folder.
 
     Raises:
-        AugsynthError: As `finetune`; ConfigError for options out of range.
+        AugsynthError: As `finetune` and `train_lora`; ConfigError for options out of range.
     """
     import torch
 
@@ -256,8 +262,10 @@ def run_finetune(options: Mapping[str, Any], *, progress: Callable[[str, int, in
 
     if options["threads"]:
         torch.set_num_threads(options["threads"])
+    if options["model"] is not None:
+        return _run_lora(options, progress=progress, show=show)
     names = FinetuneConfig.__dataclass_fields__
-    chosen = {k: v for k, v in options.items() if k in names}
+    chosen = {k: v for k, v in options.items() if k in names and v is not None}
     dataset, read = scaled(
         read_dataset(options["annotations"], images=options["images"]), options["image_scale"]
     )
@@ -268,6 +276,31 @@ def run_finetune(options: Mapping[str, Any], *, progress: Callable[[str, int, in
         out=options["out"],
         progress=progress,
         start_dir=options["start"],
+    )
+
+
+def _run_lora(
+    options: Mapping[str, Any],
+    *,
+    progress: Callable[[str, int, int, float], None],
+    show: Callable[[str], None],
+) -> Path:
+    from augsynth.finetune.lora import train_lora
+    from augsynth.finetune.lora_options import LoraTraining, check_base
+
+    names = LoraTraining.__dataclass_fields__
+    chosen = {k: v for k, v in options.items() if k in names and v is not None}
+    training = LoraTraining(**{**chosen, "categories": tuple(options["categories"] or ())})
+    checkpoint = check_base(training)
+    if is_non_commercial(checkpoint.licence):
+        show(
+            f"{training.model} is for non-commercial use only ({checkpoint.licence}), and so is a LoRA of it"
+        )
+    dataset, read = scaled(
+        read_dataset(options["annotations"], images=options["images"]), options["image_scale"]
+    )
+    return train_lora(
+        dataset, read, training=training, checkpoint=checkpoint, out=options["out"], progress=progress
     )
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from augsynth import __version__
 from augsynth.devices import check_device
 from augsynth.errors import AugsynthError, ConfigError
+from augsynth.templates import DEFAULT_TEMPLATE
 
 app = typer.Typer(
     add_completion=False,
@@ -238,9 +239,42 @@ def split(
 
 @app.command()
 def finetune(
+    context: typer.Context,
     annotations: Annotated[Path, typer.Option(help="COCO annotation file.")],
     images: Annotated[Path, typer.Option(help="Image directory.")],
-    out: Annotated[Path, typer.Option(help="Directory of the training; the model is written to OUT/model.")],
+    out: Annotated[
+        Path, typer.Option(help="Directory of the training; in it model, or best and last for a LoRA.")
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(help="Train a LoRA of this checkpoint instead: `embedded`, folder or hub id."),
+    ] = None,
+    model_revision: Annotated[str | None, typer.Option(help="Commit or tag of that hub id.")] = None,
+    lora_rank: Annotated[int, typer.Option(min=1, help="Rank of the LoRA.")] = 16,
+    lora_steps: Annotated[int, typer.Option(min=1, help="Steps of the LoRA.")] = 1000,
+    lora_batch_size: Annotated[int, typer.Option(min=1, help="Windows a forward pass.")] = 4,
+    accumulate: Annotated[int, typer.Option(min=1, help="Forward passes a step.")] = 1,
+    lora_lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-4,
+    lr_schedule: Annotated[str, typer.Option(help="cosine or constant, after the warm-up.")] = "cosine",
+    warmup: Annotated[int, typer.Option(min=0, help="Steps until the peak.")] = 50,
+    prior_share: Annotated[
+        float, typer.Option(help="Share of the windows that hold the model to what it was.")
+    ] = 0.25,
+    snr_gamma: Annotated[float, typer.Option(help="Min-SNR weights; 0 is none.")] = 0.0,
+    held_out_share: Annotated[
+        float, typer.Option(help="Share of the images that picks the best; 0 keeps none.")
+    ] = 0.1,
+    categories: Annotated[
+        list[str] | None, typer.Option(help="Category to learn; give it several times. All when not given.")
+    ] = None,
+    prompts: Annotated[str | None, typer.Option(help="File of synonyms and descriptions.")] = None,
+    template: Annotated[str, typer.Option(help="Prompt with {category}.")] = DEFAULT_TEMPLATE,
+    window_size: Annotated[int, typer.Option(help="Side of the window in pixels; 0 is the model's.")] = 0,
+    samples: Annotated[int, typer.Option(min=0, help="Windows painted at each checkpoint of a LoRA.")] = 4,
+    precision: Annotated[str, typer.Option(help="bfloat16 or float32, of a LoRA.")] = "bfloat16",
+    gradient_checkpointing: Annotated[
+        bool, typer.Option("--gradient-checkpointing", help="Less memory, a third more time.")
+    ] = False,
     preset: Annotated[str, typer.Option(help="Size of the model.")] = "small-64",
     autoencoder_steps: Annotated[int, typer.Option(min=1, help="Steps of the first stage.")] = 2000,
     decoder_steps: Annotated[
@@ -248,7 +282,9 @@ def finetune(
         typer.Option(min=0, help="Steps of the second stage, which sharpens the decoder; 0 leaves it out."),
     ] = 800,
     denoiser_steps: Annotated[int, typer.Option(min=1, help="Steps of the third stage.")] = 8000,
-    num_windows: Annotated[int, typer.Option(min=1, help="Training windows to cut.")] = 20_000,
+    num_windows: Annotated[
+        int | None, typer.Option(min=1, help="Training windows to cut (20000; 1000 for a LoRA).")
+    ] = None,
     symmetry: Annotated[str, typer.Option(help="none, mirror or dihedral.")] = "mirror",
     balance: Annotated[
         float, typer.Option(min=0, max=1, help="0 draws objects as they come, 1 every category alike.")
@@ -269,15 +305,27 @@ def finetune(
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 takes all.")] = 0,
 ) -> None:
-    """Train a small inpainting model of the dataset's own domain from scratch; resumable."""
-    options = locals()
+    """Train a small inpainting model of the dataset's own domain from scratch, or a LoRA of MODEL; resumable."""
+    options = {k: v for k, v in locals().items() if k != "context"}
+    given = [
+        key for key in options if getattr(context.get_parameter_source(key), "name", "") == "COMMANDLINE"
+    ]
     check_device(device)
     from augsynth.building import run_finetune
+    from augsynth.finetune.lora_options import check_kind
     from augsynth.progress import TrainingDisplay
 
+    check_kind(given, has_model=model is not None)
     with TrainingDisplay(console) as display:
-        folder = run_finetune(options, progress=display.update)
-    console.print(f"model in {folder}; use it with --model {folder}", highlight=False, soft_wrap=True)
+        folder = run_finetune(
+            options,
+            progress=display.update,
+            show=lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True),
+        )
+    found = f"model in {folder}; use it with --model {folder}"
+    if model is not None:
+        found = f"LoRA in {folder}; use it with --model {model} --lora {folder}"
+    console.print(found, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command("train-detector")

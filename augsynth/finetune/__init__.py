@@ -11,19 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image as PilImage
 
 from augsynth.errors import ConfigError
 from augsynth.finetune.autoencoder import train_autoencoder
 from augsynth.finetune.denoiser import encode_windows, train_denoiser
-from augsynth.finetune.loop import Progress, Schedule
+from augsynth.finetune.loop import Progress, Schedule, swap_in
+from augsynth.finetune.pictures import write_reconstructions, write_samples
 from augsynth.finetune.presets import find_preset
 from augsynth.finetune.sharpening import sharpen_decoder
 from augsynth.finetune.windows import WindowRules, Windows, cut_windows
 from augsynth.prompt_file import Words, tidy
 from augsynth.prompts import BACKGROUND_PROMPT, DEFAULT_TEMPLATE, category_prompt, check_distinct
 from augsynth.scene import Dataset, Image, Scene
-from augsynth.seeding import derive_rng, derive_seed
 
 if TYPE_CHECKING:
     import torch
@@ -94,6 +93,8 @@ def finetune(
     import torch
     from diffusers import AutoencoderKL
 
+    from augsynth.inpaint.aligned import AlignedInpainter
+
     preset = find_preset(config.preset)
     _check_names(dataset)
     names = [category.name for category in dataset.categories]
@@ -135,11 +136,12 @@ def finetune(
         (vae_dir / "fingerprint").write_text(fingerprint)
     if start is None and config.decoder_steps:
         autoencoder = _sharpened(autoencoder, windows, config, work, fingerprint, progress)
-    _write_reconstructions(autoencoder, windows, work / "reconstructions.png")
+    write_reconstructions(autoencoder, windows, work / "reconstructions.png")
     latents = _encoded(autoencoder, windows, work / "latents", fingerprint, config.device, progress)
 
     def on_save(parts: dict[str, Any], step: int) -> None:
-        write_samples({**parts, "vae": autoencoder}, windows, prompts, work / f"samples-{step:06d}.png")
+        painter = AlignedInpainter(**parts, vae=autoencoder)
+        write_samples(painter, windows, prompts, work / f"samples-{step:06d}.png")
         save_pipeline({**parts, "vae": autoencoder}, model_dir, {**asdict(config), "steps_done": step})
 
     train_denoiser(
@@ -276,11 +278,7 @@ def save_pipeline(parts: dict[str, Any], folder: Path, figures: dict[str, Any]) 
     text_config = json.loads(config_file.read_text())
     config_file.write_text(json.dumps({**text_config, "dtype": "float32"}, indent=2, sort_keys=True) + "\n")
     (fresh / "training.json").write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    swap_in(fresh, folder, old=old)
 
 
 def _forget_path(config_file: Path) -> None:
@@ -288,69 +286,6 @@ def _forget_path(config_file: Path) -> None:
     config = json.loads(config_file.read_text())
     config.pop("_name_or_path", None)
     config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-
-
-def write_samples(parts: dict[str, Any], windows: Windows, prompts: list[str], path: Path) -> None:
-    """Paint two windows a prompt and write source, grey-masked source and result in rows."""
-    from augsynth.inpaint import InpaintRequest
-    from augsynth.inpaint.aligned import AlignedInpainter
-
-    painter = AlignedInpainter(**parts)
-    requests, sources = [], []
-    for label, prompt in enumerate(prompts):
-        for k in np.flatnonzero(windows.labels == label)[:4]:
-            seed = derive_seed(42, "sample", int(k))
-            requests.append(InpaintRequest(windows.images[k], windows.cells[k], prompt, seed))
-            sources.append(windows.images[k])
-    pictures = [p for p in painter.inpaint(requests) if p is not None]
-    size = sources[0].shape[0]
-    columns = 8
-    rows = -(-len(pictures) // columns)
-    sheet = np.full((rows * 2 * (size + 2), columns * (size + 2), 3), 255, np.uint8)
-    for i, (source, request, picture) in enumerate(zip(sources, requests, pictures, strict=True)):
-        y, x = (i // columns) * 2 * (size + 2), (i % columns) * (size + 2)
-        hole = np.kron(request.cells, np.ones((painter.cell, painter.cell), bool))
-        shown = source.copy()
-        edge = hole & ~_eroded(hole)
-        shown[edge] = (255, 0, 0)
-        sheet[y : y + size, x : x + size] = shown
-        sheet[y + size + 2 : y + 2 * size + 2, x : x + size] = np.where(hole[..., None], picture, source)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    PilImage.fromarray(sheet).resize(
-        (sheet.shape[1] * 2, sheet.shape[0] * 2), PilImage.Resampling.NEAREST
-    ).save(path)
-
-
-def _eroded(hole: Any) -> Any:
-    inner = hole.copy()
-    inner[1:] &= hole[:-1]
-    inner[:-1] &= hole[1:]
-    inner[:, 1:] &= hole[:, :-1]
-    inner[:, :-1] &= hole[:, 1:]
-    return inner
-
-
-def _write_reconstructions(autoencoder: Any, windows: Windows, path: Path) -> None:
-    import torch
-
-    picks = derive_rng(42, "reconstructions").permutation(len(windows.images))[:16]
-    pixels = torch.from_numpy(windows.images[picks]).permute(0, 3, 1, 2).float() / 127.5 - 1
-    with torch.no_grad():
-        decoded = autoencoder.decode(
-            autoencoder.encode(pixels.to(autoencoder.device)).latent_dist.mean
-        ).sample
-    shown = ((decoded.float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
-    rows = [
-        np.concatenate(list(part), 1)
-        for part in (windows.images[picks[:8]], shown[:8], windows.images[picks[8:]], shown[8:])
-        if len(part)
-    ]
-    width = min(r.shape[1] for r in rows)
-    sheet = np.concatenate([r[:, :width] for r in rows])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    PilImage.fromarray(sheet).resize(
-        (sheet.shape[1] * 2, sheet.shape[0] * 2), PilImage.Resampling.NEAREST
-    ).save(path)
 
 
 def _fingerprint(windows: Windows, config: FinetuneConfig, start_dir: Path | None) -> str:

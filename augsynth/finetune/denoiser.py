@@ -100,12 +100,12 @@ def train_denoiser(
         z, context = whole[picks].float().to(device), masked[picks].float().to(device)
         mask = cells[picks].float().to(device)
         noise = torch.randn(z.shape, generator=generator).to(device)
-        t = _stratified_timesteps(len(picks), rng).to(device)
+        t = stratified_timesteps(len(picks), rng).to(device)
         said = (labels[picks] + 1) * torch.from_numpy(rng.random(len(picks)) >= UNCONDITIONAL_SHARE)
         words = modules["text_encoder"](tokens).last_hidden_state[said.to(device)]
         noisy = scheduler.add_noise(z, noise, t)
         target = scheduler.get_velocity(z, noise, t)
-        with _attention(device):
+        with quick_attention(device):
             predicted = modules["unet"](torch.cat([noisy, mask, context], 1), t, words).sample.float()
         weight = 1 + (MASK_WEIGHT - 1) * mask
         loss: torch.Tensor = ((predicted - target).square() * weight).sum() / (weight.sum() * z.shape[1])
@@ -129,7 +129,7 @@ def train_denoiser(
     return parts(model)
 
 
-def _attention(device: str) -> AbstractContextManager[object]:
+def quick_attention(device: str) -> AbstractContextManager[object]:
     """Choose plain attention on a CPU: the backward pass of the fused kernel is an order of magnitude slower."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -146,7 +146,7 @@ def _new_parts(preset: Preset, prompts: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _stratified_timesteps(count: int, rng: Any) -> torch.Tensor:
+def stratified_timesteps(count: int, rng: Any) -> torch.Tensor:
     """Spread a batch's timesteps evenly over the schedule, which lowers the variance of the loss."""
     import numpy as np
     import torch

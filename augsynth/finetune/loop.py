@@ -25,7 +25,9 @@ class Schedule:
         steps: Optimizer steps in all.
         batch_size: Samples a step.
         lr: Peak learning rate; it rises over `warmup` steps and falls to 2 % along a cosine.
-        warmup: Steps until the peak.
+        warmup: Steps until the peak, 0 for none.
+        falls: Whether the rate falls after the peak, or stays there.
+        accumulate: Batches whose gradients make one step.
         ema: Greatest decay of the running average of the weights.
         save_every: Steps between checkpoints and samples.
     """
@@ -36,12 +38,14 @@ class Schedule:
     warmup: int = 100
     ema: float = 0.999
     save_every: int = 250
+    falls: bool = True
+    accumulate: int = 1
 
     def lr_at(self, step: int) -> float:
         """Return the learning rate of a step (0-based)."""
-        rise = min(1.0, (step + 1) / self.warmup)
+        rise = min(1.0, (step + 1) / max(1, self.warmup))
         fall = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, self.steps))))
-        return self.lr * rise * fall
+        return self.lr * rise * (fall if self.falls else 1.0)
 
 
 Progress = Callable[[str, int, int, float], None]
@@ -67,20 +71,31 @@ def run_training(
 
     Args:
         model: The module to train, in place.
-        loss_of: Computes the loss of a 0-based step.
+        loss_of: Computes the loss of a 0-based batch: of a step, unless several make one (`Schedule.accumulate`).
         folder: Where checkpoints go; a checkpoint found there with the same fingerprint is continued.
         fingerprint: Identifies data, sizes and seed.
         progress: Called with (stage, step, steps, loss).
-        on_save: Called with the averaged model after each checkpoint.
+        on_save: Called with the averaged model before each checkpoint, and once more where the run was stopped
+            between the two.
 
     Raises:
         ResumeError: The folder holds a training of something else.
     """
     import torch
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
     from diffusers.training_utils import EMAModel
 
-    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=mixed_precision)
+    if device.startswith("cuda:"):
+        torch.cuda.set_device(device)
+    AcceleratorState._reset_state(
+        reset_partial_state=True
+    )  # it would insist on an earlier training's precision
+    accelerator = Accelerator(
+        cpu=device == "cpu",
+        mixed_precision=mixed_precision,
+        gradient_accumulation_steps=schedule.accumulate,
+    )
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=schedule.lr, weight_decay=0.01, betas=(0.9, 0.99), fused=True
     )
@@ -94,26 +109,30 @@ def run_training(
     while step < schedule.steps:
         for group in optimizer.param_groups:
             group["lr"] = schedule.lr_at(step)
-        with accelerator.autocast():
-            loss = loss_of(model, step)
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        value = 0.0
+        for batch in range(step * schedule.accumulate, (step + 1) * schedule.accumulate):
+            with accelerator.accumulate(model):
+                with accelerator.autocast():
+                    loss = loss_of(model, batch)
+                accelerator.backward(loss)
+                if accelerator.sync_gradients:
+                    accelerator.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+                optimizer.zero_grad()
+            value += float(loss.detach()) / schedule.accumulate
         averaged.step(model.parameters())
         step += 1
-        value = float(loss.detach())
         smoothed = value if smoothed is None else 0.98 * smoothed + 0.02 * value
         if time.monotonic() - shown > 1 or step == schedule.steps:
             progress(stage, step, schedule.steps, smoothed)
             shown = time.monotonic()
         if step % schedule.save_every == 0 or step == schedule.steps:
-            _save(accelerator, folder, fingerprint, step)
             if on_save is not None:
                 averaged.store(model.parameters())
                 averaged.copy_to(model.parameters())
                 on_save(accelerator.unwrap_model(model), step)
                 averaged.restore(model.parameters())
+            _save(accelerator, folder, fingerprint, step)
     averaged.copy_to(model.parameters())
     trained: torch.nn.Module = accelerator.unwrap_model(model)
     return trained
@@ -124,10 +143,15 @@ def _save(accelerator: Any, folder: Path, fingerprint: str, step: int) -> None:
     shutil.rmtree(fresh, ignore_errors=True)
     accelerator.save_state(str(fresh))
     (fresh / "state.json").write_text(json.dumps({"step": step, "fingerprint": fingerprint}))
+    swap_in(fresh, current, old=old)
+
+
+def swap_in(fresh: Path, folder: Path, *, old: Path) -> None:
+    """Put a finished folder in the place of another, which for a moment is `old` and then gone."""
     shutil.rmtree(old, ignore_errors=True)
-    if current.exists():
-        current.rename(old)
-    fresh.rename(current)
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
 
 

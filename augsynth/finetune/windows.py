@@ -33,6 +33,7 @@ class WindowRules:
         balance: Exponent b of the weight n_c^-b that an object of a category with n_c objects gets;
             0 draws objects as they come, 1 draws categories evenly.
         symmetry: `none`, `mirror` (left and right) or `dihedral` (all eight flips and quarter turns).
+        favoured_ids: COCO ids of categories that get `favoured_share` of the objects drawn; empty favours none.
     """
 
     size: int
@@ -44,6 +45,8 @@ class WindowRules:
     max_zoom: float = 4.0
     balance: float = 0.6
     symmetry: str = "mirror"
+    favoured_ids: tuple[int, ...] = ()
+    favoured_share: float = 0.6
 
     def __post_init__(self) -> None:
         if self.symmetry not in SYMMETRIES:
@@ -117,6 +120,10 @@ def _draw_objects(
     owners, objects, kinds = owners[usable], objects[usable], kinds[usable]
     _, inverse, counts = np.unique(kinds, return_inverse=True, return_counts=True)
     weights = counts[inverse] ** -rules.balance
+    favoured = np.isin(kinds, rules.favoured_ids)
+    if favoured.any() and not favoured.all():
+        weights[favoured] *= rules.favoured_share / weights[favoured].sum()
+        weights[~favoured] *= (1 - rules.favoured_share) / weights[~favoured].sum()
     # Systematic sampling: every object is drawn as often as its weight says, up to rounding.
     edges = np.cumsum(weights) / weights.sum()
     draws = np.searchsorted(edges, (np.arange(rules.num_windows) + rng.random()) / rules.num_windows)
