@@ -207,7 +207,7 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
         names={category.id: category.name for category in dataset.categories},
         wanted_ids=wanted_ids,
         quotas={c.id: config.quotas[c.name] for c in dataset.categories if c.name in config.quotas},
-        prompts=prompts.limited_to(getattr(inpainter, "tokenizer", None), wanted_ids),
+        prompts=prompts.limited_to(inpainter.tokenizer, wanted_ids),
         donors=donors,
         classifier=classifier,
         related={}

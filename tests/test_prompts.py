@@ -280,6 +280,23 @@ def test_a_run_records_its_prompts_and_repeats_them(generate, tmp_path: Path) ->
     assert len(lines) == 1
 
 
+def test_a_run_cuts_what_its_model_does_not_read(generate, tmp_path: Path, tiny_checkpoint: Path) -> None:
+    from transformers import CLIPTokenizer
+
+    tokenizer = CLIPTokenizer.from_pretrained(tiny_checkpoint / "tokenizer")
+    most = tokenizer.model_max_length
+    code, lines = generate("out", template="a {category} " + "zebra " * most)
+    assert code == 0, lines
+    prompts = {a["prompt"] for a in provenance(tmp_path / "out") if "prompt" in a}
+    assert prompts
+    assert all(len(tokenizer(prompt).input_ids) <= most for prompt in prompts)
+    (tmp_path / "words.yaml").write_text(yaml.safe_dump({"can": ["zyxwvutsrqponmlkjihgfedcba"]}))
+    code, lines = generate("other", prompts="words.yaml")
+    assert code == 2
+    assert len(lines) == 1
+    assert f"the model reads {most}" in lines[0]
+
+
 @pytest.mark.parametrize(
     ("options", "words", "says"),
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,12 +41,14 @@ class Inpainter(Protocol):
         size: Side of its window in pixels.
         cell: Pixels per latent cell.
         guidance: Guidance scale in effect.
+        tokenizer: What reads the prompts, of the transformers library; None when that isn't known.
     """
 
     name: str
     size: int
     cell: int
     guidance: float
+    tokenizer: Any
 
     def inpaint(self, requests: Sequence[InpaintRequest]) -> list[Image | None]:
         """Return one (size, size, 3) uint8 picture a request; None where the model refused and blanked it."""

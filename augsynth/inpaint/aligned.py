@@ -82,6 +82,7 @@ class AlignedInpainter:
             )
         self.cell = 2 ** (len(vae.config.block_out_channels) - 1)
         self.size = _window_size(unet, self.cell, window_size)
+        self.tokenizer = tokenizer
         pairs = [(tokenizer, text_encoder), (tokenizer_2, text_encoder_2)]
         self.conditioner = Conditioner(
             [(t, e) for t, e in pairs if e is not None],

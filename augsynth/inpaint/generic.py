@@ -60,6 +60,9 @@ class PipelineInpainter:
         check_generic(alignment=alignment, sampler=sampler)
         self.takes = check_pipeline(type(pipeline), name)
         self.pipeline, self.name = pipeline, name
+        parts = (getattr(pipeline, name, None) for name in ("tokenizer", "tokenizer_2", "tokenizer_3"))
+        readers: list[Any] = [part for part in parts if hasattr(part, "model_max_length")]
+        self.tokenizer = max(readers, key=lambda reader: reader.model_max_length, default=None)
         self.cell = int(getattr(pipeline, "vae_scale_factor", 8))
         units = getattr(pipeline, "default_sample_size", 0)
         self.size = window_size or (int(units) * self.cell if units else NATIVE_SIZE)
