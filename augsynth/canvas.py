@@ -49,7 +49,7 @@ class Canvas:
             self.scene, self.image = self.versions[num - 1]
             self.accepted, self.painted = self.accepted[:num], self.painted[:num]
             self.view_xyxy = self.seen = None
-        self.versions.clear()
+            del self.versions[num:]
 
 
 @dataclass(slots=True)

@@ -20,6 +20,7 @@ from augsynth.errors import ConfigError
 from augsynth.harvest import write_bank
 from augsynth.inpaint.checkpoints import inspect_checkpoint, is_non_commercial, read_licence
 from augsynth.inpaint.lora import find_lora
+from augsynth.object_masks import source_of
 from augsynth.prompts import PromptBook
 from augsynth.publish import (
     count_by_category,
@@ -34,7 +35,7 @@ from augsynth.studio import MODELS, Counts, Studio, open_studio
 
 JOBS_PER_SHARD = 8
 # What a run may change without becoming another run: where it runs and what it shows.
-_FREE_KEYS = frozenset({"out", "device", "batch_size", "bank"})
+_FREE_KEYS = frozenset({"out", "device", "batch_size", "bank", "mask_format"})
 
 
 @dataclass(slots=True)
@@ -50,6 +51,7 @@ class Tally:
         by_category: Verdicts by category id.
         counts: Attempts and accepted objects by category id.
         decoys: Decoys by verdict; they are no attempts.
+        masks: Objects in written images by who found their mask, None for those without one; empty without masks.
         finished: Whether the dataset has been published.
         notices: What the user should know before painting begins.
     """
@@ -62,6 +64,7 @@ class Tally:
     by_category: dict[int, Counter[str]] = field(default_factory=dict)
     counts: Counts = field(default_factory=Counts)
     decoys: Counter[str] = field(default_factory=Counter)
+    masks: Counter[str | None] = field(default_factory=Counter)
     finished: bool = False
     notices: list[str] = field(default_factory=list)
 
@@ -77,6 +80,7 @@ class Tally:
             self.counts.tried[category_id] += counts.total()
             self.by_category[category_id] = self.by_category.get(category_id, Counter()) + counts
         self.decoys += count_reasons(shard["decoys"])
+        self.masks.update(source_of(a) for a in kept if "mask" in a)
 
     @property
     def yield_share(self) -> float:
@@ -208,6 +212,7 @@ def fingerprint(config: GenerateConfig, dataset: Dataset) -> dict[str, Any]:
         "model_sha256": weights_digest(config.model),
         "lora_sha256": weights_digest(config.lora) if config.lora else None,
         "detector_sha256": detector_digest(config.detector),
+        "segmenter_sha256": weights_digest(config.segmenter) if config.segmenter else None,
     }
     return {**values, **digests, "version": __version__}
 
@@ -215,12 +220,21 @@ def fingerprint(config: GenerateConfig, dataset: Dataset) -> dict[str, Any]:
 def describe_models(config: GenerateConfig) -> dict[str, Any]:
     """Return what paints and judges, for provenance: names, revisions, licences and digests of local weights.
 
-    `detector` is None where nothing is filtered, a licence where it isn't known.
+    `detector` is None where nothing is filtered, a licence where it isn't known; a segmenter is named where there
+    is one.
 
     Raises:
         BackendError: The painting model is no checkpoint, or out of reach, or there is no such LoRA.
     """
     checkpoint = inspect_checkpoint(config.model, revision=config.model_revision)
+    segmenter = {
+        "segmenter": config.segmenter,
+        "segmenter_revision": config.segmenter_revision,
+        "segmenter_sha256": weights_digest(config.segmenter) if config.segmenter else None,
+        "segmenter_licence": read_licence(config.segmenter, revision=config.segmenter_revision)
+        if config.segmenter
+        else None,
+    }
     return {
         "model": config.model,
         "model_revision": config.model_revision,
@@ -233,6 +247,7 @@ def describe_models(config: GenerateConfig) -> dict[str, Any]:
         "detector": config.detector or None,
         "detector_revision": config.detector_revision,
         "detector_sha256": detector_digest(config.detector),
+        **(segmenter if config.segmenter else {}),
         "augsynth": __version__,
     }
 
@@ -242,8 +257,8 @@ def licence_notices(models: Mapping[str, Any]) -> list[str]:
     return [
         f"{models[part]} is for non-commercial use only ({models[f'{part}_licence']}); "
         "its terms may cover what it paints, too"
-        for part in ("model", "lora")
-        if is_non_commercial(models[f"{part}_licence"])
+        for part in ("model", "lora", "segmenter")
+        if is_non_commercial(models.get(f"{part}_licence"))
     ]
 
 

@@ -21,6 +21,7 @@ from augsynth.images import read_image
 from augsynth.inpaint import Inpainter
 from augsynth.inpaint.loading import load_inpainter
 from augsynth.layout import Layout
+from augsynth.object_masks import Outliner, open_outliner
 from augsynth.placement import PlacementRules
 from augsynth.prompts import PromptBook
 from augsynth.scene import Dataset, Image, Scene
@@ -61,6 +62,7 @@ class Studio:
         appearance: None where nothing is scored by its surroundings.
         detector, thresholds: None where nothing is filtered.
         donors: What painting starts from, or None for noise.
+        outliner: Who finds the objects' masks, or None for boxes only.
         names: Category names by COCO id.
         wanted_ids: COCO ids of the categories that may be painted.
         quotas: Most accepted objects by COCO id.
@@ -85,6 +87,7 @@ class Studio:
     quotas: Mapping[int, int]
     prompts: PromptBook
     donors: Donors | None = None
+    outliner: Outliner | None = None
 
     def __post_init__(self) -> None:
         if (self.detector is None) != (self.thresholds is None):
@@ -185,6 +188,7 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
         quotas={c.id: config.quotas[c.name] for c in dataset.categories if c.name in config.quotas},
         prompts=prompts.limited_to(getattr(inpainter, "tokenizer", None), wanted_ids),
         donors=donors,
+        outliner=open_outliner(config, dataset, detector),
     )
 
 
