@@ -39,13 +39,14 @@ def fitted(mask: Mask, box_xyxy: FloatArray, *, min_fit: float = MIN_FIT) -> Mas
         box_xyxy: (4,) accepted box.
         min_fit: Least IoU of the mask's bounds and the box, before and after it is cut.
     """
+    mask = _without_specks(mask)
     if not _fits(mask, box_xyxy, min_fit):
         return None
     x1, y1 = np.floor(box_xyxy[:2]).astype(int)
     x2, y2 = np.ceil(box_xyxy[2:]).astype(int)
     cut = np.zeros_like(mask)
     inside = slice(max(y1, 0), y2), slice(max(x1, 0), x2)
-    cut[inside] = _without_specks(mask[inside])
+    cut[inside] = mask[inside]
     return cut if cut.sum() >= _MIN_PIXELS and _fits(cut, box_xyxy, min_fit) else None
 
 

@@ -146,6 +146,7 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
         batch_size=config.batch_size,
     )
     detector = _load_filter(config, dataset)
+    outliner = open_outliner(config, dataset, detector)
     affinity, layout = _affinity_and_layout(config, dataset)
     reader = partial(_read_or_blank, dataset)
     wanted_ids = frozenset(
@@ -188,7 +189,7 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
         quotas={c.id: config.quotas[c.name] for c in dataset.categories if c.name in config.quotas},
         prompts=prompts.limited_to(getattr(inpainter, "tokenizer", None), wanted_ids),
         donors=donors,
-        outliner=open_outliner(config, dataset, detector),
+        outliner=outliner,
     )
 
 
