@@ -39,7 +39,7 @@ class Canvas:
         source: The scene that is edited.
         scene: The scene with the accepted objects so far.
         image: Its pixels.
-        versions: Scene and pixels after each accepted object.
+        versions: Scene and pixels after each accepted object, until the objects' masks have been found.
         accepted: Numbers of the accepted attempts within the shard.
         painted: (4,) rectangles of pixels that were repainted, one for each of them and for each decoy.
         view_xyxy, seen: The last view and what the detector found in it.
@@ -61,7 +61,7 @@ class Canvas:
             self.scene, self.image = self.versions[num - 1]
             self.accepted, self.painted = self.accepted[:num], self.painted[:num]
             self.view_xyxy = self.seen = None
-        self.versions.clear()
+            del self.versions[num:]
 
 
 @dataclass(slots=True)

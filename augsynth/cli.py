@@ -141,6 +141,13 @@ def generate(
     bank: Annotated[
         bool | None, typer.Option("--bank/--no-bank", help="Write the objects as cut-outs to OUT/bank, too.")
     ] = None,
+    masks: Annotated[
+        str | None, typer.Option(help="Masks of the objects: auto, off, detector, matting, segmenter (auto).")
+    ] = None,
+    segmenter: Annotated[
+        str | None, typer.Option(help="Promptable segmenter for them: folder or hub id of a SAM.")
+    ] = None,
+    mask_format: Annotated[str | None, typer.Option(help="polygon or rle (polygon).")] = None,
     device: Annotated[str | None, typer.Option(help="Torch device (cpu).")] = None,
     precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16 (float32).")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Windows a forward pass (8).")] = None,

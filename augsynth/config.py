@@ -15,6 +15,7 @@ from augsynth.templates import DEFAULT_TEMPLATE, check_templates
 ORIGINALS = ("hardlink", "copy", "omit")
 IMAGE_FORMATS = ("png", "jpg")
 MODES = ("insert", "replace", "mix")
+MASK_FORMATS = ("polygon", "rle")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,12 @@ class GenerateConfig:
         originals: `hardlink`, `copy` or `omit` the source images.
         image_format: `png` keeps pixels outside the masks bit-identical; `jpg` is smaller and doesn't.
         bank: Write the accepted objects as cut-outs to `OUT/bank`, too.
+        masks: Who finds the objects' masks: `detector` by its mask head, `matting` from what painting changed, a
+            promptable `segmenter`, `off` for boxes only; `auto` takes the segmenter where one is given, else the
+            detector or matting, and nothing where the dataset itself has no masks.
+        segmenter: Folder or hub id of a promptable segmenter (SAM, SAM 2, SAM-HQ).
+        segmenter_revision: Revision of a hub id.
+        mask_format: `polygon` or `rle` in the annotations.
         device: Torch device.
         precision: `float32`, `bfloat16` or `float16` of the inpainting model.
         batch_size: Windows a forward pass.
@@ -117,6 +124,10 @@ class GenerateConfig:
     originals: str = "hardlink"
     image_format: str = "png"
     bank: bool = False
+    masks: str = "auto"
+    segmenter: str | None = None
+    segmenter_revision: str | None = None
+    mask_format: str = "polygon"
     device: str = "cpu"
     precision: str = "float32"
     batch_size: int = 8
@@ -167,6 +178,7 @@ class GenerateConfig:
         if (self.annotations is None) != (self.images is None):
             given, missing = ("annotations", "images") if self.images is None else ("images", "annotations")
             raise ConfigError(f"{given} is given without {missing}; give both, or neither for the sample")
+        self._check_masks()
         if 0 < self.context < 1:
             raise ConfigError(f"context is {self.context}; it must be 1 or more, or 0 for the model's own")
         check_templates((self.template,) if isinstance(self.template, str) else self.template)
@@ -188,6 +200,20 @@ class GenerateConfig:
     def asks_classifier(self) -> bool:
         """Whether a classifier judges what is painted."""
         return self.filter in ("classifier", "both")
+
+    def _check_masks(self) -> None:
+        if self.masks == "segmenter" and self.segmenter is None:
+            raise ConfigError(
+                "masks is 'segmenter', but none is given; name a SAM checkpoint with --segmenter"
+            )
+        if self.segmenter is not None and self.masks not in ("auto", "segmenter"):
+            raise ConfigError(
+                f"segmenter is given, but masks is {self.masks!r}; leave one of them out, or set masks to segmenter"
+            )
+        if self.masks == "detector" and self.filter == "off":
+            raise ConfigError(
+                "masks is 'detector', but filter is 'off' and no detector is loaded; set masks to matting or segmenter"
+            )
 
     @property
     def attempt_budget(self) -> int:
@@ -234,6 +260,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "originals": ORIGINALS,
     "mode": MODES,
     "image_format": IMAGE_FORMATS,
+    "masks": ("auto", "off", "detector", "matting", "segmenter"),
+    "mask_format": MASK_FORMATS,
     "precision": ("float32", "bfloat16", "float16"),
     "sampler": ("auto", "ddim", "lcm"),
     "alignment": ("renoise", "inversion", "off"),

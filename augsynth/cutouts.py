@@ -15,6 +15,7 @@ from PIL import Image as PilImage
 from augsynth.bank import Cutout
 from augsynth.coco_faults import is_mask
 from augsynth.geometry import box_areas, intersection_boxes, intersections, ious, shown_along
+from augsynth.outlines import as_rle
 from augsynth.rings import Rings
 from augsynth.scene import Dataset, FloatArray, Image, IntArray, Scene
 
@@ -224,17 +225,8 @@ def _outline(segmentation: Any, size_wh: tuple[int, int], box_xyxy: FloatArray) 
     """Return the (H, W) mask of 0 and 1, or None where it says no more than the box, or contradicts it."""
     from pycocotools import mask as coco_mask
 
-    if segmentation is None:
-        return None
-    width, height = size_wh
-    rle = segmentation
-    if isinstance(rle, list | tuple) or isinstance(rle["counts"], list):
-        try:
-            rle = coco_mask.frPyObjects(rle, height, width)
-        except (TypeError, ValueError, IndexError):
-            return None
-    rle = coco_mask.merge(rle) if isinstance(rle, list) else rle
-    if list(rle["size"]) != [height, width]:
+    rle = None if segmentation is None else as_rle(segmentation, size_wh)
+    if rle is None:
         return None
     x, y, w, h = coco_mask.toBbox(rle).tolist()
     area = float(coco_mask.area(rle))

@@ -16,6 +16,7 @@ from augsynth.decoys import paint_decoys
 from augsynth.edits import draw_edit
 from augsynth.errors import DatasetError
 from augsynth.images import read_image, write_image
+from augsynth.outlining import outline_objects
 from augsynth.scene import Detections, Image, Plan, Reason, Scene, Verdict
 from augsynth.seeding import derive_rng, derive_seed
 from augsynth.studio import Counts, Studio
@@ -77,6 +78,7 @@ def paint_shard(
             settled = {id(t.canvas) for t, v in zip(trials, verdicts, strict=True) if v.accepted}
             waiting = [c for c in waiting if id(c) not in settled]
     kept = _settle(canvases, wanted, shard)
+    outline_objects(studio, kept, shard.attempts)
     shard.decoys = paint_decoys(studio, kept)
     for canvas in kept:
         shard.images.append(_write(studio, canvas, image_dir))

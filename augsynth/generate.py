@@ -29,7 +29,7 @@ from augsynth.tally import Tally
 
 JOBS_PER_SHARD = 8
 # What a run may change without becoming another run: where it runs and what it shows.
-_FREE_KEYS = frozenset({"out", "device", "batch_size", "bank"})
+_FREE_KEYS = frozenset({"out", "device", "batch_size", "bank", "mask_format"})
 
 
 Progress = Callable[[str, Tally], None]
@@ -165,6 +165,7 @@ def fingerprint(config: GenerateConfig, dataset: Dataset) -> dict[str, Any]:
         "lora_sha256": weights_digest(config.lora) if config.lora else None,
         "detector_sha256": detector_digest(config.detector),
         **({"classifier_sha256": weights_digest(config.classifier)} if config.classifier else {}),
+        "segmenter_sha256": weights_digest(config.segmenter) if config.segmenter else None,
     }
     return {**values, **digests, "version": __version__}
 
@@ -172,12 +173,21 @@ def fingerprint(config: GenerateConfig, dataset: Dataset) -> dict[str, Any]:
 def describe_models(config: GenerateConfig) -> dict[str, Any]:
     """Return what paints and judges, for provenance: names, revisions, licences and digests of local weights.
 
-    `detector` is None where nothing is filtered, a licence where it isn't known.
+    `detector` is None where nothing is filtered, a licence where it isn't known; a segmenter is named where there
+    is one.
 
     Raises:
         BackendError: The painting model is no checkpoint, or out of reach, or there is no such LoRA.
     """
     checkpoint = inspect_checkpoint(config.model, revision=config.model_revision)
+    segmenter = {
+        "segmenter": config.segmenter,
+        "segmenter_revision": config.segmenter_revision,
+        "segmenter_sha256": weights_digest(config.segmenter) if config.segmenter else None,
+        "segmenter_licence": read_licence(config.segmenter, revision=config.segmenter_revision)
+        if config.segmenter
+        else None,
+    }
     return {
         "model": config.model,
         "model_revision": config.model_revision,
@@ -190,6 +200,7 @@ def describe_models(config: GenerateConfig) -> dict[str, Any]:
         "detector": config.detector or None,
         "detector_revision": config.detector_revision,
         "detector_sha256": detector_digest(config.detector),
+        **(segmenter if config.segmenter else {}),
         "augsynth": __version__,
         **(_describe_classifier(config) if config.classifier else {}),
     }
@@ -206,7 +217,7 @@ def _describe_classifier(config: GenerateConfig) -> dict[str, Any]:
 
 def licence_notices(models: Mapping[str, Any]) -> list[str]:
     """Return a line for each model whose licence forbids commercial use."""
-    covered = {"model": "paints", "lora": "paints", "classifier": "chooses"}
+    covered = {"model": "paints", "lora": "paints", "classifier": "chooses", "segmenter": "outlines"}
     return [
         f"{models[part]} is for non-commercial use only ({models[f'{part}_licence']}); "
         f"its terms may cover what it {verb}, too"

@@ -16,7 +16,9 @@ from augsynth.config import GenerateConfig
 from augsynth.cutouts import CutRules, box_opacity, crop_around, reduced
 from augsynth.geometry import clip_boxes, grow_box
 from augsynth.images import read_image
-from augsynth.matting import matte
+from augsynth.matting import matte, soften
+from augsynth.object_masks import source_of
+from augsynth.outlines import Mask, decoded
 from augsynth.rings import Rings
 from augsynth.scene import Dataset, FloatArray, Image, Reason, Scene
 
@@ -80,6 +82,7 @@ def _cut_image(
             category_id=int(attempt["category_id"]),
             score=float(attempt["score"]),
             ring=rings[k],
+            mask=None if source_of(attempt) is None else decoded(attempt["mask"]["rle"]),
         )
 
 
@@ -92,6 +95,7 @@ def cut_painted(
     category_id: int,
     score: float,
     ring: FloatArray,
+    mask: Mask | None = None,
 ) -> Cutout:
     """Cut a painted object out; where its outline can't be told, its whole box with a soft edge around it.
 
@@ -103,22 +107,20 @@ def cut_painted(
         category_id: COCO id.
         score: Of the filter's detector.
         ring: Features of what surrounds the object.
+        mask: (H, W) of the object where it is known; without it matting looks for one.
     """
     size_wh = (after.shape[1], after.shape[0])
     crop = crop_around(box_xyxy, size_wh)
-    low = np.minimum(crop[:2], np.floor(painted_xyxy[:2])).astype(int)
-    high = np.maximum(crop[2:], np.ceil(painted_xyxy[2:])).astype(int)
-    low, high = np.maximum(low, 0), np.minimum(high, size_wh)
-    part = slice(low[1], high[1]), slice(low[0], high[0])
-    shift = np.tile(low, 2)
-    found = matte(before[part], after[part], box_xyxy=box_xyxy - shift, painted_xyxy=painted_xyxy - shift)
     x1, y1, x2, y2 = crop
+    if mask is not None:
+        found: FloatArray | None = soften(mask[y1:y2, x1:x2], after[y1:y2, x1:x2])
+    else:
+        found = _matted(before, after, box_xyxy=box_xyxy, painted_xyxy=painted_xyxy, crop=crop)
     if found is None:
         feather = max(_MIN_FEATHER, _FEATHER_SHARE * float((box_xyxy[2:] - box_xyxy[:2]).max()))
         alpha = box_opacity(box_xyxy, crop, feather=feather)
     else:
-        opacity = found[y1 - low[1] : y2 - low[1], x1 - low[0] : x2 - low[0]]
-        alpha = np.round(opacity * 255).astype(np.uint8)
+        alpha = np.round(found * 255).astype(np.uint8)
     cutout = Cutout(
         image=np.ascontiguousarray(after[y1:y2, x1:x2]),
         alpha=alpha,
@@ -130,6 +132,28 @@ def cut_painted(
         ring=ring,
     )
     return reduced(cutout, max_side=CutRules().max_side)
+
+
+def _matted(
+    before: Image,
+    after: Image,
+    *,
+    box_xyxy: FloatArray,
+    painted_xyxy: FloatArray,
+    crop: tuple[int, int, int, int],
+) -> FloatArray | None:
+    """Return the opacity of a crop by matting, which looks at all that was painted."""
+    size_wh = (after.shape[1], after.shape[0])
+    low = np.minimum(crop[:2], np.floor(painted_xyxy[:2])).astype(int)
+    high = np.maximum(crop[2:], np.ceil(painted_xyxy[2:])).astype(int)
+    low, high = np.maximum(low, 0), np.minimum(high, size_wh)
+    part = slice(low[1], high[1]), slice(low[0], high[0])
+    shift = np.tile(low, 2)
+    found = matte(before[part], after[part], box_xyxy=box_xyxy - shift, painted_xyxy=painted_xyxy - shift)
+    if found is None:
+        return None
+    x1, y1, x2, y2 = crop
+    return found[y1 - low[1] : y2 - low[1], x1 - low[0] : x2 - low[0]]
 
 
 def _painted(

@@ -93,6 +93,10 @@ def summary_lines(tally: Tally, out: Path) -> list[str]:
         kept = tally.decoys["accepted"]
         dropped = "".join(f", {k} {v}" for k, v in tally.decoys.most_common() if k != "accepted")
         lines.append(f"decoys: {kept} windows repainted without an object{dropped}")
+    if tally.masks:
+        found = {k: v for k, v in tally.masks.items() if k is not None}
+        by = "".join(f" (by {k})" for k in found)
+        lines.append(f"masks: {sum(found.values())} of {tally.masks.total()} objects{by}, boxes for the rest")
     if missing > 0:
         lines.append(
             f"{missing} objects short: the budget of attempts is spent; raise --max-attempts, or look at "

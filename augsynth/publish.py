@@ -22,6 +22,8 @@ from augsynth.coco_writing import (
 )
 from augsynth.config import GenerateConfig, plain_config
 from augsynth.images import place_original, write_atomically
+from augsynth.object_masks import source_of
+from augsynth.outlines import decoded, recut, to_polygons
 from augsynth.report import contact_sheet
 from augsynth.scene import Dataset, Reason
 
@@ -73,16 +75,18 @@ def publish_dataset(
                 synthetic_image_record(source, image_id=image_id, file_name=new["file_name"], size_wh=size)
             )
             replaced = {records[number].get("replaced_annotation_id") for number in new["attempts"]}
+            covers = _covers([records[number] for number in new["attempts"]])
             for raw in annotations_of.get(source["id"], []):
                 if raw["id"] in replaced:
                     continue
                 copy = copied_annotation(raw, annotation_id=annotation_id, image_id=image_id, size_wh=size)
                 if copy is not None:
-                    annotations.append(copy)
+                    annotations.append(recut(copy, covers, size) if covers else copy)
                     annotation_id += 1
             for number in new["attempts"]:
                 attempt = records[number]
                 attempt.update(where[new["job"]], annotation_id=annotation_id)
+                outline = _outline(attempt, form=config.mask_format)
                 annotations.append(
                     synthetic_annotation(
                         annotation_id=annotation_id,
@@ -96,7 +100,9 @@ def publish_dataset(
                             "iou": attempt["iou"],
                             "source_image_id": attempt["source_image_id"],
                             **{key: attempt[key] for key in REPLACED if key in attempt},
+                            **({} if outline is None else {"mask": attempt["mask"]["by"]}),
                         },
+                        segmentation=outline,
                     )
                 )
                 annotation_id += 1
@@ -156,12 +162,28 @@ def _place_originals(out: Path, dataset: Dataset, mode: Literal["hardlink", "cop
 def _write_lines(
     path: Path, records: Sequence[Mapping[str, Any]], models: Mapping[str, Any], *, counted: str
 ) -> None:
-    lines = [
-        json.dumps({counted: i, **{k: v for k, v in r.items() if k != "tile"}, **models}, sort_keys=True)
-        for i, r in enumerate(records)
-    ]
+    lines = [json.dumps({counted: i, **_shown(r), **models}, sort_keys=True) for i, r in enumerate(records)]
     text = "".join(line + "\n" for line in lines).encode()
     write_atomically(path, lambda file: file.write(text))
+
+
+def _shown(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record as a line of provenance: without pictures, with the name of who found the mask."""
+    values = {k: v for k, v in record.items() if k != "tile"}
+    return {**values, "mask": source_of(record)} if "mask" in record else values
+
+
+def _covers(attempts: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Return the RLEs of the objects of a new image that have a mask."""
+    return [attempt["mask"]["rle"] for attempt in attempts if source_of(attempt) is not None]
+
+
+def _outline(attempt: Mapping[str, Any], *, form: str) -> Any:
+    """Return the `segmentation` of a new object, None where there is none."""
+    if source_of(attempt) is None:
+        return None
+    rle = attempt["mask"]["rle"]
+    return rle if form == "rle" else to_polygons(decoded(rle))
 
 
 def write_contact_sheets(

@@ -164,11 +164,13 @@ class Detections:
         boxes_xyxy: (N, 4) float64, pixels of the image given.
         scores: (N,) float64 in [0, 1], descending.
         category_ids: (N,) int64 COCO ids of the dataset at hand.
+        masks: (N, h, w) bool masks of the image's size, None where they weren't asked for or there is no mask head.
     """
 
     boxes_xyxy: FloatArray
     scores: FloatArray
     category_ids: IntArray
+    masks: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)

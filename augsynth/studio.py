@@ -23,6 +23,7 @@ from augsynth.images import read_image
 from augsynth.inpaint import Inpainter
 from augsynth.inpaint.loading import load_inpainter
 from augsynth.layout import Layout
+from augsynth.object_masks import Outliner, open_outliner
 from augsynth.placement import PlacementRules
 from augsynth.prompts import PromptBook
 from augsynth.replacement import related_categories
@@ -65,6 +66,7 @@ class Studio:
         detector, thresholds: None where nothing is filtered.
         donors: What painting starts from, or None for noise.
         classifier: None where none is asked.
+        outliner: Who finds the objects' masks, or None for boxes only.
         names: Category names by COCO id.
         wanted_ids: COCO ids of the categories that may be painted.
         quotas: Most accepted objects by COCO id.
@@ -92,6 +94,7 @@ class Studio:
     donors: Donors | None = None
     classifier: Classifier | None = None
     related: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    outliner: Outliner | None = None
 
     def __post_init__(self) -> None:
         if (self.detector is None) != (self.thresholds is None):
@@ -167,6 +170,7 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
     )
     detector = _load_filter(config, dataset)
     classifier = _load_classifier(config, dataset, prompts)
+    outliner = open_outliner(config, dataset, detector)
     affinity, layout = _affinity_and_layout(config, dataset)
     reader = partial(_read_or_blank, dataset)
     wanted_ids = _wanted_ids(config, dataset)
@@ -215,6 +219,7 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
         else related_categories(
             affinity, share=1.0 if config.category_choice == "uniform" else config.replace_affinity
         ),
+        outliner=outliner,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from augsynth.object_masks import source_of
 from augsynth.scene import Reason
 from augsynth.studio import Counts
 
@@ -27,6 +28,7 @@ class Tally:
         extras: Second objects that were labelled, too; not among the accepted.
         kept: Objects in written images by category id.
         decoys: Decoys by verdict; they are no attempts.
+        masks: Objects in written images by who found their mask, None for those without one; empty without masks.
         names: Category names by COCO id, once they are known.
         finished: Whether the dataset has been published.
         notices: What the user should know before painting begins.
@@ -41,6 +43,7 @@ class Tally:
     extras: int = 0
     kept: Counter[int] = field(default_factory=Counter)
     decoys: Counter[str] = field(default_factory=Counter)
+    masks: Counter[str | None] = field(default_factory=Counter)
     names: Mapping[int, str] = field(default_factory=dict)
     finished: bool = False
     notices: list[str] = field(default_factory=list)
@@ -59,6 +62,7 @@ class Tally:
                 verdicts = self.by_category.setdefault(int(attempt["category_id"]), Counter())
                 verdicts[str(attempt["reason"])] += 1
         self.decoys += _count_reasons(shard["decoys"])
+        self.masks.update(source_of(a) for a in kept if "mask" in a)
 
     @property
     def counts(self) -> Counts:

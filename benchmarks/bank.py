@@ -33,6 +33,7 @@ from augsynth.errors import DatasetError
 from augsynth.geometry import clip_boxes, grow_box, least_window, square_window
 from augsynth.images import read_image
 from augsynth.matting import matte
+from augsynth.object_masks import Edit
 from augsynth.scene import Category, Dataset
 from augsynth.studio import MODELS, default_context
 
@@ -164,9 +165,9 @@ def report_matting(dataset: Dataset, cutouts: list[Cutout], *, num: int, seed: i
         if found is not None:
             ious.append(found[0])
             trusted.append(found[1])
-    iou, sure = np.array(ious), np.array(trusted)
-    print(f"matting: {len(iou)} objects with a known outline, {sure.mean():.0%} trusted")
-    for name, values in (("trusted", iou[sure, 0]), ("their boxes instead", iou[sure, 1])):
+    overlaps, sure = np.array(ious), np.array(trusted)
+    print(f"matting: {len(overlaps)} objects with a known outline, {sure.mean():.0%} trusted")
+    for name, values in (("trusted", overlaps[sure, 0]), ("their boxes instead", overlaps[sure, 1])):
         low = float((values < 0.7).mean())
         print(
             f"  {name}: IoU with the outline mean {values.mean():.3f}, median {np.median(values):.3f}, < 0.7: {low:.0%}"
@@ -188,13 +189,18 @@ def autoencoder() -> Callable[[np.ndarray], np.ndarray]:
     return rebuild
 
 
-def _trial(
+def paint_known(
     image: np.ndarray,
     boxes_xyxy: np.ndarray,
     cutout: Cutout,
     rebuild: Callable[[np.ndarray], np.ndarray],
     rng: np.random.Generator,
-) -> tuple[tuple[float, float], bool] | None:
+) -> tuple[Edit, np.ndarray] | None:
+    """Put an object with a known outline into an image as if it had been painted there; None where it doesn't fit.
+
+    Returns:
+        The edit, with a box as a detector would find it, and the (H, W) opacity of the object.
+    """
     size = np.array([image.shape[1], image.shape[0]])
     extent = np.array(cutout.alpha.shape[::-1])
     if (extent >= size).any():
@@ -223,15 +229,34 @@ def _trial(
     ]
     rows, columns = np.flatnonzero(opacity.any(axis=1)), np.flatnonzero(opacity.any(axis=0))
     painted = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], float)
-    alpha = matte(image, after, box_xyxy=detected, painted_xyxy=painted)
-    inside = np.zeros(truth.shape, bool)
-    x1, y1, x2, y2 = np.round(detected).astype(int)
+    return Edit(image, after, detected, painted, window, cutout.category_id), truth
+
+
+def box_mask(edit: Edit) -> np.ndarray:
+    inside = np.zeros(edit.after.shape[:2], bool)
+    x1, y1, x2, y2 = np.round(edit.box_xyxy).astype(int)
     inside[y1:y2, x1:x2] = True
+    return inside
+
+
+def _trial(
+    image: np.ndarray,
+    boxes_xyxy: np.ndarray,
+    cutout: Cutout,
+    rebuild: Callable[[np.ndarray], np.ndarray],
+    rng: np.random.Generator,
+) -> tuple[tuple[float, float], bool] | None:
+    painted = paint_known(image, boxes_xyxy, cutout, rebuild, rng)
+    if painted is None:
+        return None
+    edit, truth = painted
+    alpha = matte(image, edit.after, box_xyxy=edit.box_xyxy, painted_xyxy=edit.painted_xyxy)
+    inside = box_mask(edit)
     found = inside if alpha is None else alpha >= 0.5
-    return (_iou(found, truth >= 0.5), _iou(inside, truth >= 0.5)), alpha is not None
+    return (iou(found, truth >= 0.5), iou(inside, truth >= 0.5)), alpha is not None
 
 
-def _iou(a: np.ndarray, b: np.ndarray) -> float:
+def iou(a: np.ndarray, b: np.ndarray) -> float:
     return float((a & b).sum() / max((a | b).sum(), 1))
 
 

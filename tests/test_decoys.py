@@ -262,7 +262,7 @@ def test_a_run_with_decoys_has_the_same_labels_and_bank_even_when_it_was_killed(
         "bank/index.npy",  # features of the surroundings, which decoys change
         "config.yaml",
         "run.json",
-            "summary.json",
+        "summary.json",
     }
     assert other == {"decoys.jsonl"} | {f"images/{line['file_name']}" for line in kept(lines)}
     for one, two in zip(Bank.open(plain / "bank"), Bank.open(out / "bank"), strict=True):

@@ -334,3 +334,84 @@ def test_yolox_nano_reaches_what_mmdetection_itself_measures_on_photographs():
     # MMDetection's own test loop on the same files; the figures that came with the weights are 0.281 and 0.438.
     assert figures.ap == pytest.approx(0.285, abs=0.003)
     assert figures.ap50 == pytest.approx(0.444, abs=0.003)
+
+
+MASK_RCNN = """
+model = dict(
+    type="MaskRCNN",
+    data_preprocessor=dict(type="DetDataPreprocessor", pad_size_divisor=32, pad_mask=True),
+    backbone=dict(type="ResNet", depth=18, base_channels=8, stem_channels=8, norm_cfg=dict(type="BN")),
+    neck=dict(type="FPN", in_channels=[8, 16, 32, 64], out_channels=8, num_outs=5),
+    rpn_head=dict(
+        type="RPNHead",
+        in_channels=8,
+        feat_channels=8,
+        anchor_generator=dict(
+            type="AnchorGenerator", scales=[4], ratios=[0.5, 1.0, 2.0], strides=[4, 8, 16, 32, 64]
+        ),
+        bbox_coder=dict(type="DeltaXYWHBBoxCoder"),
+    ),
+    roi_head=dict(
+        type="StandardRoIHead",
+        bbox_roi_extractor=dict(
+            type="SingleRoIExtractor",
+            roi_layer=dict(type="RoIAlign", output_size=7),
+            out_channels=8,
+            featmap_strides=[4, 8, 16, 32],
+        ),
+        bbox_head=dict(
+            type="Shared2FCBBoxHead", in_channels=8, fc_out_channels=16, roi_feat_size=7, num_classes=3
+        ),
+        mask_roi_extractor=dict(
+            type="SingleRoIExtractor",
+            roi_layer=dict(type="RoIAlign", output_size=14),
+            out_channels=8,
+            featmap_strides=[4, 8, 16, 32],
+        ),
+        mask_head=dict(
+            type="FCNMaskHead", num_convs=1, in_channels=8, conv_out_channels=8, num_classes=3
+        ),
+    ),
+    train_cfg=None,
+    test_cfg=dict(
+        rpn=dict(nms_pre=200, max_per_img=50, nms=dict(type="nms", iou_threshold=0.7), min_bbox_size=0),
+        rcnn=dict(
+            score_thr=0.0, nms=dict(type="nms", iou_threshold=0.5), max_per_img=20, mask_thr_binary=0.5
+        ),
+    ),
+)
+"""
+
+
+@ops
+def test_a_mask_head_gives_masks_of_the_images_size(tmp_path, model):
+    import torch
+    from mmdet.registry import MODELS
+    from mmengine.config import Config
+
+    head = CONFIG[: CONFIG.index("model = ")]
+    tail = CONFIG[CONFIG.index("test_pipeline = ") :] % (tuple(NAMES),)
+    (tmp_path / "tiny.py").write_text(head + MASK_RCNN + tail)
+    torch.manual_seed(0)
+    network = MODELS.build(Config.fromfile(tmp_path / "tiny.py").model)
+    with torch.no_grad():
+        network.roi_head.mask_head.conv_logits.weight.normal_(std=1)
+        network.roi_head.mask_head.conv_logits.bias.fill_(1)
+        network.roi_head.bbox_head.fc_cls.weight.normal_(std=3)
+        for layer in (network.rpn_head.rpn_reg, network.roi_head.bbox_head.fc_reg):  # boxes are the anchors
+            layer.weight.zero_()
+            layer.bias.zero_()
+    torch.save({"state_dict": network.state_dict(), "meta": {}}, tmp_path / "tiny.pth")
+    detector = load_detector(tmp_path, CATEGORIES, min_score=0.0)
+    assert detector.has_masks and not load_detector(model, CATEGORIES).has_masks
+    images = [*pictures(2), *pictures(1, seed=1, size_hw=(70, 50))]
+    for image, found, plain in zip(
+        images, detector.detect_masks(images), detector.detect(images), strict=True
+    ):
+        assert len(found) and found.masks.shape == (len(found), *image.shape[:2]) and found.masks.any()
+        assert plain.masks is None and same(plain, found)
+        for box, mask in zip(found.boxes_xyxy, found.masks, strict=True):
+            rows, columns = np.nonzero(mask)
+            if len(rows):
+                assert columns.min() >= box[0] - 1.5 and columns.max() + 1 <= box[2] + 1.5
+                assert rows.min() >= box[1] - 1.5 and rows.max() + 1 <= box[3] + 1.5

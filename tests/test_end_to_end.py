@@ -116,7 +116,8 @@ def test_pycocotools_loads_both_files_and_every_new_object_is_marked(
     known = {a["annotation_id"]: a for a in provenance(out) if "annotation_id" in a}
     assert set(known) == {a["id"] for a in marked}
     for a in marked:
-        assert a["iscrowd"] == 0 and a["area"] > 0 and "segmentation" not in a
+        assert a["iscrowd"] == 0 and a["area"] > 0
+        assert ("segmentation" in a) == ("mask" in a["attributes"]) and a.get("segmentation") != []
         assert known[a["id"]]["seed"] == a["attributes"]["seed"]
         assert known[a["id"]]["category_id"] == a["category_id"]
         image = synthetic.imgs[a["image_id"]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 from augsynth.detect.folder import CONFIG_FILE, FORMAT, read_document
 from augsynth.errors import BackendError, ConfigError
@@ -30,6 +30,26 @@ class Detector(Protocol):
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """Return the detections of each HWC uint8 RGB image, in that image's pixels, best score first."""
         ...
+
+
+class MaskDetector(Detector, Protocol):
+    """A detector that may have a mask head; whether it does is known once it is loaded."""
+
+    has_masks: bool
+
+    def detect_masks(self, images: Sequence[Image]) -> list[Detections]:
+        """Return what `detect` does, with the `masks` of the detections."""
+        ...
+
+
+def has_masks(detector: Detector) -> bool:
+    """Tell whether a detector has a mask head."""
+    return bool(getattr(detector, "has_masks", False))
+
+
+def detect_with_masks(detector: Detector, image: Image) -> Detections:
+    """Return the detections of one image with their masks, by a detector that has a mask head."""
+    return cast(MaskDetector, detector).detect_masks([image])[0]
 
 
 def load_detector(

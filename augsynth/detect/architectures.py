@@ -56,33 +56,34 @@ PRESETS = {
 }
 
 
-def check_preset(preset: str) -> None:
-    """Raise ConfigError when a preset is neither ours nor a torchvision detector."""
-    if preset not in PRESETS and preset not in torchvision_detectors():
+def check_preset(preset: str, *, masks: bool = False) -> None:
+    """Raise ConfigError when a preset is neither ours nor a torchvision detector; with `masks` Mask R-CNN is one."""
+    if preset not in PRESETS and preset not in torchvision_detectors(masks=masks):
         raise ConfigError(
             f"unknown detector preset {preset!r}: choose one of {', '.join(PRESETS)} or a torchvision "
-            f"detector ({', '.join(torchvision_detectors())})"
+            f"detector ({', '.join(torchvision_detectors(masks=masks))})"
         )
 
 
-def torchvision_detectors() -> list[str]:
-    """Return the names of torchvision's box detectors."""
+def torchvision_detectors(*, masks: bool = False) -> list[str]:
+    """Return the names of torchvision's box detectors, with `masks` those with a mask head as well."""
     from torchvision.models import detection
 
-    return [n for n in list_models(module=detection) if "keypoint" not in n and "mask" not in n]
+    return [n for n in list_models(module=detection) if "keypoint" not in n and (masks or "mask" not in n)]
 
 
 def build_model(preset: str, *, num_categories: int) -> nn.Module:
     """Return an untrained detector with labels 1..num_categories; all but SSD keep their input's size.
 
     Args:
-        preset: One of `PRESETS`, or any detector `torchvision.models.get_model` knows.
+        preset: One of `PRESETS`, or any detector `torchvision.models.get_model` knows; one with a mask head can be
+            loaded, not trained here.
         num_categories: Number of categories without background.
 
     Raises:
         ConfigError: The preset is unknown.
     """
-    check_preset(preset)
+    check_preset(preset, masks=True)
     model: nn.Module
     if preset in PRESETS:
         model = _build_preset(PRESETS[preset], num_categories)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from augsynth.detect import Detector
+from augsynth.detect import Detector, MaskDetector, has_masks
 from augsynth.errors import BackendError
 from augsynth.geometry import clip_boxes, ious
 from augsynth.scene import Detections, FloatArray, Image, IntArray
@@ -43,6 +43,7 @@ class EnsembleDetector:
         self._min_score = min_score
         self._same_object_iou = same_object_iou
         self._fuse = _import_fusion()
+        self.has_masks = any(has_masks(member) for member in members)
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """Return the fused detections of each image, in its pixels, best score first.
@@ -54,6 +55,11 @@ class EnsembleDetector:
             self._fuse_image([member[k] for member in found], (image.shape[1], image.shape[0]))
             for k, image in enumerate(images)
         ]
+
+    def detect_masks(self, images: Sequence[Image]) -> list[Detections]:
+        """Return what the first member with a mask head detects: boxes are fused, masks can't be."""
+        member = next(member for member in self._members if has_masks(member))
+        return cast(MaskDetector, member).detect_masks(images)
 
     def _fuse_image(self, found: Sequence[Detections], size_wh: tuple[int, int]) -> Detections:
         votes = [one_vote_each(member, min_iou=self._same_object_iou) for member in found]

@@ -41,6 +41,8 @@ class MmdetDetector:
         self._pipeline = pipeline
         self._batch_size = batch_size
         self._min_score = min_score
+        head = type(getattr(network, "bbox_head", None)).__name__
+        self.has_masks = bool(getattr(network, "with_mask", False)) or "Ins" in head  # as RTMDetInsSepBNHead
         self._lookup = np.full(num_labels, -1, np.int64)
         for label, category_id in category_of_label.items():
             self._lookup[label] = category_id
@@ -88,6 +90,13 @@ class MmdetDetector:
         Images of one size go through the network together, so nothing is padded to fit its neighbours. Boxes
         are rounded to 0.01 px and scores to 0.0001, so that they don't depend on what else was in the batch.
         """
+        return self._detect(images, with_masks=False)
+
+    def detect_masks(self, images: Sequence[Image]) -> list[Detections]:
+        """Return what `detect` does, with masks where the network has a mask head."""
+        return self._detect(images, with_masks=self.has_masks)
+
+    def _detect(self, images: Sequence[Image], *, with_masks: bool) -> list[Detections]:
         found: dict[int, Detections] = {}
         by_shape: dict[tuple[int, ...], list[int]] = {}
         for index, image in enumerate(images):
@@ -95,10 +104,11 @@ class MmdetDetector:
         for indices in by_shape.values():
             for start in range(0, len(indices), self._batch_size):
                 chunk = indices[start : start + self._batch_size]
-                found.update(zip(chunk, self._detect_batch([images[i] for i in chunk]), strict=True))
+                results = self._detect_batch([images[i] for i in chunk], with_masks=with_masks)
+                found.update(zip(chunk, results, strict=True))
         return [found[index] for index in range(len(images))]
 
-    def _detect_batch(self, images: Sequence[Image]) -> list[Detections]:
+    def _detect_batch(self, images: Sequence[Image], *, with_masks: bool) -> list[Detections]:
         import torch
 
         samples = [
@@ -108,11 +118,11 @@ class MmdetDetector:
         with torch.no_grad():
             outputs = self._network.test_step(batch)
         return [
-            self._read_output(output.pred_instances, (image.shape[1], image.shape[0]))
+            self._read_output(output.pred_instances, (image.shape[1], image.shape[0]), with_masks=with_masks)
             for output, image in zip(outputs, images, strict=True)
         ]
 
-    def _read_output(self, instances: Any, size_wh: tuple[int, int]) -> Detections:
+    def _read_output(self, instances: Any, size_wh: tuple[int, int], *, with_masks: bool) -> Detections:
         boxes = instances.bboxes
         boxes = (boxes.tensor if hasattr(boxes, "tensor") else boxes).float().cpu().numpy()
         boxes = np.clip(np.round(boxes.astype(np.float64).reshape(-1, 4), 2), 0, np.array([*size_wh] * 2))
@@ -120,7 +130,8 @@ class MmdetDetector:
         ids = self._lookup[instances.labels.cpu().numpy()]
         keep = (ids >= 0) & (scores >= self._min_score) & (boxes[:, 2:] > boxes[:, :2]).all(1)
         order = np.flatnonzero(keep)[np.argsort(-scores[keep], kind="stable")]
-        return Detections(boxes[order], scores[order], ids[order])
+        masks = instances.masks.cpu().numpy()[order].astype(np.bool_) if with_masks else None
+        return Detections(boxes[order], scores[order], ids[order], masks)
 
 
 def _import_mmdet(files: MmdetFiles) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from augsynth.detect import match_categories
@@ -36,6 +37,15 @@ def to_tensor(image: Image) -> torch.Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div(255)
 
 
+def resize_masks(chances: torch.Tensor, size_wh: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return (N, h, w) masks of an image's size from (N, H, W) probabilities of another size."""
+    if chances.shape[-2:] != (size_wh[1], size_wh[0]):
+        chances = nn.functional.interpolate(
+            chances[:, None].float(), (size_wh[1], size_wh[0]), mode="bilinear", align_corners=False
+        )[:, 0]
+    return np.asarray((chances > 0.5).cpu().numpy(), np.bool_)
+
+
 class TorchvisionDetector:
     """A torchvision detection network behind the `Detector` port."""
 
@@ -58,6 +68,8 @@ class TorchvisionDetector:
         self._device = device
         self._batch_size = batch_size
         self._min_score = min_score
+        heads: Any = getattr(network, "roi_heads", None)
+        self.has_masks = heads is not None and heads.has_mask()
         self._lookup = np.full(len(config.categories) + 1, -1, np.int64)
         for label, category_id in category_of_label.items():
             self._lookup[label + 1] = category_id
@@ -98,6 +110,13 @@ class TorchvisionDetector:
         Images of one size go through the network together, so nothing is padded. Boxes are rounded to
         0.01 px and scores to 0.0001, so that they don't depend on what else was in the batch.
         """
+        return self._detect(images, with_masks=False)
+
+    def detect_masks(self, images: Sequence[Image]) -> list[Detections]:
+        """Return what `detect` does, with masks where the network has a mask head."""
+        return self._detect(images, with_masks=self.has_masks)
+
+    def _detect(self, images: Sequence[Image], *, with_masks: bool) -> list[Detections]:
         found: list[Detections | None] = [None] * len(images)
         by_shape: dict[tuple[int, ...], list[int]] = {}
         for index, image in enumerate(images):
@@ -105,24 +124,28 @@ class TorchvisionDetector:
         for indices in by_shape.values():
             for start in range(0, len(indices), self._batch_size):
                 chunk = indices[start : start + self._batch_size]
-                for index, result in zip(chunk, self._detect_batch([images[i] for i in chunk]), strict=True):
+                results = self._detect_batch([images[i] for i in chunk], with_masks=with_masks)
+                for index, result in zip(chunk, results, strict=True):
                     found[index] = result
         return [result for result in found if result is not None]
 
-    def _detect_batch(self, images: Sequence[Image]) -> list[Detections]:
+    def _detect_batch(self, images: Sequence[Image], *, with_masks: bool) -> list[Detections]:
         height, width = images[0].shape[:2]
         size_wh = scaled_size((width, height), self.config.image_scale)
         tensors = [to_tensor(resize_image(image, size_wh)).to(self._device) for image in images]
         with torch.no_grad():
             outputs = self._network(tensors)
         back = np.array([width / size_wh[0], height / size_wh[1]] * 2)
-        return [self._read_output(output, back, (width, height)) for output in outputs]
+        return [self._read_output(output, back, (width, height), with_masks=with_masks) for output in outputs]
 
-    def _read_output(self, output: dict[str, Any], back: Any, size_wh: tuple[int, int]) -> Detections:
+    def _read_output(
+        self, output: dict[str, Any], back: Any, size_wh: tuple[int, int], *, with_masks: bool
+    ) -> Detections:
         boxes = output["boxes"].float().cpu().numpy().astype(np.float64) * back
         boxes = np.clip(np.round(boxes, 2), 0, np.array([*size_wh, *size_wh]))
         scores = np.round(output["scores"].float().cpu().numpy().astype(np.float64), 4)
         ids = self._lookup[output["labels"].cpu().numpy()]
         keep = (ids >= 0) & (scores >= self._min_score) & (boxes[:, 2:] > boxes[:, :2]).all(1)
         order = np.flatnonzero(keep)[np.argsort(-scores[keep], kind="stable")]
-        return Detections(boxes[order], scores[order], ids[order])
+        masks = resize_masks(output["masks"][order.tolist(), 0], size_wh) if with_masks else None
+        return Detections(boxes[order], scores[order], ids[order], masks)

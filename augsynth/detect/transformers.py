@@ -17,6 +17,7 @@ from augsynth.scene import Category, Detections, Image
 
 SPAN_MODELS = ("grounding-dino", "mm-grounding-dino")
 TEXT_MODELS = ("owlvit", "owlv2")
+MASK_MODELS = ("mask2former", "maskformer")
 MAX_OVERLAP = 0.7
 DEFAULT_VIEW_PX = 800
 
@@ -47,13 +48,14 @@ def load_transformers_detector(
         raise BackendError(
             f"{model}: zero-shot detectors of type {kind!r} aren't supported; use one of {known}"
         )
-    if not zero_shot and kind not in modeling_auto.MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES:
+    masks = kind in MASK_MODELS
+    if not zero_shot and not masks and kind not in modeling_auto.MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES:
         raise BackendError(f"{model}: {kind!r} is not an object detector; {OFFLINE}")
-    auto = (
-        transformers.AutoModelForZeroShotObjectDetection
-        if zero_shot
-        else transformers.AutoModelForObjectDetection
-    )
+    auto = transformers.AutoModelForObjectDetection
+    if zero_shot:
+        auto = transformers.AutoModelForZeroShotObjectDetection
+    elif masks:
+        auto = transformers.AutoModelForUniversalSegmentation
     if zero_shot:
         processor = _loading(model, lambda: transformers.AutoProcessor.from_pretrained(model, **source))
         labels = {k: category.id for k, category in enumerate(categories)}
@@ -65,6 +67,10 @@ def load_transformers_detector(
     adapter: Any = ClosedSetDetector
     if zero_shot:
         adapter = SpanDetector if kind in SPAN_MODELS else TextQueryDetector
+    elif masks:
+        from augsynth.detect.query_masks import QueryMaskDetector
+
+        adapter = QueryMaskDetector
     detector: Detector = adapter(
         network,
         processor,
@@ -155,7 +161,8 @@ class ClosedSetDetector:
         keep = known & (scores >= self._min_score) & (boxes[:, 2:] > boxes[:, :2]).all(1)
         order = np.flatnonzero(keep)[np.argsort(-scores[keep], kind="stable")]
         order = order[_without_doubles(boxes[order], ids[order])]
-        return Detections(np.round(boxes[order], 2), np.round(scores[order], 4), ids[order])
+        masks = result["masks"].cpu().numpy()[order] if "masks" in result else None
+        return Detections(np.round(boxes[order], 2), np.round(scores[order], 4), ids[order], masks)
 
 
 class TextQueryDetector(ClosedSetDetector):

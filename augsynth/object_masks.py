@@ -1,0 +1,205 @@
+"""Masks for painted objects: who finds them, and whether they are to be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from augsynth.coco_faults import is_mask
+from augsynth.config import GenerateConfig
+from augsynth.detect import Detector, detect_with_masks, has_masks
+from augsynth.errors import ConfigError
+from augsynth.geometry import ious, view_around
+from augsynth.matting import matte
+from augsynth.outlines import Mask, fitted
+from augsynth.scene import Dataset, FloatArray, Image, IntArray
+from augsynth.segment import Segmenter
+
+_MIN_SAME_IOU = 0.5
+_SEGMENTER_CONTEXT = 3.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Edit:
+    """One accepted object, as it was painted.
+
+    Attributes:
+        before: (H, W, 3) uint8 image before it was painted.
+        after: (H, W, 3) uint8 image after.
+        box_xyxy: (4,) box that the filter accepted.
+        painted_xyxy: (4,) rectangle outside of which nothing was painted.
+        window_xyxy: (4,) int64 window that was painted.
+        category_id: COCO id.
+    """
+
+    before: Image
+    after: Image
+    box_xyxy: FloatArray
+    painted_xyxy: FloatArray
+    window_xyxy: IntArray
+    category_id: int
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Size of the image."""
+        return self.after.shape[1], self.after.shape[0]
+
+
+class Outliner(Protocol):
+    """Finds the masks of painted objects.
+
+    Attributes:
+        name: What is written to the annotation: `detector`, `matting` or `segmenter`.
+    """
+
+    name: str
+
+    def outline(self, edits: Sequence[Edit]) -> list[Mask | None]:
+        """Return the (H, W) mask of each object, None where there is none that fits its box."""
+        ...
+
+
+class MattingOutlines:
+    """Masks from what painting changed; they need no model."""
+
+    name = "matting"
+
+    def outline(self, edits: Sequence[Edit]) -> list[Mask | None]:
+        """Return the masks that matting trusts."""
+        return [self._mask(edit) for edit in edits]
+
+    def _mask(self, edit: Edit) -> Mask | None:
+        joint = np.concatenate(
+            [
+                np.minimum(edit.box_xyxy[:2], edit.painted_xyxy[:2]) - 4,
+                np.maximum(edit.box_xyxy[2:], edit.painted_xyxy[2:]) + 4,
+            ]
+        )
+        x1, y1, x2, y2 = _whole(joint, edit.size_wh)
+        shift = np.array([x1, y1, x1, y1], np.float64)
+        alpha = matte(
+            edit.before[y1:y2, x1:x2],
+            edit.after[y1:y2, x1:x2],
+            box_xyxy=edit.box_xyxy - shift,
+            painted_xyxy=edit.painted_xyxy - shift,
+        )
+        if alpha is None:
+            return None
+        return fitted(_placed(alpha >= 0.5, (x1, y1), edit.size_wh), edit.box_xyxy)
+
+
+class DetectorOutlines:
+    """Masks from the mask head of the detector that judges."""
+
+    name = "detector"
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+
+    def outline(self, edits: Sequence[Edit]) -> list[Mask | None]:
+        """Return the masks of the detections whose boxes were accepted, seen in the view that was judged."""
+        return [self._mask(edit) for edit in edits]
+
+    def _mask(self, edit: Edit) -> Mask | None:
+        view = view_around(edit.window_xyxy, edit.size_wh, side=self._detector.view_px)
+        x1, y1, x2, y2 = (int(v) for v in view)
+        found = detect_with_masks(self._detector, np.ascontiguousarray(edit.after[y1:y2, x1:x2]))
+        if found.masks is None or not len(found):
+            return None
+        fit = ious(found.boxes_xyxy + np.tile(view[:2], 2), edit.box_xyxy[None])[:, 0]
+        fit = np.where(found.category_ids == edit.category_id, fit, 0.0)
+        best = int(np.argmax(fit))
+        if fit[best] < _MIN_SAME_IOU:
+            return None
+        return fitted(_placed(found.masks[best], (x1, y1), edit.size_wh), edit.box_xyxy)
+
+
+class SegmenterOutlines:
+    """Masks from a promptable segmenter, asked with the accepted box."""
+
+    name = "segmenter"
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self._segmenter = segmenter
+
+    def outline(self, edits: Sequence[Edit]) -> list[Mask | None]:
+        """Return what the segmenter sees in the boxes, in crops of three times their size."""
+        crops = [_whole(_around(edit.box_xyxy), edit.size_wh) for edit in edits]
+        found = self._segmenter.segment(
+            [
+                np.ascontiguousarray(e.after[y1:y2, x1:x2])
+                for e, (x1, y1, x2, y2) in zip(edits, crops, strict=True)
+            ],
+            [e.box_xyxy - np.tile(np.array(crop[:2]), 2) for e, crop in zip(edits, crops, strict=True)],
+        )
+        return [
+            fitted(_placed(mask, (crop[0], crop[1]), edit.size_wh), edit.box_xyxy)
+            for edit, crop, mask in zip(edits, crops, found, strict=True)
+        ]
+
+
+def open_outliner(config: GenerateConfig, dataset: Dataset, detector: Detector | None) -> Outliner | None:
+    """Return who finds the masks of a run, None where objects get boxes only.
+
+    `auto` is the segmenter where one is given; otherwise, in a dataset that has masks itself, the detector if it has a
+    mask head, else matting.
+
+    Raises:
+        BackendError: The segmenter can't be loaded.
+        ConfigError: The detector has no mask head, or there is none.
+    """
+    kind = config.masks
+    if kind == "auto":
+        kind = _choose(config, dataset, detector)
+    if kind == "segmenter":
+        assert config.segmenter is not None  # the configuration has been checked
+        return SegmenterOutlines(
+            Segmenter.load(config.segmenter, revision=config.segmenter_revision, device=config.device)
+        )
+    if kind == "detector":
+        if detector is None or not has_masks(detector):
+            name = "nothing is detected" if detector is None else f"{detector.name} has no mask head"
+            raise ConfigError(
+                f"masks is 'detector', but {name}; take a detector with masks, or masks: matting or segmenter"
+            )
+        return DetectorOutlines(detector)
+    return MattingOutlines() if kind == "matting" else None
+
+
+def _choose(config: GenerateConfig, dataset: Dataset, detector: Detector | None) -> str:
+    if config.segmenter is not None:
+        return "segmenter"
+    if not any(is_mask(record.get("segmentation")) for record in dataset.document["annotations"]):
+        return "off"
+    return "detector" if detector is not None and has_masks(detector) else "matting"
+
+
+def source_of(attempt: Mapping[str, Any]) -> str | None:
+    """Return who found the mask of an attempt's object, None where it has none."""
+    mask = attempt.get("mask")
+    return None if mask is None else str(mask["by"])
+
+
+def _around(box_xyxy: FloatArray) -> FloatArray:
+    """Return a square of three times the longer side of a box about its centre."""
+    centre = (box_xyxy[:2] + box_xyxy[2:]) / 2
+    half = _SEGMENTER_CONTEXT / 2 * float((box_xyxy[2:] - box_xyxy[:2]).max())
+    return np.concatenate([centre - half, centre + half])
+
+
+def _whole(box_xyxy: FloatArray, size_wh: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return the whole pixels of the image that a box touches."""
+    low = np.clip(np.floor(box_xyxy[:2]), 0, None).astype(int)
+    high = np.minimum(np.ceil(box_xyxy[2:]), size_wh).astype(int)
+    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+
+
+def _placed(part: Mask, corner: tuple[int, int], size_wh: tuple[int, int]) -> Mask:
+    """Return the (H, W) mask of an image of which a part is known."""
+    mask = np.zeros((size_wh[1], size_wh[0]), np.bool_)
+    x, y = corner
+    mask[y : y + part.shape[0], x : x + part.shape[1]] = part
+    return mask
