@@ -182,10 +182,22 @@ class Affinity:
         """(C,) chance that an image shows the category, (n_i + ½)/(N + 1)."""
         return self.cooccurrence.prior
 
-    @property
-    def log_rarity(self) -> FloatArray:
-        """(C,) minus the log of the category's share of all objects, (m_c + ½)/(M + C/2)."""
+    def log_rarity(self, *, saturation: float | None = None) -> FloatArray:
+        """Return (C,) minus the log of each category's share of all objects, (m_c + ½)/(M + C/2).
+
+        Args:
+            saturation: Objects are counted by what they are worth, s · (1 − (1 − 1/s)^m), which never exceeds s:
+                categories with many more than s aren't rare, whatever else there is (the effective number of
+                samples, Cui et al., CVPR 2019). None counts them as they are.
+
+        Raises:
+            ConfigError: The saturation isn't above 1.
+        """
         objects = self.instance_counts + 0.5
+        if saturation is not None:
+            if not (np.isfinite(saturation) and saturation > 1):
+                raise ConfigError(f"saturation must be a number above 1, got {saturation}")
+            objects = -saturation * np.expm1(objects * np.log1p(-1 / saturation))
         return np.asarray(np.log(objects.sum()) - np.log(objects), np.float64)
 
     def has_structure(self) -> bool:
@@ -232,6 +244,7 @@ class Affinity:
         *,
         tau: float | None = None,
         gamma: float = 0.0,
+        saturation: float | None = None,
         quotas: Mapping[int, float] | None = None,
     ) -> FloatArray:
         """Return the chances of adding each category: p(c) ∝ exp(score/τ) · rarity(c)^γ · remaining quota(c).
@@ -241,13 +254,15 @@ class Affinity:
             tau: Temperature, > 0: lower follows the affinity more strictly. None: the measure's best one.
             gamma: Exponent of rarity(c) = 1 / the category's share of all objects; above 0 favours rare
                 categories, 1 evens out what their numbers alone would do.
+            saturation: Of `log_rarity`.
             quotas: Category id → objects still wanted, ≥ 0; a category that isn't listed gets none.
 
         Returns:
             (C,) float64 that sum to 1, or all zero when every quota is spent.
 
         Raises:
-            ConfigError: tau isn't above 0, gamma isn't finite, a quota is negative or of an unknown category.
+            ConfigError: tau isn't above 0, gamma isn't finite, saturation isn't above 1, or a quota is negative or of
+                an unknown category.
             DatasetError: A present id isn't one of the categories.
         """
         tau = self.terms.temperature if tau is None else tau
@@ -257,7 +272,8 @@ class Affinity:
             raise ConfigError(f"gamma must be a finite number, got {gamma}; 0 leaves rarity out")
         present = list(present_ids)
         log_prior = np.log(self.prior)
-        logits = (self.scores(present) / tau if present else log_prior) + gamma * self.log_rarity
+        logits = self.scores(present) / tau if present else log_prior
+        logits = logits + gamma * self.log_rarity(saturation=saturation)
         wanted = np.ones(len(logits)) if quotas is None else self._quotas(quotas)
         if not wanted.any():
             return wanted

@@ -82,6 +82,8 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
             None takes the affinity's own. Defaults to None.
         gamma (float): Exponent of rarity; above 0 favours rare categories, in the choice of donor images too.
             Defaults to 1.
+        saturation (float, optional): Number of objects in the training set from which on a category isn't rare,
+            however many others have; None compares numbers as they are. Defaults to 100.
         quotas (dict, optional): Category name -> factor on its chance, 0 leaves it out; 1 where not named.
         blends (Sequence[str] | dict): Among ``hard``, ``feather``, ``poisson``, or name -> weight. One is drawn
             for every object, so that an edge tells nothing. Cut-outs without an outline are never pasted hard.
@@ -108,6 +110,7 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         max_objects: int = 3,
         tau: float | None = None,
         gamma: float = 1.0,
+        saturation: float | None = 100.0,
         quotas: Mapping[str, float] | None = None,
         blends: Sequence[str] | Mapping[str, float] = ("hard", "feather", "poisson"),
         flip_prob: float = 0.5,
@@ -126,7 +129,7 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         self.prob, self.min_visible = prob, min_visible
         self.flip_prob, self.turn_prob = flip_prob, turn_prob
         self.min_objects, self.max_objects, self.num_donors = min_objects, max_objects, num_donors
-        self.into_empty, self.tau, self.gamma = into_empty, tau, gamma
+        self.into_empty, self.tau, self.gamma, self.saturation = into_empty, tau, gamma, saturation
         self.counters: Counter[str] = Counter()
         self._blends, chances = blend_weights(blends)
         self._blend_steps = np.cumsum(chances)[:-1]
@@ -137,7 +140,7 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         self._ids = np.array([by_name[name] for name in self.classes], np.int64)
         self._labels = {category_id: label for label, category_id in enumerate(self._ids.tolist())}
         self._weights = category_weights(quotas, self.classes, self._ids)
-        self._affinity.probabilities([], tau=tau, gamma=gamma)
+        self._affinity.probabilities([], tau=tau, gamma=gamma, saturation=saturation)
         self._stocks = None if bank is None else _open_stocks(bank, by_name, self.classes, min_score)
         self._donor_chances: tuple[int, FloatArray | None] | None = None
 
@@ -202,7 +205,9 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         used: set[int] = set()
         wanted = int(rng.integers(self.min_objects, self.max_objects + 1))
         present = scene.category_ids[~scene.is_crowd].tolist()
-        chances = self._affinity.probabilities(present, tau=self.tau, gamma=self.gamma, quotas=offered)
+        chances = self._affinity.probabilities(
+            present, tau=self.tau, gamma=self.gamma, saturation=self.saturation, quotas=offered
+        )
         for _ in range(_ROUNDS):
             # One object in three finds no place: some in reserve are cheaper than another round.
             num = round(1.5 * (wanted - canvas.num_pasted) + 0.5)
@@ -343,7 +348,7 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         if self._donor_chances is None or self._donor_chances[0] != len(dataset):
             known = self._affinity.category_ids.tolist()
             columns = [known.index(category_id) for category_id in self._ids]
-            rarity = np.exp(self.gamma * self._affinity.log_rarity[columns])
+            rarity = np.exp(self.gamma * self._affinity.log_rarity(saturation=self.saturation)[columns])
             found = (dataset.get_cat_ids(i) for i in range(len(dataset)))
             weights = np.array([max((rarity[k] for k in kinds), default=0.0) for kinds in found])
             total = weights.sum()

@@ -99,6 +99,19 @@ def test_empty_scene_falls_back_to_the_prior(measure: str) -> None:
     np.testing.assert_allclose(affinity.probabilities([], tau=0.3), np.array([3.5, 2.5, 1.5]) / 7.5)
 
 
+def test_categories_with_many_objects_are_not_rare() -> None:
+    few = Affinity.fit(TINY)
+    many = Affinity.fit(dataset(*[(7, 3)] * 400, *[(7, 5)] * 200))
+    assert np.ptp(many.log_rarity(saturation=20)) < 1e-3 < np.ptp(many.log_rarity())
+    np.testing.assert_allclose(few.log_rarity(saturation=1e6), few.log_rarity(), atol=1e-4)
+    worth = 20 * (1 - 0.95 ** (few.instance_counts + 0.5))
+    np.testing.assert_allclose(few.log_rarity(saturation=20), np.log(worth.sum() / worth))
+    chances = many.probabilities([], gamma=1.0, saturation=20)
+    np.testing.assert_allclose(chances, many.probabilities([]), atol=1e-3)
+    with pytest.raises(ConfigError, match="saturation"):
+        few.log_rarity(saturation=1.0)
+
+
 def test_rarity_and_quotas_steer() -> None:
     affinity = Affinity.fit(groups())
     assert affinity.probabilities([1], gamma=0.8)[3] > affinity.probabilities([1])[3]

@@ -449,6 +449,7 @@ def bad(data, tmp_path):
         "quota": (dict(affinity, quotas=dict(bowl=1)), "bowl"),
         "tau": (dict(affinity, tau=-1.0), "tau"),
         "rules": (dict(affinity, rules=dict(max_overlapp=0.1)), "max_overlapp"),
+        "saturation": (dict(affinity, saturation=0.5), "saturation"),
     }
 
 

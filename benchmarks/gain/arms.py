@@ -27,6 +27,8 @@ class Recipe:
         synthetic_until: Part of the schedule during which they are drawn.
         paste_prob: Chance that a training picture is pasted into.
         paste_objects: Objects pasted at most.
+        saturation: Objects from which on a category isn't rare in the choice of what is pasted; 0 compares numbers
+            as they are.
         turn_prob: Chance that a pasted object is turned by quarters of a circle, in pictures taken from above.
         blends: Ways of blending a pasted object in, with commas between them.
         copy_paste_prob: The same chance for Simple Copy-Paste.
@@ -48,6 +50,7 @@ class Recipe:
     synthetic_until: float = 1.0
     paste_prob: float = 1.0
     paste_objects: int = 10
+    saturation: float = 100.0
     turn_prob: float = 0.75
     blends: str = "hard,feather,poisson"
     copy_paste_prob: float = 0.5
@@ -68,7 +71,7 @@ GENERATION = (
     "decoys",
 )
 MIXING = ("synthetic_ratio", "synthetic_until")
-PASTING = ("paste_prob", "paste_objects", "gamma", "tau", "turn_prob", "blends")
+PASTING = ("paste_prob", "paste_objects", "gamma", "tau", "saturation", "turn_prob", "blends")
 
 
 @dataclass(frozen=True)

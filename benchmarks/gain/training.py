@@ -137,6 +137,7 @@ def train_pipeline(source: Source, arm: Arm, recipe: Recipe, material: Material)
             max_objects=-(-recipe.paste_objects // len(material.banks)),
             gamma=recipe.gamma,
             tau=recipe.tau or None,
+            saturation=recipe.saturation or None,
             turn_prob=recipe.turn_prob if source.from_above else 0.0,
             blends=recipe.blends.split(","),
         )
