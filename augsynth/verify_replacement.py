@@ -47,21 +47,32 @@ def judge_replacement(
         thresholds=thresholds,
         rules=rules,
     )
-    if still_there(replaced, after, thresholds=thresholds, rules=rules):
+    if still_there(replaced, after, new_score=verdict.score, thresholds=thresholds, rules=rules):
         return replace(verdict, reason=Reason.STILL_THERE)
     return verdict
 
 
-def still_there(replaced: Replaced, after: Detections, *, thresholds: Thresholds, rules: FilterRules) -> bool:
+def still_there(
+    replaced: Replaced, after: Detections, *, new_score: float, thresholds: Thresholds, rules: FilterRules
+) -> bool:
     """Tell whether the old category is found at the old place and at no neighbour of that category.
 
-    An object is found as long as its score is at least the share `lost_factor` of its threshold: what would save a
-    neighbour from counting as lost keeps a replaced object from counting as gone.
+    It is found where its score is at least the share `lost_factor` of its threshold, which would save a neighbour from
+    counting as lost, and more than the share `rival_factor` of the new object's: a detector that must name one of two
+    names the new one.
+
+    Args:
+        replaced: The object that was there.
+        after: Detections after the edit.
+        new_score: Of the new object; 0 where it isn't found.
+        thresholds: Scores from which a detection counts.
+        rules: What must hold.
     """
     rest = replaced.rest
     same = rest.boxes_xyxy[rest.category_ids == replaced.category_id]
     here = ious(after.boxes_xyxy, replaced.box_xyxy[None])[:, 0]
     of_neighbour = ious(after.boxes_xyxy, same).max(1, initial=0.0)
     least = thresholds[replaced.category_id] if rules.min_score is None else rules.min_score
-    found = (after.category_ids == replaced.category_id) & (after.scores >= rules.lost_factor * least)
+    sure = (after.scores >= rules.lost_factor * least) & (after.scores > rules.rival_factor * new_score)
+    found = (after.category_ids == replaced.category_id) & sure
     return bool(np.any(found & (here >= SAME_PLACE_IOU) & (here > of_neighbour)))

@@ -170,7 +170,7 @@ def verdict(before: Detections, after: Detections, scene: Scene | None = None) -
         before=before,
         after=after,
         thresholds=Thresholds(0.5),
-        rules=FilterRules(),
+        rules=FilterRules(rival_factor=0.75),
     )
     return str(result.reason), result.score
 
@@ -180,8 +180,13 @@ def test_the_old_object_must_be_gone() -> None:
     new, beside = (2, OLD, 0.8), (1, BESIDE, 0.9)
     assert verdict(before, found(beside, new)) == ("accepted", 0.8)
     assert verdict(before, found(beside, (1, OLD, 0.85), new))[0] == "still_there"
-    assert verdict(before, found(beside, new, (1, OLD, 0.36))) == ("still_there", 0.8)  # 0.7 of its threshold
-    assert verdict(before, found(beside, new, (1, OLD, 0.34)))[0] == "accepted"
+    assert verdict(before, found(beside, new, (1, OLD, 0.61))) == (
+        "still_there",
+        0.8,
+    )  # 0.75 of the new score
+    assert verdict(before, found(beside, new, (1, OLD, 0.59)))[0] == "accepted"
+    assert verdict(before, found(beside, (1, OLD, 0.36)))[0] == "still_there"  # 0.7 of its threshold
+    assert verdict(before, found(beside, (1, OLD, 0.34)))[0] != "still_there"
     assert verdict(before, found(beside, (1, OLD, 0.9)))[0] == "still_there"
     assert verdict(before, found(beside, (3, OLD, 0.9), new))[0] == "wrong_class"
     assert verdict(before, found(new))[0] == "lost_neighbour"
