@@ -38,13 +38,13 @@ def shown_along(boxes_xyxy: FloatArray, k: int, *, least: float = 0.3) -> IntArr
     """Return the positions of the boxes, other than the k-th, of which the k-th shows at least a share.
 
     Args:
-        boxes_xyxy: (N, 4) boxes, none empty.
+        boxes_xyxy: (N, 4) boxes; an empty one is never shown.
         k: Which box is looked into.
         least: Share of another box's area in (0, 1].
     """
-    shares = intersections(boxes_xyxy, boxes_xyxy[k][None])[:, 0] / box_areas(boxes_xyxy)
-    shares[k] = 0
-    return np.flatnonzero(shares >= least)
+    seen = intersections(boxes_xyxy, boxes_xyxy[k][None])[:, 0]
+    seen[k] = 0
+    return np.flatnonzero((seen > 0) & (seen >= least * box_areas(boxes_xyxy)))
 
 
 def clip_boxes(boxes_xyxy: FloatArray, size_wh: tuple[int, int]) -> FloatArray:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from augsynth.outlines import bounds_of
 from augsynth.scene import FloatArray, Image, IntArray
 
 Opacity = NDArray[np.uint8]
@@ -139,16 +140,8 @@ class Patch:
         """Return the (4,) box that fits what is opaque, or the patch's box where no outline is known."""
         if not self.has_mask or self.estimated:
             return self.box_xyxy
-        box = bounds(self.alpha >= _OPAQUE)
+        box = bounds_of(self.alpha >= _OPAQUE)
         return self.box_xyxy if box is None else box
-
-
-def bounds(mask: NDArray[np.bool_]) -> FloatArray | None:
-    """Return the (4,) xyxy box of the pixels set in an (H, W) mask, or None when there are none."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return None
-    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float64)
 
 
 def paste(

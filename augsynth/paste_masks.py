@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augsynth.geometry import intersections
-from augsynth.paste import bounds
+from augsynth.outlines import bounds_of
 from augsynth.scene import FloatArray, IntArray
 
 Polygons = list[NDArray[np.float32]]
@@ -71,7 +71,7 @@ def recut_box(
     Returns:
         The (4,) box, never larger than before, and the visible share of its pixels in [0, 1].
     """
-    left = bounds(~hidden)
+    left = bounds_of(~hidden)
     if left is None:
         return box_xyxy, 0.0
     shifted = left + np.tile(region_xyxy[:2], 2)
@@ -96,7 +96,7 @@ def recut_mask(
     if not lost:
         return box_xyxy, 1.0
     part[hidden] = 0
-    left = bounds(mask > 0)
+    left = bounds_of(mask > 0)
     return (box_xyxy, 0.0) if left is None else (left, 1.0 - lost / before)
 
 
@@ -151,7 +151,7 @@ def recut_polygons(
         return polygons, box_xyxy, 1.0
     visible = inside & ~hidden
     outlines = trace(visible, low_xy=region_xyxy[:2])
-    left = bounds(visible)
+    left = bounds_of(visible)
     if left is None or not outlines:
         return polygons, box_xyxy, 0.0
     return outlines, left + np.tile(region_xyxy[:2], 2), 1.0 - lost / before

@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.paste import Patch, bounds
+from augsynth.outlines import bounds_of
+from augsynth.paste import Patch
 from augsynth.scene import FloatArray
 
 _SIDE, _MAX_SAMPLES = 36, 240
@@ -107,7 +108,7 @@ def _fills(mask: NDArray[np.bool_], box: FloatArray) -> bool:
     """Return whether a mask reaches the sides of its box and covers enough of it."""
     import cv2
 
-    found = bounds(mask)
+    found = bounds_of(mask)
     if found is None:
         return False
     wh = box[2:] - box[:2]

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augsynth.geometry import clip_boxes
-from augsynth.paste import Blend, Patch, bounds, paste
+from augsynth.outlines import bounds_of
+from augsynth.paste import Blend, Patch, paste
 from augsynth.paste_masks import Cover, Polygons, pixel_region, recut_box, recut_mask, recut_polygons, trace
 from augsynth.scene import FloatArray, IntArray, Scene
 
@@ -72,7 +73,7 @@ class Canvas:
         low = np.rint(box_xyxy[:2] - patch.fitted_box()[:2]).astype(np.int64)
         region, covered = paste(self.image, patch, low, blend=blend)
         if patch.has_mask and not patch.estimated:
-            box = bounds(covered)
+            box = bounds_of(covered)
             box = None if box is None else box + np.tile(region[:2], 2)
         else:
             box = clip_boxes((patch.box_xyxy + np.tile(low, 2))[None], self.scene.size_wh)[0]

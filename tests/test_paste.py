@@ -9,7 +9,8 @@ pytest.importorskip("cv2", reason="pasting needs OpenCV, which mmcv brings")
 
 from augsynth.errors import ConfigError
 from augsynth.layout import Layout
-from augsynth.paste import Blend, Patch, bounds, membrane, opacity, paste
+from augsynth.outlines import bounds_of
+from augsynth.paste import Blend, Patch, membrane, opacity, paste
 from augsynth.paste_masks import fill, pixel_region, recut_box, trace
 from augsynth.paste_matte import with_outline
 from augsynth.paste_options import blend_weights, read_rules
@@ -30,7 +31,7 @@ def round_patch(side=30, radius=9, *, colour=200, behind=100, has_mask=True):
     image = np.full((side, side, 3), behind, np.uint8)
     image[mask] = colour
     alpha = mask if has_mask else np.zeros((side, side), bool)
-    box = bounds(mask)
+    box = bounds_of(mask)
     if not has_mask:
         alpha[int(box[1]) : int(box[3]), int(box[0]) : int(box[2])] = True
     return Patch(image, alpha.astype(np.uint8) * 255, box, has_mask)
@@ -106,7 +107,8 @@ def test_patches_flip_scale_and_trim_with_their_boxes():
     assert np.abs(half.fitted_box() - half.box_xyxy).max() <= 1
     tight = patch.trimmed(0.1)
     assert (
-        tight.alpha.shape < patch.alpha.shape and bounds(tight.alpha > 0).tolist() == tight.box_xyxy.tolist()
+        tight.alpha.shape < patch.alpha.shape
+        and bounds_of(tight.alpha > 0).tolist() == tight.box_xyxy.tolist()
     )
 
 
@@ -124,7 +126,7 @@ def test_a_pasted_box_fits_what_is_seen():
         assert canvas.paste(round_patch(), np.array([40.3, 30.6, 58, 49]), 7, blend=blend)
     labels, before = canvas.settle(min_visible=0.0)
     seen = (canvas.image[..., 0] != 100) & (np.abs(canvas.image[..., 0].astype(int) - 200) < 60)
-    assert np.abs(labels.boxes_xyxy[-1] - bounds(seen)).max() <= 1.5
+    assert np.abs(labels.boxes_xyxy[-1] - bounds_of(seen)).max() <= 1.5
     assert labels.category_ids.tolist()[:1] == [1] and before[0] == 0 and before[-1] == -1
 
 
@@ -159,7 +161,7 @@ def test_covered_masks_are_cut_alike_in_both_forms(form):
     shapes = [disc(80, 15, centre=(25, 25)), disc(80, 15, centre=(60, 25)), disc(80, 5, centre=(25, 65))]
     masks = np.stack(shapes).astype(np.uint8)
     given = masks if form == "bitmap" else [trace(shape) for shape in shapes]
-    canvas = canvas_of([bounds(s) for s in shapes], masks=given, size_wh=(80, 80))
+    canvas = canvas_of([bounds_of(s) for s in shapes], masks=given, size_wh=(80, 80))
     covering(canvas, [0, 0, 25, 50])
     covering(canvas, [47, 8, 80, 50])
     labels, before = canvas.settle(min_visible=0.3)
@@ -359,7 +361,7 @@ def test_what_comes_along_follows_its_patch_and_enters_the_labels():
         found, before = canvas.settle(min_visible=0.3)
         assert canvas.num_pasted == 2 and before.tolist() == [-1, -1]
         assert found.category_ids.tolist() == [3, 7]
-        bright = bounds((canvas.image > 170).all(axis=2))
+        bright = bounds_of((canvas.image > 170).all(axis=2))
         assert np.abs(found.boxes_xyxy[1] - bright).max() <= 1
 
 
