@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 from gain import sources, table
 from gain.arms import ARMS, Recipe, settings_of, with_settings
-from gain.cells import Cell, claim, finish, read_results
+from gain.cells import Cell, claim, finish, merge, put_on_record, read_record, read_results
 from gain.figures import judge
 
 
@@ -133,6 +133,20 @@ def result(arm, seed, ap50):
         "category_ap": {"can": ap50 / 2}, "category_ap50": {"can": ap50},
     }  # fmt: skip
     return {"cell": vars(cell(arm=arm, seed=seed)), "figures": figures, "seconds": 36.0}
+
+
+def test_the_record_keeps_one_answer_to_each_question(tmp_path):
+    path = tmp_path / "cells.jsonl"
+    assert read_record(path) == []
+    put_on_record([result("none", 0, 0.3), result("none", 1, 0.4)], path)
+    newer = result("none", 1, 0.5)
+    newer["cell"] |= {"schedule": {"iterations": 10, "design": "another"}, "models": {"embedded": ["b"]}}
+    longer = result("none", 1, 0.6)
+    longer["cell"] |= {"schedule": {"iterations": 20}}
+    put_on_record([newer, longer], path)
+    assert [r["figures"]["ap50"] for r in read_record(path)] == [0.3, 0.5, 0.6]
+    assert merge(read_record(path)) == read_record(path)
+    assert Cell(**read_record(path)[0]["cell"]).key == cell().key
 
 
 def test_the_table_pairs_seeds(tmp_path):

@@ -1,11 +1,14 @@
 """Does it help? Train detectors in every arm, and print what each step is worth.
 
     python benchmarks/gain run --data SHARED_DATA --work WORK [--source sample] [--share 0.05] [--arm none] …
-    python benchmarks/gain table --work WORK
+    python benchmarks/gain table [--work WORK [--record]]
 
-`run` trains the cells (arm × data × detector × seed) that aren't done yet; several processes may run side by side,
-and one that was stopped loses the cell it was at. Generator, thresholds, layout and bank see the share alone, except
-that the sample's painter and judge are the embedded models. Needs MMDetection with compiled operators.
+`run` trains the cells (arm × data × detector × seed) that aren't done yet, here or on record (`cells.jsonl`); several
+processes may run side by side, and one that was stopped loses the cell it was at. `table` shows what is on record
+and in the folder; `--record` puts the folder's cells on record.
+
+Generator, thresholds, layout and bank see the share alone, except that the sample's painter and judge are the embedded
+models. Needs MMDetection with compiled operators.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gain import sources
 from gain.arms import ARMS, Arm, Recipe, settings_of, with_settings
-from gain.cells import Cell, claim, finish, read_results
+from gain.cells import Cell, claim, finish, merge, put_on_record, read_record, read_results
 from gain.detectors import DETECTORS
 
 if TYPE_CHECKING:
@@ -71,15 +75,16 @@ def options() -> argparse.Namespace:
     run.add_argument("--device", default="cpu", help="torch device that paints")
     run.add_argument("--keep", action="store_true", help="keep each cell's config and weights, too")
     run.add_argument("--threads", type=int, default=1)
-    for verb in (run, verbs.add_parser("table", help="print the table of whatever is there")):
-        verb.add_argument("--work", type=Path, required=True, help="folder for everything that is made")
-    verbs.choices["table"].add_argument("--iterations", type=int, help="cells of so many optimizer steps")
-    verbs.choices["table"].add_argument("--plot", type=Path, help="PNG to draw")
-    verbs.choices["table"].add_argument("--json", type=Path, help="file for the figures of all cells")
-    verbs.choices["table"].add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
-    verbs.choices["table"].add_argument(
-        "--categories", action="store_true", help="gains of each category too"
-    )
+    run.add_argument("--anew", action="store_true", help="train cells that are on record, too")
+    run.add_argument("--work", type=Path, required=True, help="folder for everything that is made")
+    show = verbs.add_parser("table", help="print the table of whatever is there")
+    show.add_argument("--work", type=Path, help="folder of `run`; without it, what is on record")
+    show.add_argument("--record", action="store_true", help="put the folder's cells on record")
+    show.add_argument("--iterations", type=int, help="cells of so many optimizer steps")
+    show.add_argument("--plot", type=Path, help="PNG to draw")
+    show.add_argument("--json", type=Path, help="file for the figures of all cells")
+    show.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
+    show.add_argument("--categories", action="store_true", help="gains of each category too")
     return parser.parse_args()
 
 
@@ -142,9 +147,7 @@ def work_at(cell: Cell, args: argparse.Namespace, recipe: Recipe) -> None:
     arm, folder = ARMS[cell.arm], cell.folder(args.work)
     source = sources.prepare(cell.source, data=args.data, work=args.work)
     share = sources.take_share(source, cell.share, cell.seed, work=args.work)
-    shop = Workshop(
-        source, share, args.work / "made" / f"{cell.source}_{cell.share:g}_{cell.seed}", args.device
-    )
+    shop = Workshop(source, share, args.work / "made" / f"{source.name}_{share.stem}", args.device)
     shop.folder.mkdir(parents=True, exist_ok=True)
     material = gather(arm, shop, recipe)
     started = time.monotonic()
@@ -166,10 +169,11 @@ def work_at(cell: Cell, args: argparse.Namespace, recipe: Recipe) -> None:
     found = training.detect(runner)
     np.savez_compressed(folder / "found.npz", **found)
     figures = judge(source.test, found, rare=sources.rare_categories(source))
-    finish(cell, args.work, {"figures": figures, "seconds": time.monotonic() - started, "machine": machine()})
+    seconds, today = round(time.monotonic() - started), date.today().isoformat()
+    finish(cell, args.work, {"figures": figures, "seconds": seconds, "date": today, "machine": machine()})
     print(
         f"{cell.key}: AP {figures['ap']:.3f} AP50 {figures['ap50']:.3f} rare AP50 {figures['rare_ap50']} "
-        f"in {time.monotonic() - started:.0f} s",
+        f"in {seconds} s",
         flush=True,
     )
 
@@ -210,7 +214,8 @@ def run(args: argparse.Namespace) -> None:
     recipe = with_settings(Recipe(), args.set)
     args.work.mkdir(parents=True, exist_ok=True)
     args.work = args.work.resolve()
-    left = [c for c in wanted_cells(args, recipe) if not c.is_done(args.work)]
+    known = set() if args.anew else {Cell(**r["cell"]).key for r in read_record()}
+    left = [c for c in wanted_cells(args, recipe) if not c.is_done(args.work) and c.key not in known]
     print(f"{len(left)} cells to do", flush=True)
     while left:
         waiting = [cell for cell in left if not try_at(cell, args, recipe)]
@@ -237,9 +242,12 @@ def table(args: argparse.Namespace) -> None:
     from gain import table as tables
 
     recipe = with_settings(Recipe(), args.set)
+    made = read_results(args.work) if args.work else []
+    if args.record:
+        put_on_record(made)
     results = [
         r
-        for r in read_results(args.work)
+        for r in merge([*read_record(), *made])
         if r["cell"]["settings"] == settings_of(ARMS[r["cell"]["arm"]], recipe)
         and r["cell"]["schedule"]["iterations"] == (args.iterations or usual_iterations_of(r["cell"]))
     ]

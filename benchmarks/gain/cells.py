@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+RECORD = Path(__file__).with_name("cells.jsonl")  # a line for each cell that the README's tables show
+DIGESTS = ("design", "data", "start")  # of what a schedule runs on
 
 
 @dataclass(frozen=True)
@@ -52,15 +55,45 @@ class Cell:
 
 def finish(cell: Cell, work: Path, result: dict[str, Any]) -> None:
     """Write a cell's result, whole or not at all."""
-    path = cell.folder(work) / "result.json"
+    write_whole(cell.folder(work) / "result.json", json.dumps({"cell": asdict(cell), **result}, indent=1))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or as it was."""
     part = path.with_suffix(".part")
-    part.write_text(json.dumps({"cell": asdict(cell), **result}, indent=1), "utf-8")
+    part.write_text(text, "utf-8")
     part.replace(path)
 
 
 def read_results(work: Path) -> list[dict[str, Any]]:
     """Return the results of all finished cells."""
     return [json.loads(p.read_text("utf-8")) for p in sorted((work / "cells").glob("*/result.json"))]
+
+
+def read_record(path: Path = RECORD) -> list[dict[str, Any]]:
+    """Return the results that were put on record, none where there is no such file."""
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
+
+
+def put_on_record(results: Iterable[Mapping[str, Any]], path: Path = RECORD) -> None:
+    """Write results to the record, a line each, in place of what was asked there before."""
+    merged = merge([*read_record(path), *results])
+    write_whole(path, "".join(json.dumps(r, sort_keys=True) + "\n" for r in merged))
+
+
+def merge(results: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return results in the order of their questions, the last one where several answer the same.
+
+    What a cell asks is its data, arm, detector, seed, recipe and schedule. The digests say with which files it was
+    answered: newer code, data or weights give a newer answer, not another row.
+    """
+    answers = {}
+    for result in results:
+        cell = result["cell"]
+        length = {k: v for k, v in cell["schedule"].items() if k not in DIGESTS}
+        question = [cell[k] for k in ("source", "share", "detector", "arm", "seed", "settings")]
+        answers[json.dumps([*question, length], sort_keys=True)] = result
+    return [answers[question] for question in sorted(answers)]
 
 
 @contextmanager
