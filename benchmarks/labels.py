@@ -175,6 +175,8 @@ def is_own_detector(run: FinishedRun, judge_folder: str) -> bool:
     """Tell whether the judge has the weights of the detector that filtered the run."""
     from augsynth.generate import weights_digest
 
+    if run.config.filter not in ("detector", "both"):
+        return False
     if run.config.detector == "embedded":
         return weights_digest(judge_folder) == weights_digest(EMBEDDED_DETECTOR)
     digest = weights_digest(judge_folder)
@@ -209,18 +211,19 @@ def main() -> None:
     parser.add_argument(
         "runs", type=Path, nargs="+", metavar="RUN_DIR", help="outputs of `augsynth generate`"
     )
-    parser.add_argument("--judge", required=True, help="folder of an independent detector")
+    parser.add_argument("--judge", required=True, help="folder of an independent detector, or `embedded`")
     parser.add_argument("--repaint", type=int, default=200, help="first attempts painted again; 0 for none")
     parser.add_argument("--min-score", type=float, default=MIN_SCORE, help="weakest detection that counts")
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
     print(f"Labels judge, {datetime.date.today()}")
+    judge = str(EMBEDDED_DETECTOR) if given.judge == "embedded" else given.judge
     for folder in given.runs:
         try:
             run = read_run(folder)
             judge_run(
                 run,
-                given.judge,
+                judge,
                 num_repainted=given.repaint,
                 min_score=given.min_score,
                 device=given.device,

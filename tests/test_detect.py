@@ -538,10 +538,27 @@ def test_thresholds_are_low_quantiles_with_back_off():
     assert thresholds[7] < 0.75 * thresholds.pooled, "two objects that score low say that the category does"
     sure = thresholds_from_scores({3: many.tolist(), 7: [0.95]}, quantile=0.1)
     assert sure.pooled < sure[7] < 0.95
-    one, nine = ({3: many.tolist(), 7: [0.3] * n} for n in (1, 9))
-    assert thresholds_from_scores(nine, quantile=0.1)[7] < thresholds_from_scores(one, quantile=0.1)[7]
     assert thresholds_from_scores({}, quantile=0.1, floor=0.07)[1] == 0.07
     assert Thresholds.from_dict(json.loads(json.dumps(thresholds.as_dict()))) == thresholds
+    assert thresholds_from_scores({7: [0.4]}, quantile=0.1)[7] == pytest.approx(0.4, abs=1e-3)
+    alone = thresholds_from_scores({7: [0.3, 0.5], 8: [0.6]}, quantile=0.1)
+    assert alone[7] < 0.4 and alone[7] < alone[8] < 0.6
+
+
+def test_thresholds_of_rare_categories_turn_down_as_many_of_their_objects_as_of_common_ones():
+    rng = np.random.default_rng(5)
+    turned_down = {3: [], 60: []}
+    for _ in range(200):
+        levels = np.append(rng.normal(2.0, 0.3, 7), rng.normal(0.8, 0.3, 6))  # of rare things it is less sure
+        nums = [60] * 7 + [3] * 6
+        logits = [rng.normal(level, 0.45, n) for level, n in zip(levels, nums, strict=True)]
+        scores = {k: (1 / (1 + np.exp(-x))).tolist() for k, x in enumerate(logits)}
+        thresholds = thresholds_from_scores(scores, quantile=0.05)
+        for k, n in enumerate(nums):
+            further = 1 / (1 + np.exp(-rng.normal(levels[k], 0.45, 200)))
+            turned_down[n].append((further < thresholds[k]).mean())
+    assert 0.04 < np.mean(turned_down[60]) < 0.08
+    assert 0.03 < np.mean(turned_down[3]) < 0.09
 
 
 def test_calibration_on_a_trained_detector(trained, shapes):

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from augsynth.detect import Detector
 from augsynth.geometry import ious, view_around
-from augsynth.scene import Dataset, Detections, Image, IntArray, Scene
+from augsynth.scene import Dataset, Detections, FloatArray, Image, IntArray, Scene
 from augsynth.seeding import derive_rng
 
 SAME_PLACE_IOU = 0.5
 MIN_INSTANCES = 10
-SHRINKAGE = 5.0  # objects after which a rare category's own level counts half
 MAX_VIEWS = 6
 
 
@@ -73,8 +72,8 @@ def calibrate(
     """Return thresholds from the scores that the dataset's own objects get.
 
     An object's score is that of the best detection of its category at IoU ≥ 0.5; objects that are not found
-    don't count. A category with fewer than 10 found objects takes the quantile of all objects, moved by how much higher
-    or lower its own few score; one with none takes it as it is.
+    don't count. A category with fewer than 10 found objects takes the quantile that is expected of it from these and
+    from how scores are spread in the others; one with none takes the quantile of all objects.
 
     Args:
         detector: The detector that will judge.
@@ -106,36 +105,58 @@ def calibrate(
 def thresholds_from_scores(
     scores: Mapping[int, Sequence[float]], *, quantile: float, floor: float = 0.05
 ) -> Thresholds:
-    """Return the low quantile of each category's scores, backing off to all of them where there are few.
+    """Return the low quantile of each category's scores, where there are few with the help of the other categories.
 
     Args:
         scores: COCO id -> scores of its real objects, in [0, 1].
         quantile: As for `calibrate`.
         floor: Least threshold.
     """
-    everything = [score for group in scores.values() for score in group]
+    groups = {k: group for k, group in scores.items() if len(group)}
+    everything = [score for group in groups.values() for score in group]
     pooled = max(floor, float(np.quantile(everything, quantile))) if everything else floor
+    expected = _expected_quantiles({k: _logits(group) for k, group in groups.items()}, quantile)
     own = {
-        k: float(np.quantile(group, quantile))
-        if len(group) >= MIN_INSTANCES
-        else _shifted(pooled, group, everything)
-        for k, group in scores.items()
-        if len(group)
+        k: float(np.quantile(group, quantile)) if len(group) >= MIN_INSTANCES else expected[k]
+        for k, group in groups.items()
     }
     rounded = {k: round(max(floor, score), 4) for k, score in own.items()}
     return Thresholds(round(pooled, 4), rounded, {k: len(group) for k, group in scores.items()})
 
 
-def _shifted(pooled: float, group: Sequence[float], everything: Sequence[float]) -> float:
-    """Return the pooled threshold moved by how much higher or lower a small group scores than all objects.
+def _expected_quantiles(logits: Mapping[int, FloatArray], quantile: float) -> dict[int, float]:
+    """Return the score under which that share of a category's further objects is expected, however few were seen.
 
-    In logits, by n / (n + 5) of the difference of the medians: a few objects don't say where their own low quantile
-    lies, but they do say whether the detector is less sure of their category.
+    One-way random effects: an object's logit is its category's level plus a deviation. Deviations are spread alike
+    everywhere, so all categories together say how far down the quantile lies, each counting the same. A level is
+    the mean of the category's own objects, drawn towards the mean level by as much as it is uncertain beside the
+    variance between categories (Hedges, "A random effects model for effect sizes", 1983); what is left of that
+    uncertainty moves the quantile further out.
+
+    Args:
+        logits: COCO id -> (n,) logits of its objects' scores, n ≥ 1.
     """
-    weight = len(group) / (len(group) + SHRINKAGE)
-    difference = float(np.median(_logits(group)) - np.median(_logits(everything)))
-    logit = float(_logits([pooled])[0]) + weight * difference
-    return float(1 / (1 + np.exp(-logit)))
+    if not logits:
+        return {}
+    nums = np.array([len(x) for x in logits.values()], np.float64)
+    means = np.array([x.mean() for x in logits.values()])
+    several = [x for x in logits.values() if len(x) > 1] or [np.concatenate(list(logits.values()))]
+    within = max(1e-6, float(np.mean([x.var(ddof=min(1, len(x) - 1)) for x in several])))
+    between = max(0.0, means.var(ddof=1) - float(np.mean(within / nums))) if len(means) > 1 else 0.0
+    certainty = 1 / (between + within / nums)
+    own = between * certainty
+    levels = own * means + (1 - own) * (certainty @ means) / certainty.sum()
+    deviations = np.concatenate([(x - x.mean()) * np.sqrt(len(x) / max(1, len(x) - 1)) for x in several])
+    weights = np.concatenate([np.full(len(x), 1 / len(x)) for x in several])
+    low = levels + weighted_quantile(deviations, weights, quantile) * np.sqrt(1 + own / nums)
+    return dict(zip(logits, (1 / (1 + np.exp(-low))).tolist(), strict=True))
+
+
+def weighted_quantile(values: FloatArray, weights: FloatArray, quantile: float) -> float:
+    """Return the least value at which a share of the weight is reached."""
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(weights[order]) / weights.sum()
+    return float(values[order][min(np.searchsorted(reached, quantile), len(values) - 1)])
 
 
 def _logits(scores: Sequence[float]) -> NDArray[np.float64]:
