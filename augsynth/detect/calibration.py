@@ -148,15 +148,9 @@ def _expected_quantiles(logits: Mapping[int, FloatArray], quantile: float) -> di
     levels = own * means + (1 - own) * (certainty @ means) / certainty.sum()
     deviations = np.concatenate([(x - x.mean()) * np.sqrt(len(x) / max(1, len(x) - 1)) for x in several])
     weights = np.concatenate([np.full(len(x), 1 / len(x)) for x in several])
-    low = levels + weighted_quantile(deviations, weights, quantile) * np.sqrt(1 + own / nums)
+    lowest = np.quantile(deviations, quantile, weights=weights, method="inverted_cdf")
+    low = levels + lowest * np.sqrt(1 + own / nums)
     return dict(zip(logits, (1 / (1 + np.exp(-low))).tolist(), strict=True))
-
-
-def weighted_quantile(values: FloatArray, weights: FloatArray, quantile: float) -> float:
-    """Return the least value at which a share of the weight is reached."""
-    order = np.argsort(values, kind="stable")
-    reached = np.cumsum(weights[order]) / weights.sum()
-    return float(values[order][min(np.searchsorted(reached, quantile), len(values) - 1)])
 
 
 def _logits(scores: Sequence[float]) -> NDArray[np.float64]:
