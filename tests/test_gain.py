@@ -149,6 +149,16 @@ def test_the_record_keeps_one_answer_to_each_question(tmp_path):
     assert Cell(**read_record(path)[0]["cell"]).key == cell().key
 
 
+def test_what_is_on_record_is_whole():
+    rows = read_record()
+    assert rows
+    assert merge(rows) == rows
+    for row in rows:
+        cell = Cell(**row["cell"])
+        assert cell.settings.keys() == set(ARMS[cell.arm].depends_on())
+        assert 0 < row["figures"]["ap"] <= row["figures"]["ap50"] <= 1
+
+
 def test_the_table_pairs_seeds(tmp_path):
     results = [result("none", s, 0.3 + 0.1 * s) for s in range(3)]
     results += [result("augsynth", s, 0.35 + 0.1 * s) for s in range(3)]
