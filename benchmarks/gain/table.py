@@ -113,12 +113,12 @@ def draw(results: Results, path: Path) -> None:
     if not places:
         return
     figure, axes = pyplot.subplots(
-        1, len(places), figsize=(2 + 2.6 * len(places), 3.6), sharey=True, squeeze=False
+        1, len(places), figsize=(2 + 2.6 * len(places), 3.6), sharex=True, sharey=True, squeeze=False
     )
     arms = [a for a in ARMS if a != "none"]
     for axis, place in zip(axes[0], places, strict=True):
-        for offset, detector in enumerate(d for d in DETECTORS if (*place, d) in groups):
-            for row, arm in enumerate(arms):
+        for offset, detector in enumerate(DETECTORS):
+            for row, arm in enumerate(arms if (*place, detector) in groups else []):
                 values = paired(groups[*place, detector], arm, "none", "ap50")
                 if not values:
                     continue
@@ -126,7 +126,7 @@ def draw(results: Results, path: Path) -> None:
                 axis.errorbar(
                     100 * mean, row + 0.24 * offset, xerr=None if np.isnan(half) else 100 * half,
                     fmt="o", color=f"C{offset}", capsize=2, markersize=4,
-                    label=DETECTORS[detector] if row == 0 else None,
+                    label=DETECTORS[detector],
                 )  # fmt: skip
         axis.axvline(0, color="0.6", linewidth=0.8)
         axis.set_title(f"{place[0]}, {place[1]:.0%}", fontsize=9)
