@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image as PilImage
 
+from gain.cells import write_whole
+
 SEEN_AT_LEAST = 2  # objects of every category in a share
 RARE_BELOW = 0.1  # share of all objects under which a category counts as rare
 
@@ -140,9 +142,7 @@ def category_names(annotations: Path) -> tuple[str, ...]:
 def write(path: Path, document: Mapping[str, Any]) -> None:
     """Write a JSON file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(document), "utf-8")
-    part.replace(path)
+    write_whole(path, json.dumps(document))
 
 
 def _resized(
