@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -21,8 +20,8 @@ from augsynth.bank import Bank, BankError
 from augsynth.bank_writing import BankWriter
 from augsynth.coco import read_dataset
 from augsynth.coco_faults import repair_lines
-from augsynth.cutouts import CutRules, Leftover, cut_objects, segmentations_of, sort_objects
-from augsynth.errors import ConfigError, DatasetError
+from augsynth.cutouts import CutRules, cut_dataset
+from augsynth.errors import ConfigError
 from augsynth.images import read_image
 from augsynth.inpaint.checkpoints import is_non_commercial
 from augsynth.inpaint.loading import EMBEDDED
@@ -156,8 +155,6 @@ def build_bank(annotations: Path, images: Path, out: Path, *, rules: CutRules) -
     """
     dataset = read_dataset(annotations, images=images)
     yield from repair_lines(dataset)
-    segmentations = segmentations_of(dataset)
-    left: Counter[Leftover] = Counter()
     source = {
         "made_by": "augsynth bank",
         "version": __version__,
@@ -166,18 +163,7 @@ def build_bank(annotations: Path, images: Path, out: Path, *, rules: CutRules) -
         **asdict(rules),
     }
     with BankWriter(out, categories=dataset.categories, source=source) as writer:
-        for scene in dataset.scenes:
-            positions, others = sort_objects(scene, rules, segmentations=segmentations)
-            left += others
-            if not len(positions):
-                continue
-            try:
-                image = read_image(dataset, scene)
-            except DatasetError:
-                left[Leftover.UNREADABLE] += len(positions)
-                continue
-            for cutout in cut_objects(image, scene, positions, segmentations=segmentations, rules=rules):
-                writer.add(cutout)
+        left = cut_dataset(dataset, lambda s: read_image(dataset, s), rules=rules, add=writer.add)
         reasons = ", ".join(f"{count} {reason}" for reason, count in left.most_common())
         if not len(writer):
             found = f"left out: {reasons}" if left else "there are no annotations"

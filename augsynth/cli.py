@@ -353,6 +353,9 @@ def train_detector(
         float | None, typer.Option(help="Resize images by this; chosen when not given.")
     ] = None,
     vertical_flip: Annotated[bool, typer.Option(help="Mirror top and bottom too.")] = False,
+    paste: Annotated[
+        float | None, typer.Option(help="Chance that an image gets objects of others pasted in.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 42,
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all when not given.")] = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -14,6 +14,7 @@ from PIL import Image as PilImage
 
 from augsynth.bank import Cutout
 from augsynth.coco_faults import is_mask
+from augsynth.errors import DatasetError
 from augsynth.geometry import box_areas, intersection_boxes, intersections, ious, shown_along
 from augsynth.outlines import as_rle
 from augsynth.rings import Rings
@@ -163,6 +164,37 @@ def cut_objects(
         )
         cutouts.append(reduced(cutout, max_side=rules.max_side))
     return cutouts
+
+
+def cut_dataset(
+    dataset: Dataset, read_image: Callable[[Scene], Image], *, rules: CutRules, add: Callable[[Cutout], None]
+) -> Counter[Leftover]:
+    """Cut all the objects of a dataset that are worth it, one image after the other.
+
+    Args:
+        dataset: Images and objects.
+        read_image: Returns a scene's image; one that raises `DatasetError` is left out.
+        rules: Which objects are cut, and how.
+        add: Receives each cut-out, such as `BankWriter.add`.
+
+    Returns:
+        How many objects weren't cut, by reason.
+    """
+    segmentations = segmentations_of(dataset)
+    left: Counter[Leftover] = Counter()
+    for scene in dataset.scenes:
+        positions, others = sort_objects(scene, rules, segmentations=segmentations)
+        left += others
+        if not len(positions):
+            continue
+        try:
+            image = read_image(scene)
+        except DatasetError:
+            left[Leftover.UNREADABLE] += len(positions)
+            continue
+        for cutout in cut_objects(image, scene, positions, segmentations=segmentations, rules=rules):
+            add(cutout)
+    return left
 
 
 def crop_around(box_xyxy: FloatArray, size_wh: tuple[int, int]) -> tuple[int, int, int, int]:

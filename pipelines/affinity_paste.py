@@ -16,16 +16,15 @@ from mmengine.logging import print_log
 from numpy.typing import NDArray
 
 from augsynth.bank import Bank
-from augsynth.errors import AugsynthError, ConfigError
+from augsynth.errors import ConfigError
 from augsynth.paste_masks import fill
-from augsynth.paste_matte import with_outline
+from augsynth.paste_objects import Paster
 from augsynth.paste_options import blend_weights, category_weights, check, class_names, learn, read_rules
-from augsynth.paste_places import Placer, Places, Stock, Surroundings
+from augsynth.paste_places import Placer, Stock
 from augsynth.paste_scene import Canvas, Labels, Masks
 from augsynth.paste_stock import Donor, bank_ids, bank_stock, donor_stock
 from augsynth.scene import FloatArray, IntArray, Scene
 
-_ROUNDS = 3
 _REASONS = {
     "not_colour": "an image without three channels passes unchanged",
     "no_annotations": "an image without objects passes unchanged",
@@ -127,20 +126,30 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         check(1 <= min_objects <= max_objects, "min_objects", min_objects, f"from 1 to {max_objects=}")
         check(num_donors >= 1, "num_donors", num_donors, "1 or more")
         self.prob, self.min_visible = prob, min_visible
-        self.flip_prob, self.turn_prob = flip_prob, turn_prob
-        self.min_objects, self.max_objects, self.num_donors = min_objects, max_objects, num_donors
-        self.into_empty, self.tau, self.gamma, self.saturation = into_empty, tau, gamma, saturation
+        self.num_donors, self.into_empty = num_donors, into_empty
         self.counters: Counter[str] = Counter()
-        self._blends, chances = blend_weights(blends)
-        self._blend_steps = np.cumsum(chances)[:-1]
+        modes, chances = blend_weights(blends)
         self._affinity, layout = learn(affinity, annotations)
-        self._placer = Placer(layout, read_rules(rules))
         self.classes = class_names(classes, metainfo, self._affinity, str(affinity or annotations))
         by_name = dict(zip(self._affinity.names, self._affinity.category_ids.tolist(), strict=True))
         self._ids = np.array([by_name[name] for name in self.classes], np.int64)
         self._labels = {category_id: label for label, category_id in enumerate(self._ids.tolist())}
-        self._weights = category_weights(quotas, self.classes, self._ids)
         self._affinity.probabilities([], tau=tau, gamma=gamma, saturation=saturation)
+        self._paster = Paster(
+            self._affinity,
+            Placer(layout, read_rules(rules)),
+            modes,
+            chances,
+            category_weights(quotas, self.classes, self._ids),
+            min_objects=min_objects,
+            max_objects=max_objects,
+            tau=tau,
+            gamma=gamma,
+            saturation=saturation,
+            flip_prob=flip_prob,
+            turn_prob=turn_prob,
+            report=self._count,
+        )
         self._stocks = None if bank is None else _open_stocks(bank, by_name, self.classes, min_score)
         self._donor_chances: tuple[int, FloatArray | None] | None = None
 
@@ -196,71 +205,14 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
             if len(scene) or not self.into_empty:
                 return self._unchanged(results, reason)
         stock = self._stock(results)
-        offered = {c: self._weights[c] for c in stock.members if self._weights.get(c, 0) > 0}
-        if not offered:
+        if not self._paster.offered(stock):
             return self._unchanged(results, "nothing_to_paste")
         canvas = Canvas(results["img"], scene, labels)
-        surroundings = Surroundings.of(results["img"], bgr=True)
-        area = _reference_area(results)
-        used: set[int] = set()
-        wanted = int(rng.integers(self.min_objects, self.max_objects + 1))
-        present = scene.category_ids[~scene.is_crowd].tolist()
-        chances = self._affinity.probabilities(
-            present, tau=self.tau, gamma=self.gamma, saturation=self.saturation, quotas=offered
-        )
-        for _ in range(_ROUNDS):
-            # One object in three finds no place: some in reserve are cheaper than another round.
-            num = round(1.5 * (wanted - canvas.num_pasted) + 0.5)
-            ids = rng.choice(self._affinity.category_ids, size=num, p=chances).tolist()
-            for places in self._placer.propose(
-                canvas.scene, ids, surroundings=surroundings, reference_area=area, rng=rng
-            ):
-                if canvas.num_pasted < wanted:
-                    self._paste_one(canvas, places, stock, area, used, rng)
-            if canvas.num_pasted >= wanted:
-                break
+        self._paster.paste(canvas, stock, reference_area=_reference_area(results), bgr=True, rng=rng)
         if not canvas.num_pasted:
             return self._unchanged(results, "no_place")
         self.counters["pasted"] += canvas.num_pasted
         return self._updated(results, canvas)
-
-    def _paste_one(
-        self,
-        canvas: Canvas,
-        places: Places,
-        stock: Stock,
-        area: float,
-        used: set[int],
-        rng: np.random.Generator,
-    ) -> None:
-        """Try to paste one object: choose cut-out and place, blend it in."""
-        choice = self._placer.choose(
-            canvas.scene,
-            places,
-            stock=stock,
-            reference_area=area,
-            used=used,
-            rng=rng,
-            turn_prob=self.turn_prob,
-        )
-        if choice is None:
-            return
-        blend = self._blends[int(np.searchsorted(self._blend_steps, rng.random()))]
-        flip = bool(rng.random() < self.flip_prob)
-        try:
-            patch = stock.cut(choice.position)
-        except AugsynthError as error:
-            self._count("damaged_cutout", f": {error}")
-            return
-        used.add(choice.position)
-        if patch.is_cut_off():  # it would show a flat side
-            self.counters["cut_off"] += 1
-            return
-        if not patch.has_mask and not len(patch.other_ids):
-            patch = with_outline(patch) or patch
-        patch = patch.flipped() if flip else patch
-        patch = patch.turned(choice.quarters)
-        canvas.paste(patch.scaled(choice.scale), choice.box_xyxy, places.category_id, blend=blend)
 
     def _scene(self, results: Mapping[str, Any]) -> tuple[Scene, Labels]:
         """Return the image's objects as a scene of the affinity's categories, and as labels to be kept up."""
@@ -287,7 +239,7 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
             return self._stocks[need_mask]
         donors = [self._donor(d) for d in results["mix_results"]]
         usable = [d for d in donors if d.mask_of is not None or not need_mask]
-        return donor_stock(usable, min_size=self._placer.rules.min_size, bgr=True)
+        return donor_stock(usable, min_size=self._paster.placer.rules.min_size, bgr=True)
 
     def _donor(self, results: Mapping[str, Any]) -> Donor:
         _, labels = self._scene(results)
@@ -336,19 +288,20 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         """Count a reason, and log it at its 1st, 10th, 100th, … time."""
         self.counters[reason] += 1
         times = self.counters[reason]
-        if times == 10 ** (len(str(times)) - 1):
+        if reason in _REASONS and times == 10 ** (len(str(times)) - 1):
             what = _REASONS[reason]
             seen = f"{times} of {self.counters['images']} images"
             print_log(f"AffinityPaste: {what}{details} ({seen})", logger="current", level=logging.WARNING)
 
     def _chances_of(self, dataset: Any) -> FloatArray | None:
         """Return (N,) chances of donor images by the rarity of what they show; None where all are alike."""
-        if not self.gamma or not hasattr(dataset, "get_cat_ids"):
+        gamma, saturation = self._paster.gamma, self._paster.saturation
+        if not gamma or not hasattr(dataset, "get_cat_ids"):
             return None
         if self._donor_chances is None or self._donor_chances[0] != len(dataset):
             known = self._affinity.category_ids.tolist()
             columns = [known.index(category_id) for category_id in self._ids]
-            rarity = np.exp(self.gamma * self._affinity.log_rarity(saturation=self.saturation)[columns])
+            rarity = np.exp(gamma * self._affinity.log_rarity(saturation=saturation)[columns])
             found = (dataset.get_cat_ids(i) for i in range(len(dataset)))
             weights = np.array([max((rarity[k] for k in kinds), default=0.0) for kinds in found])
             total = weights.sum()

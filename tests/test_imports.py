@@ -21,7 +21,7 @@ LAYERS = [
     ("L2", "prompts"),
     ("L2", "affinity affinity_fit affinity_file affinity_text affinity_blend"),
     ("L3", "placement compose cutouts donors matting split"),
-    ("L3", "paste paste_masks paste_matte paste_options paste_places paste_scene paste_stock"),
+    ("L3", "paste paste_masks paste_matte paste_objects paste_options paste_places paste_scene paste_stock"),
     ("L3", "replacement"),
     ("L4", "inpaint detect segment"),
     ("L4", "classify classify_labels"),

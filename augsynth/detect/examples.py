@@ -113,7 +113,9 @@ class ExampleStream:
         vertical_flip: bool,
         repeat_threshold: float,
         cache_mb: int,
+        pasting: Callable[[Example, np.random.Generator], Example] | None = None,
     ) -> None:
+        self._pasting = pasting
         self._scenes = dataset.scenes
         self._read_image = read_image
         self._canvas_wh = canvas_wh
@@ -144,7 +146,10 @@ class ExampleStream:
             self._order = (epoch, shuffled)
         rng = derive_rng(self._seed, "detector", "view", position)
         view = draw_view(rng, vertical_flip=self._vertical_flip)
-        return apply_view(self._example(int(self._order[1][place])), view, canvas_wh=self._canvas_wh)
+        example = self._example(int(self._order[1][place]))
+        if self._pasting is not None:
+            example = self._pasting(example, derive_rng(self._seed, "detector", "paste", position))
+        return apply_view(example, view, canvas_wh=self._canvas_wh)
 
     def _example(self, index: int) -> Example:
         scene = self._scenes[index]

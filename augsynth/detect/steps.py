@@ -33,6 +33,8 @@ class DetectorTraining:
         vertical_flip: Also mirror top and bottom (microscopy, aerial photographs).
         repeat_threshold: Images of categories in fewer than this share of images are repeated (Gupta et al.
             2019, arXiv 1908.03195); 0 turns it off.
+        paste: Chance that objects of other training images are pasted into an image (`AffinityPaste`'s way, all
+            categories about alike); 0 turns it off.
         ema_decay: Of the averaged weights, which are the ones kept.
         seed: Of initial weights, order and augmentation.
         bf16: Mixed precision; None uses it where the processor is faster with it.
@@ -52,6 +54,7 @@ class DetectorTraining:
     max_canvas_px: int = 640
     vertical_flip: bool = False
     repeat_threshold: float = 0.1
+    paste: float = 0.0
     ema_decay: float = 0.998
     seed: int = 42
     bf16: bool | None = None
@@ -67,6 +70,8 @@ class DetectorTraining:
                 raise ValueError(f"{name} must be above 0, got {value}")
         if self.image_scale is not None and not 0 < self.image_scale <= 4:
             raise ValueError(f"image_scale must be in (0, 4], got {self.image_scale}")
+        if not 0 <= self.paste <= 1:
+            raise ValueError(f"paste must be in [0, 1], got {self.paste}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay must be in [0, 1), got {self.ema_decay}")
 

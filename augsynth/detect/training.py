@@ -31,6 +31,7 @@ from augsynth.detect.folder import (
     write_config,
     write_weights,
 )
+from augsynth.detect.pasting import Pasting
 from augsynth.detect.steps import (
     DetectorTraining,
     TrainingState,
@@ -157,6 +158,12 @@ def _run(
 ) -> TrainingState:
     """Take every step, from the checkpoint if there is one."""
     steps, scale = options.steps or 1, options.image_scale or 1.0
+    work.mkdir(parents=True, exist_ok=True)
+    pasting = None
+    if options.paste:
+        pasting = Pasting.of(
+            train, read_image, folder=work / "bank", prob=options.paste, turned=options.vertical_flip
+        )
     stream = ExampleStream(
         train,
         read_image,
@@ -167,12 +174,12 @@ def _run(
         vertical_flip=options.vertical_flip,
         repeat_threshold=options.repeat_threshold,
         cache_mb=options.cache_mb,
+        pasting=pasting,
     )
     state = initial_state(options, num_categories=len(train.categories))
     checkpoint = work / "checkpoint.pt"
     if resume and checkpoint.is_file():
         load_checkpoint(checkpoint, state, digest=digest)
-    work.mkdir(parents=True, exist_ok=True)
     begin, first = time.monotonic(), state.step
     for batch in _prefetched(stream, range(state.step, steps)):
         state.losses.append(take_step(state, batch, options))
