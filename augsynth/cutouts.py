@@ -69,7 +69,7 @@ class CutRules:
 
 def segmentations_of(dataset: Dataset) -> dict[int, Any]:
     """Return the usable polygons and RLEs of a dataset by annotation id."""
-    records = dataset.document["annotations"]
+    records = dataset.document.get("annotations", ())
     return {r["id"]: r["segmentation"] for r in records if is_mask(r.get("segmentation"))}
 
 

@@ -120,9 +120,10 @@ def test_trained_folder_detects_in_dataset_ids(trained, shapes):
     )
 
 
-def test_interrupted_training_ends_with_the_same_bytes(shapes, tmp_path):
+@pytest.mark.parametrize("paste", [0.0, 0.8])
+def test_interrupted_training_ends_with_the_same_bytes(shapes, tmp_path, paste):
     dataset, images = shapes
-    options = replace(OPTIONS, steps=9, checkpoint_every=4)
+    options = replace(OPTIONS, steps=9, checkpoint_every=4, paste=paste)
 
     def run(out: Path, options: DetectorTraining = options) -> bytes:
         train_detector(
@@ -136,7 +137,7 @@ def test_interrupted_training_ends_with_the_same_bytes(shapes, tmp_path):
     def read_until_interrupted(scene: Scene) -> Image:
         nonlocal reads
         reads += 1
-        if reads > 52:
+        if reads > 52 + (36 if paste else 0):  # the objects of the 36 training images are cut out first
             raise KeyboardInterrupt
         return images[scene.file_name]
 
@@ -151,13 +152,95 @@ def test_interrupted_training_ends_with_the_same_bytes(shapes, tmp_path):
         run(tmp_path / "parts")
 
 
+def rare_bars(count: int, *, rare: int) -> tuple[Dataset, dict[str, Image]]:
+    """Shapes of which only so many are bars; file order of the categories isn't that of their ids."""
+    dataset, images = shapes_dataset(count)
+    scenes = []
+    for scene in dataset.scenes:
+        keep = scene.category_ids == 3
+        for k in np.flatnonzero(~keep):
+            if rare:
+                keep[k], rare = True, rare - 1
+            else:
+                x1, y1, x2, y2 = scene.boxes_xyxy[k].astype(int)
+                images[scene.file_name][y1:y2, x1:x2] = 115
+        cut = {
+            n: getattr(scene, n)[keep] for n in ("boxes_xyxy", "category_ids", "annotation_ids", "is_crowd")
+        }
+        scenes.append(replace(scene, **cut))
+    return replace(dataset, categories=CATEGORIES[::-1], scenes=tuple(scenes)), images
+
+
+def test_pasted_objects_are_what_their_labels_say_and_mostly_rare(tmp_path):
+    from augsynth.detect.examples import ExampleStream
+    from augsynth.detect.pasting import Pasting
+
+    dataset, images = rare_bars(30, rare=3)
+
+    def read(scene: Scene) -> Image:
+        return images[scene.file_name]
+
+    def examples(pasting: Pasting | None) -> list[Example]:
+        stream = ExampleStream(
+            dataset,
+            read,
+            canvas_wh=(96, 64),
+            image_scale=1.0,
+            batch_size=30,
+            seed=1,
+            vertical_flip=False,
+            repeat_threshold=0.0,
+            cache_mb=100,
+            pasting=pasting,
+        )
+        return [example for step in range(4) for example in stream.batch(step)]
+
+    pasting = Pasting.of(dataset, read, folder=tmp_path / "bank", prob=1.0, turned=False)
+    plain, pasted = examples(None), examples(pasting)
+    counts = [np.bincount(np.concatenate([e.labels for e in some]), minlength=3) for some in (plain, pasted)]
+    assert counts[1].sum() > 1.3 * counts[0].sum()
+    assert counts[1][1] > 5 * counts[0][1]  # label 1 is the bar
+    right = []
+    for example in pasted:
+        for (x1, y1, x2, y2), label in zip(example.boxes_xyxy, example.labels, strict=True):
+            if min(x2 - x1, y2 - y1) >= 8:
+                middle = example.image[int(y1 + y2) // 2, int(x1 + x2) // 2].astype(int)
+                right.append((middle.mean() > 115) == (label == 1))
+    assert len(right) > 200
+    assert np.mean(right) > 0.98
+    again = examples(pasting)
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(pasted, again, strict=True))
+    off = examples(replace(pasting, prob=0.0))
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(plain, off, strict=True))
+
+
+def test_nothing_is_pasted_without_objects_to_cut_or_into_crowds(tmp_path):
+    from augsynth.detect.pasting import Pasting
+
+    dataset, images = shapes_dataset(6)
+    crowds = tuple(replace(s, is_crowd=np.ones(len(s), np.bool_)) for s in dataset.scenes)
+
+    def read(scene: Scene) -> Image:
+        return images[scene.file_name]
+
+    assert (
+        Pasting.of(replace(dataset, scenes=crowds), read, folder=tmp_path / "a", prob=1, turned=False) is None
+    )
+    pasting = Pasting.of(dataset, read, folder=tmp_path / "b", prob=1.0, turned=True)
+    scene = dataset.scenes[0]
+    hidden = Example(images[scene.file_name], scene.boxes_xyxy, np.full(len(scene), -1))
+    assert pasting(hidden, np.random.default_rng(0)) is hidden
+
+
 def test_training_needs_objects(tmp_path):
     empty = Dataset(CATEGORIES, (Scene(1, "a.png", (8, 8)),), {}, Path("a.json"))
     with pytest.raises(DatasetError, match=r"a\.json: no annotated objects"):
         train_detector(empty, lambda s: np.zeros((8, 8, 3), np.uint8), out=tmp_path / "x")
 
 
-@pytest.mark.parametrize("change", [{"steps": 0}, {"lr": -1}, {"image_scale": 9}, {"ema_decay": 1.0}])
+@pytest.mark.parametrize(
+    "change", [{"steps": 0}, {"lr": -1}, {"image_scale": 9}, {"ema_decay": 1.0}, {"paste": 2}]
+)
 def test_training_options_are_validated(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         DetectorTraining(**change)
