@@ -1,6 +1,6 @@
 """Where is quality lost? Real objects go through one stage of painting after the other, and the filter judges each.
 
-    python benchmarks/stages.py [--annotations FILE --images DIR] [--model embedded] [--detector embedded] [--probe]
+    python benchmarks/stages.py [--annotations FILE --images DIR] [--model MODEL] [--detector DETECTOR] [--probe STAGE]
 
 Every object stays where it is, so nothing differs but what a stage does to its pixels:
 
@@ -11,8 +11,8 @@ Every object stays where it is, so nothing differs but what a stage does to its 
     painted       … and is painted from pure noise: `generate` with perfect places
 
 Thresholds are calibrated on the same images, untouched. The share accepted is a mean over categories; the score is
-that of the object's category at its place over what the untouched object gets. `--probe` adds the artefact probe's
-AUC (see artefacts.py) between the objects of a stage and the same objects untouched.
+that of the object's category at its place over what the untouched object gets. `--probe STAGE …` adds the artefact
+probe's AUC (see artefacts.py) between the objects of these stages and the same objects untouched.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=400, help="scenes to draw where no data are given")
     parser.add_argument("--strengths", type=float, nargs="*", default=[0.04, 0.3, 0.6])
     parser.add_argument("--seed", type=int, default=42)
-    parser.add_argument("--probe", action="store_true")
+    parser.add_argument("--probe", nargs="+", default=[], metavar="STAGE")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if args.annotations is None:
@@ -240,7 +240,7 @@ def main() -> None:
         first = np.array(scores) if first is None else first
         found = first > 0
         ratio = float((np.array(scores)[found] / first[found]).mean())
-        seen = probe_stage(pieces, images, Options(seeds=1)) if args.probe and name != "untouched" else ""
+        seen = probe_stage(pieces, images, Options(seeds=1)) if name in args.probe else ""
         down = Counter(r for r in reasons if r is not Reason.ACCEPTED)
         shares = [mean_share(pieces, reasons, ids) for ids in ([*common, *rare], common, rare)]
         cells = " | ".join(f"{share:.0f} %" for share in shares)

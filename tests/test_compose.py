@@ -37,6 +37,20 @@ def test_pixels_outside_the_feathered_mask_are_untouched(side: int) -> None:
     assert (opacity[:10] == 0).all() and (opacity[:, :20] == 0).all()
 
 
+@pytest.mark.parametrize("side", [24, 40, 57, 64])
+def test_a_window_that_is_put_back_keeps_its_finest_detail(side: int) -> None:
+    rng = np.random.default_rng(side)
+    image = rng.integers(20, 235, (80, 90, 3)).astype(np.uint8)
+    window = np.array([7, 5, 7 + side, 5 + side])
+    cells = np.zeros((16, 16), bool)
+    cells[4:12, 3:11] = True
+    picture = cut_window(image, window, size=64)
+    options = {"feather": 2.0, "rng": rng, "match_colour": False, "match_grain": False}
+    stitched, _ = stitch(image, picture, window_xyxy=window, cells=cells, **options)
+    assert np.abs(stitched.astype(int) - image).mean() < 0.5
+    assert np.abs(stitched.astype(int) - image).max() <= 4
+
+
 def test_a_uniform_tint_of_the_reconstruction_is_taken_out() -> None:
     image = smooth_image(96, 96)
     window = np.array([16, 16, 80, 80])
