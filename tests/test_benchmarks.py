@@ -274,6 +274,42 @@ def test_first_attempts_are_painted_again_as_the_run_painted_them(sample_root, t
         list(labels.repaint(studio, attempts[:1]))
 
 
+def test_each_stage_changes_the_object_alone_and_more_than_the_one_before(sample_root):
+    """Real models: the embedded detector must know real objects, and noise must not pass for them."""
+    import stages
+    from augsynth.detect import load_detector
+    from augsynth.detect.calibration import Thresholds
+    from augsynth.inpaint.loading import load_inpainter
+    from augsynth.studio import EMBEDDED_DETECTOR
+
+    dataset = read_dataset(sample_root / "annotations/instances.json", images=sample_root / "images")
+    dataset = replace(dataset, scenes=dataset.scenes[:12])
+    painter = load_inpainter("embedded", steps=2, batch_size=8)
+    detector = load_detector(EMBEDDED_DETECTOR, dataset.categories)
+    pieces = stages.draw_pieces(dataset, painter, per_category=2, seed=1)
+    kinds = [piece.plan.placement.category_id for piece in pieces]
+    assert max(kinds.count(k) for k in kinds) == 2
+    changes, accepted = {}, {}
+    for name, images in stages.stages(painter, pieces, [0.5]):
+        reasons, scores = stages.judge_stage(detector, pieces, images, Thresholds(0.3))
+        assert all(0 <= score <= 1 for score in scores)
+        accepted[name] = stages.mean_share(pieces, reasons, sorted(set(kinds)))
+        inside, outside = [], []
+        for piece, image in zip(pieces, images, strict=True):
+            changed = np.abs(image.astype(int) - piece.image).mean(-1)
+            x1, y1, x2, y2 = piece.plan.window_xyxy
+            inside.append(changed[y1:y2, x1:x2].mean())
+            changed[y1:y2, x1:x2] = 0
+            outside.append(changed.max())
+        assert max(outside) == 0
+        changes[name] = float(np.mean(inside))
+    assert list(changes) == ["untouched", "resampled", "autoencoder", "strength 0.5", "painted"]
+    assert changes["untouched"] == 0
+    assert changes["resampled"] < 0.5 < changes["autoencoder"] < changes["painted"]
+    assert accepted["resampled"] >= 60
+    assert accepted["autoencoder"] > accepted["painted"]  # two steps don't paint much
+
+
 def test_categories_are_named(fake_run):
     assert isinstance(fake_run.source.categories[0], Category)
     assert fake_run.names[fake_run.source.categories[0].id] == fake_run.source.categories[0].name
