@@ -288,7 +288,7 @@ def finetune(
         int,
         typer.Option(min=0, help="Steps of the second stage, which sharpens the decoder; 0 leaves it out."),
     ] = 800,
-    denoiser_steps: Annotated[int, typer.Option(min=1, help="Steps of the third stage.")] = 8000,
+    denoiser_steps: Annotated[int, typer.Option(min=0, help="Steps of the third stage.")] = 8000,
     num_windows: Annotated[
         int | None, typer.Option(min=1, help="Training windows to cut (20000; 1000 for a LoRA).")
     ] = None,

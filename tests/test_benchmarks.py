@@ -277,6 +277,7 @@ def test_first_attempts_are_painted_again_as_the_run_painted_them(sample_root, t
 def test_each_stage_changes_the_object_alone_and_more_than_the_one_before(sample_root):
     """Real models: the embedded detector must know real objects, and noise must not pass for them."""
     import stages
+
     from augsynth.detect import load_detector
     from augsynth.detect.calibration import Thresholds
     from augsynth.inpaint.loading import load_inpainter

@@ -170,13 +170,20 @@ def test_the_model_loads_as_a_standard_pipeline_and_foreign_folders_are_refused(
     assert pipeline.unet.config.in_channels == 9
     assert {v.dtype for v in weights(folder).values() if v.dtype.kind == "f"} == {np.dtype(np.float16)}
     assert list((tmp_path / "run" / "training").glob("samples-*.png"))
-    further = finetune(
-        dataset, read, config=CONFIG, out=tmp_path / "further", progress=ignore, start_dir=folder
-    )
-    first, second = weights(folder), weights(further)
-    assert first.keys() == second.keys()
-    changed = {name.split("/")[0] for name in first if not np.array_equal(first[name], second[name])}
-    assert changed == {"unet", "text_encoder"}
+    decoder_alone = replace(CONFIG, denoiser_steps=0)
+    decoder, all_of_it = {"decoder", "post_quant_conv"}, {"unet", "text_encoder", "vae"}
+    for name, config, wanted in (("all", CONFIG, all_of_it), ("decoder", decoder_alone, {"vae"})):
+        further = finetune(
+            dataset, read, config=config, out=tmp_path / name, progress=ignore, start_dir=folder
+        )
+        first, second = weights(folder), weights(further)
+        assert first.keys() == second.keys()
+        changed = {name for name in first if not np.array_equal(first[name], second[name])}
+        assert {name.split("/")[0] for name in changed} == wanted
+        of_vae = {name.split(":")[1].split(".")[0] for name in changed if name.startswith("vae")}
+        assert of_vae == decoder
+    with pytest.raises(ConfigError, match="denoiser_steps"):
+        finetune(dataset, read, config=decoder_alone, out=tmp_path / "new", progress=ignore)
     with pytest.raises(ConfigError, match="preset"):
         finetune(
             dataset,

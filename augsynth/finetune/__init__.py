@@ -36,7 +36,7 @@ class FinetuneConfig:
     Attributes:
         preset: Name in `presets.PRESETS`.
         autoencoder_steps, decoder_steps, denoiser_steps: Optimizer steps of the three stages; no decoder
-            steps leave the decoder as blurred as the autoencoder's mean error makes it.
+            steps leave the decoder as it was: for a new model as blurred as the autoencoder's mean error makes it.
         num_windows: Training windows to cut.
         symmetry, balance: See `WindowRules`.
         template: Prompt template with `{category}`.
@@ -79,14 +79,15 @@ def finetune(
         dataset: Images and objects to learn.
         read_image: Returns a scene's (H, W, 3) uint8 RGB image.
         out: Directory of the training.
-        start_dir: The model folder of an earlier training of the same preset: its autoencoder is kept, its
+        start_dir: The model folder of an earlier training of the same preset: its encoder is kept, its decoder,
             denoiser and text encoder are trained further.
 
     Returns:
         The folder that `StableDiffusionInpaintPipeline.from_pretrained` loads: `out / "model"`.
 
     Raises:
-        ConfigError: Unknown preset or symmetry, or categories that no prompt could tell apart.
+        ConfigError: Unknown preset or symmetry, categories that no prompt could tell apart, or a new model without
+            steps for its denoiser.
         DatasetError: Nothing to learn from.
         ResumeError: `out` holds a training of something else.
     """
@@ -96,6 +97,8 @@ def finetune(
     from augsynth.inpaint.aligned import AlignedInpainter
 
     preset = find_preset(config.preset)
+    if start_dir is None and not config.denoiser_steps:
+        raise ConfigError("denoiser_steps is 0: only a model that --start names can do without; give some")
     _check_names(dataset)
     names = [category.name for category in dataset.categories]
     prompts = [BACKGROUND_PROMPT, *(category_prompt(n, template=config.template) for n in names)]
@@ -134,9 +137,14 @@ def finetune(
         )
         autoencoder.save_pretrained(vae_dir)
         (vae_dir / "fingerprint").write_text(fingerprint)
-    if start is None and config.decoder_steps:
+    if config.decoder_steps:
         autoencoder = _sharpened(autoencoder, windows, config, work, fingerprint, progress)
     write_reconstructions(autoencoder, windows, work / "reconstructions.png")
+    if start is not None and not config.denoiser_steps:
+        done = {**asdict(config), "steps_done": 0}
+        save_pipeline({**start, "vae": autoencoder}, model_dir, done)
+        torch.set_grad_enabled(True)
+        return model_dir
     latents = _encoded(autoencoder, windows, work / "latents", fingerprint, config.device, progress)
 
     def on_save(parts: dict[str, Any], step: int) -> None:
