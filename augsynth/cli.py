@@ -353,8 +353,11 @@ def train_detector(
         float | None, typer.Option(help="Resize images by this; chosen when not given.")
     ] = None,
     vertical_flip: Annotated[bool, typer.Option(help="Mirror top and bottom too.")] = False,
+    repeat_threshold: Annotated[
+        float | None, typer.Option(help="Share of images below which a category's are repeated (0.1).")
+    ] = None,
     paste: Annotated[
-        float | None, typer.Option(help="Chance that an image gets objects of others pasted in.")
+        float | None, typer.Option(help="Chance that an image gets objects of others pasted in (0).")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 42,
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",

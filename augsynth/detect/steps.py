@@ -70,8 +70,9 @@ class DetectorTraining:
                 raise ValueError(f"{name} must be above 0, got {value}")
         if self.image_scale is not None and not 0 < self.image_scale <= 4:
             raise ValueError(f"image_scale must be in (0, 4], got {self.image_scale}")
-        if not 0 <= self.paste <= 1:
-            raise ValueError(f"paste must be in [0, 1], got {self.paste}")
+        for name in ("paste", "repeat_threshold"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay must be in [0, 1), got {self.ema_decay}")
 
