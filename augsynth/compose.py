@@ -10,6 +10,7 @@ from PIL import Image as PilImage
 
 from augsynth.scene import FloatArray, Image, IntArray
 
+LEAST_GAIN = 0.3  # of an enlargement, for what is undone of it
 GRAIN_REACH = 1.5  # pixels; what varies more slowly is shade, not grain
 
 
@@ -40,12 +41,16 @@ def fit_back(picture: Image, side: int) -> FloatArray:
     return np.asarray(np.einsum("ij,jkc,lk->ilc", back, picture.astype(np.float64), back, optimize=True))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def _least_squares(side: int, size: int) -> FloatArray:
-    """Return the (side, size) pseudo-inverse of enlarging a row of `side` pixels to `size` as `resize` does."""
+    """Return the (side, size) pseudo-inverse of enlarging a row of `side` pixels to `size` as `resize` does.
+
+    What the enlargement all but erases is left out: where window and picture are nearly of one size, it shifts some
+    pixels by half, and undoing that would blow up the model's own noise.
+    """
     pixels = PilImage.fromarray(np.eye(side, dtype=np.float32))
     enlarged = np.asarray(pixels.resize((size, side), PilImage.Resampling.BICUBIC), np.float64)
-    return np.asarray(np.linalg.pinv(enlarged.T))
+    return np.asarray(np.linalg.pinv(enlarged.T, rcond=LEAST_GAIN))
 
 
 def mask_cells(mask_xyxy: FloatArray, window_xyxy: IntArray, *, num_cells: int) -> NDArray[np.bool_]:
