@@ -1,6 +1,7 @@
 """The gain benchmark: its cells, shares, figures and tables; its training parts where MMDetection is there."""
 
 import json
+import os
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -230,3 +231,12 @@ def test_the_large_detectors_are_built_from_the_project_s_configs(name):
     model = MODELS.build(ConfigDict(model_config(name, 3)))
     head = model.roi_head.bbox_head if name == "faster_rcnn_r50" else model.bbox_head
     assert head.num_classes == 3
+
+
+def test_the_newest_of_several_answers_counts_whatever_its_folder_is_called(tmp_path):
+    for name, seconds in (("b", 100), ("a", 200)):
+        file = tmp_path / "cells" / name / "result.json"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps({"from": name}), "utf-8")
+        os.utime(file, (seconds, seconds))
+    assert [result["from"] for result in read_results(tmp_path)] == ["b", "a"]

@@ -66,8 +66,9 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def read_results(work: Path) -> list[dict[str, Any]]:
-    """Return the results of all finished cells."""
-    return [json.loads(p.read_text("utf-8")) for p in sorted((work / "cells").glob("*/result.json"))]
+    """Return the results of all finished cells, the newest last."""
+    found = sorted((work / "cells").glob("*/result.json"), key=lambda p: (p.stat().st_mtime_ns, p))
+    return [json.loads(p.read_text("utf-8")) for p in found]
 
 
 def read_record(path: Path = RECORD) -> list[dict[str, Any]]:
