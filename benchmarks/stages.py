@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import sys
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -37,6 +38,7 @@ from augsynth.coco import read_dataset
 from augsynth.compose import cut_window, mask_cells, stitch
 from augsynth.detect import Detector, load_detector
 from augsynth.detect.calibration import SAME_PLACE_IOU
+from augsynth.errors import AugsynthError
 from augsynth.geometry import ious, least_window, square_window
 from augsynth.images import read_image
 from augsynth.inpaint import InpaintRequest
@@ -191,7 +193,7 @@ def mean_share(pieces: Sequence[Piece], reasons: Sequence[Reason], category_ids:
     )
 
 
-def main() -> None:
+def main() -> int:
     """Print a row a stage, then the share accepted of every category."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -207,6 +209,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--probe", nargs="+", default=[], metavar="STAGE")
     args = parser.parse_args()
+    try:
+        report(args)
+    except AugsynthError as error:
+        print(f"stages: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def report(args: argparse.Namespace) -> None:
+    """Send objects through the stages and print what the filter says of each."""
     with tempfile.TemporaryDirectory() as folder:
         if args.annotations is None:
             from augsynth.sample import write_sample
@@ -253,4 +265,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
