@@ -1,7 +1,7 @@
 """Paste cut-outs into images: resize, soften, blend, and say which pixels are covered.
 
 Pure functions on arrays; the order of colour channels doesn't matter as long as image and patch share it. They
-run in a data loader, so resizing and blurring are OpenCV's, which mmcv brings; it is imported where it is used.
+run in a data loader, so resizing and blurring are OpenCV's.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -115,8 +116,6 @@ class Patch:
         size = max(1, round(width * factor)), max(1, round(height * factor))
         if size == (width, height):
             return self
-        import cv2
-
         method = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
         image = cv2.resize(np.ascontiguousarray(self.image), size, interpolation=method)
         alpha = cv2.resize(np.ascontiguousarray(self.alpha), size, interpolation=method)
@@ -190,8 +189,6 @@ def opacity(patch: Patch, blend: Blend) -> Opacity:
         return _frame(patch)
     if blend is Blend.HARD and not patch.estimated:
         return (patch.alpha >= _OPAQUE) * np.uint8(255)
-    import cv2
-
     side = float((patch.box_xyxy[2:] - patch.box_xyxy[:2]).min())
     sigma = min(max(0.015 * side, 0.6), 2.5)
     return np.asarray(cv2.GaussianBlur(np.ascontiguousarray(patch.alpha), (0, 0), sigma))
@@ -240,8 +237,6 @@ def membrane(difference: _FloatPlane, known: NDArray[np.bool_], *, limit: float)
     Returns:
         (h, w, 3) float32.
     """
-    import cv2
-
     height, width = known.shape
     if np.count_nonzero(known) < 8:
         return np.zeros_like(difference)

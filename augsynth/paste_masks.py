@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -109,8 +110,6 @@ def trace(mask: NDArray[np.bool_], *, low_xy: IntArray | None = None) -> Polygon
         mask: What to trace.
         low_xy: (2,) added to every corner.
     """
-    import cv2
-
     fine = np.repeat(np.repeat(mask.astype(np.uint8), _SUPERSAMPLE, 0), _SUPERSAMPLE, 1)
     contours, _ = cv2.findContours(fine, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_TC89_L1)
     shift = np.zeros(2) if low_xy is None else np.asarray(low_xy, np.float64)
@@ -124,8 +123,6 @@ def trace(mask: NDArray[np.bool_], *, low_xy: IntArray | None = None) -> Polygon
 
 def fill(polygons: Polygons, region_xyxy: IntArray) -> NDArray[np.bool_]:
     """Return the (h, w) pixels of a region that lie in any of the polygons."""
-    import cv2
-
     x1, y1, x2, y2 = (int(v) for v in region_xyxy)
     canvas = np.zeros((y2 - y1, x2 - x1), np.uint8)
     for polygon in polygons:

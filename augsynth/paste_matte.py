@@ -7,6 +7,7 @@ a millisecond. Kept only where what is found fills the box, which a wrong outlin
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,8 +30,6 @@ def with_outline(patch: Patch) -> Patch | None:
     Args:
         patch: A cut-out with a margin around its box and no outline.
     """
-    import cv2
-
     height, width = patch.alpha.shape
     factor = min(1.0, _SIDE / max(height, width))
     size = max(4, round(width * factor)), max(4, round(height * factor))
@@ -77,8 +76,6 @@ def _squares(colours: _Colours, means: _Colours) -> _Colours:
 
 def _whole(mask: NDArray[np.bool_], outside: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
     """Return the largest connected part inside the box, its holes filled; None when there is nothing."""
-    import cv2
-
     outlines, _ = cv2.findContours(
         (mask & ~outside).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
     )
@@ -91,8 +88,6 @@ def _whole(mask: NDArray[np.bool_], outside: NDArray[np.bool_]) -> NDArray[np.bo
 
 def _follows_edge(colours: _Colours, mask: NDArray[np.bool_]) -> bool:
     """Return whether colours change across the outline along most of it: a guess in plain ground has no edge."""
-    import cv2
-
     inner = mask.astype(np.float32)
     rim = mask & (cv2.erode(inner, np.ones((3, 3)), borderValue=0) == 0)
     sides = []
@@ -106,8 +101,6 @@ def _follows_edge(colours: _Colours, mask: NDArray[np.bool_]) -> bool:
 
 def _fills(mask: NDArray[np.bool_], box: FloatArray) -> bool:
     """Return whether a mask reaches the sides of its box and covers enough of it."""
-    import cv2
-
     found = bounds_of(mask)
     if found is None:
         return False

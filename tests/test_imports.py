@@ -2,8 +2,11 @@
 
 import ast
 import importlib.util
+import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -120,3 +123,32 @@ def test_no_model_library_loads_before_a_model_is_used():
     light += ["cli"] * (importlib.util.find_spec("typer") is not None)
     loaded = loaded_by(*(f"augsynth.{name}" for name in light if exists(name)))
     assert not loaded & HEAVY
+
+
+def third_party_imports(folder):
+    """Top-level names outside the standard library and augsynth that files import, each with one of the files."""
+    found = {}
+    for path in sorted(folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names = [str(node.module)]
+            else:
+                continue
+            found.update({name.partition(".")[0]: path for name in names})
+    return {n: path for n, path in found.items() if n not in {*sys.stdlib_module_names, "augsynth"}}
+
+
+def test_a_plain_installation_holds_all_that_the_package_imports():
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text("utf-8"))["project"]
+    declared = {re.split(r"[<>=!\[ ;]", line)[0] for line in project["dependencies"]}
+    with_extras = {"mmdet", "mmcv", "mmengine"}  # detect/mmdet says what to install where they are missing
+    providers = packages_distributions()
+    stray = {
+        f"{path.name} imports {name}"
+        for name, path in third_party_imports(PACKAGE).items()
+        if name not in with_extras
+        and not declared & {d.lower().replace("_", "-") for d in providers.get(name, [])}
+    }
+    assert not stray, "no line of pyproject.toml's dependencies asks for it"

@@ -5,8 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("cv2", reason="pasting needs OpenCV, which mmcv brings")
-
 from augsynth.errors import ConfigError
 from augsynth.layout import Layout
 from augsynth.outlines import bounds_of
