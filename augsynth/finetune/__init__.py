@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from augsynth.errors import ConfigError
 from augsynth.finetune.autoencoder import train_autoencoder
 from augsynth.finetune.denoiser import encode_windows, train_denoiser
+from augsynth.finetune.growth import grow_latents
 from augsynth.finetune.loop import Progress, Schedule, swap_in
 from augsynth.finetune.pictures import write_reconstructions, write_samples
 from augsynth.finetune.presets import find_preset
@@ -23,6 +24,7 @@ from augsynth.finetune.windows import WindowRules, Windows, cut_windows
 from augsynth.prompt_file import Words, tidy
 from augsynth.prompts import BACKGROUND_PROMPT, DEFAULT_TEMPLATE, category_prompt, check_distinct
 from augsynth.scene import Dataset, Image, Scene
+from augsynth.seeding import derive_seed
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +39,8 @@ class FinetuneConfig:
         preset: Name in `presets.PRESETS`.
         autoencoder_steps, decoder_steps, denoiser_steps: Optimizer steps of the three stages; no decoder
             steps leave the decoder as it was: for a new model as blurred as the autoencoder's mean error makes it.
+        latent_channels: Numbers that stand for a latent cell: 4 for a new model when None, as many as it has for one
+            that is trained further. More give sharper pictures, and the denoiser more to learn.
         num_windows: Training windows to cut.
         symmetry, balance: See `WindowRules`.
         template: Prompt template with `{category}`.
@@ -48,6 +52,7 @@ class FinetuneConfig:
     autoencoder_steps: int = 2000
     decoder_steps: int = 800
     denoiser_steps: int = 8000
+    latent_channels: int | None = None
     autoencoder_batch_size: int = 24
     denoiser_batch_size: int = 32
     autoencoder_lr: float = 1e-3
@@ -80,14 +85,15 @@ def finetune(
         read_image: Returns a scene's (H, W, 3) uint8 RGB image.
         out: Directory of the training.
         start_dir: The model folder of an earlier training of the same preset: its encoder is kept, its decoder,
-            denoiser and text encoder are trained further.
+            denoiser and text encoder are trained further. With more `latent_channels` than it has its encoder is
+            trained further, too.
 
     Returns:
         The folder that `StableDiffusionInpaintPipeline.from_pretrained` loads: `out / "model"`.
 
     Raises:
-        ConfigError: Unknown preset or symmetry, categories that no prompt could tell apart, or a new model without
-            steps for its denoiser.
+        ConfigError: Unknown preset or symmetry, categories that no prompt could tell apart, a model that needs
+            steps for its denoiser and gets none, or fewer latent channels than there are.
         DatasetError: Nothing to learn from.
         ResumeError: `out` holds a training of something else.
     """
@@ -97,6 +103,7 @@ def finetune(
     from augsynth.inpaint.aligned import AlignedInpainter
 
     preset = find_preset(config.preset)
+    preset = replace(preset, latent_channels=config.latent_channels or preset.latent_channels)
     if start_dir is None and not config.denoiser_steps:
         raise ConfigError("denoiser_steps is 0: only a model that --start names can do without; give some")
     _check_names(dataset)
@@ -114,7 +121,15 @@ def finetune(
     fingerprint = _fingerprint(windows, config, start_dir)
     vae_dir = work / "vae"
     start = None if start_dir is None else _load_start(start_dir, preset.size)
-    if start is not None:
+    former = None
+    if start is not None and config.latent_channels not in (None, start["vae"].config.latent_channels):
+        if not config.denoiser_steps:
+            raise ConfigError(
+                "denoiser_steps is 0, but latent_channels changes what the denoiser sees; give some"
+            )
+        former = start["vae"]
+        start = grow_latents(start, preset.latent_channels, seed=derive_seed(config.seed, "growth"))
+    if start is not None and former is None:
         autoencoder = start["vae"].to(config.device).requires_grad_(False).eval()
     elif (vae_dir / "config.json").exists() and (vae_dir / "fingerprint").read_text() == fingerprint:
         autoencoder = AutoencoderKL.from_pretrained(vae_dir).to(config.device)
@@ -134,6 +149,8 @@ def finetune(
             fingerprint=fingerprint,
             device=config.device,
             progress=progress,
+            start=None if start is None else start["vae"],
+            grown_from=former,
         )
         autoencoder.save_pretrained(vae_dir)
         (vae_dir / "fingerprint").write_text(fingerprint)
@@ -304,6 +321,7 @@ def _fingerprint(windows: Windows, config: FinetuneConfig, start_dir: Path | Non
         k: v
         for k, v in asdict(config).items()
         if k not in ("device", "save_every", "autoencoder_steps", "decoder_steps", "denoiser_steps")
+        and (k, v) != ("latent_channels", None)
     }
     digest.update(json.dumps(kept, sort_keys=True).encode())
     if start_dir is not None:

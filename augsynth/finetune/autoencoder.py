@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from augsynth.finetune.growth import even_out
 from augsynth.finetune.loop import Progress, Schedule, run_training
 from augsynth.finetune.presets import Preset, build_autoencoder
 from augsynth.finetune.windows import Windows
@@ -34,6 +36,8 @@ def train_autoencoder(
     fingerprint: str,
     device: str,
     progress: Progress,
+    grown_from: AutoencoderKL | None = None,
+    start: AutoencoderKL | None = None,
 ) -> AutoencoderKL:
     """Train an autoencoder on the windows, a quarter of them with their mask greyed out.
 
@@ -41,14 +45,19 @@ def train_autoencoder(
     For the first fifth of the steps the latents are also drawn towards the principal components of the
     windows' blocks: otherwise a small encoder settles on edges and never finds the rarer hues.
     The latents are scaled to unit variance as in latent diffusion (`scaling_factor`).
+
+    Args:
+        start: An autoencoder to train further in place of a new one, with `grown_from`.
+        grown_from: What it was before its latent channels grew. The old channels are held to what they were, so
+            that a denoiser trained on them still fits, and the new ones get the spread of the old.
     """
     import torch
 
     torch.manual_seed(derive_seed(seed, "autoencoder"))
-    model: Any = build_autoencoder(preset)
+    model: Any = build_autoencoder(preset) if start is None else start.float().requires_grad_(True).train()
     images = torch.from_numpy(windows.images)
-    kernel = principal_kernel(windows.images, cell=preset.cell, num_channels=4).to(device)
-    anchored_steps = max(1, schedule.steps // 5)
+    anchor = _principal_anchor(windows, preset, device) if grown_from is None else _former(grown_from, device)
+    anchored_steps = max(1, schedule.steps // 5) if grown_from is None else None
 
     def loss_of(vae: Any, step: int) -> torch.Tensor:
         rng = derive_rng(seed, "autoencoder", step)
@@ -63,10 +72,10 @@ def train_autoencoder(
         decoded = vae.decoder(vae.post_quant_conv(mean + noise * (0.5 * logvar).exp())).float()
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
         loss: torch.Tensor = reconstruction_loss(decoded, pixels) + KL_WEIGHT * kl
-        if step < anchored_steps:
-            anchor = torch.nn.functional.conv2d(pixels.float(), kernel, stride=preset.cell)
-            weight = ANCHOR_WEIGHT * (1 - step / anchored_steps)
-            loss = loss + weight * (mean - anchor).abs().mean()
+        if anchored_steps is None or step < anchored_steps:
+            held = anchor(pixels)
+            weight = ANCHOR_WEIGHT * (1 - step / anchored_steps if anchored_steps else 1)
+            loss = loss + weight * (mean[:, : held.shape[1]] - held).abs().mean()
         return loss
 
     model = run_training(
@@ -85,9 +94,38 @@ def train_autoencoder(
         plain = _pixels(windows, images, picks, masked=np.zeros(len(picks), bool)).to(device)
         latents = model.encode(plain).latent_dist.mean
         psnr = _psnr(model.decode(latents).sample, plain)
-    model.register_to_config(scaling_factor=round(float(1 / latents.std()), 5))
+    if grown_from is None:
+        model.register_to_config(scaling_factor=round(float(1 / latents.std()), 5))
+    else:
+        even_out(model, latents, kept=grown_from.config.latent_channels)
     progress(f"autoencoder, {psnr:.2f} dB", schedule.steps, schedule.steps, 0.0)
     return model
+
+
+def _principal_anchor(
+    windows: Windows, preset: Preset, device: str
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return what gives the principal components of the blocks of (N, 3, H, W) pictures."""
+    import torch
+
+    kernel = principal_kernel(windows.images, cell=preset.cell, num_channels=preset.latent_channels).to(
+        device
+    )
+    return lambda pixels: torch.nn.functional.conv2d(pixels.float(), kernel, stride=preset.cell)
+
+
+def _former(autoencoder: AutoencoderKL, device: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return what gives the latents that pictures had in an earlier autoencoder."""
+    import torch
+
+    former: Any = autoencoder.to(device).float().requires_grad_(False).eval()
+
+    def latents(pixels: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            mean: torch.Tensor = former.encode(pixels).latent_dist.mean.float()
+        return mean
+
+    return latents
 
 
 def _pixels(windows: Windows, images: torch.Tensor, picks: np.ndarray, *, masked: np.ndarray) -> torch.Tensor:

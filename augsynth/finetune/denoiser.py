@@ -32,7 +32,7 @@ def encode_windows(
     """Return the scaled latents of the windows and of the windows with their mask greyed out.
 
     Returns:
-        Two (N, 4, cells, cells) float16 tensors on the CPU.
+        Two (N, C, cells, cells) float16 tensors on the CPU.
     """
     import torch
 

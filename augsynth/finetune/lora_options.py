@@ -17,6 +17,7 @@ PRECISIONS = ("bfloat16", "float32")
 # Keys of the other kind of training, and of both.
 _STAGES = [
     "autoencoder_steps",
+    "latent_channels",
     "decoder_steps",
     "denoiser_steps",
     "autoencoder_batch_size",

@@ -24,6 +24,7 @@ class Preset:
         unet_attention: Whether a level attends to the text.
         unet_layers: Residual blocks per level.
         text_width: Width of the text encoder.
+        latent_channels: Numbers that stand for a cell.
     """
 
     size: int
@@ -32,6 +33,7 @@ class Preset:
     unet_attention: tuple[bool, ...]
     unet_layers: int = 1
     text_width: int = 64
+    latent_channels: int = 4
 
     @property
     def cell(self) -> int:
@@ -59,7 +61,7 @@ def find_preset(name: str) -> Preset:
 
 
 def build_autoencoder(preset: Preset) -> AutoencoderKL:
-    """Build an untrained autoencoder with four latent channels."""
+    """Build an untrained autoencoder."""
     from diffusers import AutoencoderKL
 
     levels = len(preset.vae_channels)
@@ -68,7 +70,7 @@ def build_autoencoder(preset: Preset) -> AutoencoderKL:
         up_block_types=("UpDecoderBlock2D",) * levels,
         block_out_channels=preset.vae_channels,
         layers_per_block=1,
-        latent_channels=4,
+        latent_channels=preset.latent_channels,
         norm_num_groups=8,
         mid_block_add_attention=False,
         sample_size=preset.size,
@@ -77,14 +79,14 @@ def build_autoencoder(preset: Preset) -> AutoencoderKL:
 
 
 def build_denoiser(preset: Preset) -> UNet2DConditionModel:
-    """Build an untrained 9-channel inpainting UNet."""
+    """Build an untrained inpainting UNet: it takes noisy latents, the mask and the latents of what is known."""
     from diffusers import UNet2DConditionModel
 
     attention = preset.unet_attention
     return UNet2DConditionModel(
         sample_size=preset.size // preset.cell,
-        in_channels=9,
-        out_channels=4,
+        in_channels=2 * preset.latent_channels + 1,
+        out_channels=preset.latent_channels,
         block_out_channels=preset.unet_channels,
         down_block_types=tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attention),
         up_block_types=tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attention)),

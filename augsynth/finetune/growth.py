@@ -1,0 +1,117 @@
+"""Give a trained inpainting model more latent channels, without losing what it has learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from augsynth.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import AutoencoderKL
+
+
+def grow_latents(parts: Mapping[str, Any], num_channels: int, *, seed: int) -> dict[str, Any]:
+    """Return the parts of an inpainting pipeline with more latent channels, which paint as before.
+
+    The decoder and the denoiser give the new channels no weight yet and the encoder fills them at random, so that
+    training finds a use for them from where it stands.
+
+    Args:
+        parts: `vae` and a 9-channel-like `unet` (noisy latents, mask, latents of the masked image), and others,
+            which are passed on.
+        num_channels: Latent channels to have, more than there are.
+        seed: Draws the encoder's new weights.
+
+    Raises:
+        ConfigError: It has so many or more already, or its UNet isn't an inpainting one.
+    """
+    import torch
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+
+    vae, unet = parts["vae"], parts["unet"]
+    had = int(vae.config.latent_channels)
+    if num_channels <= had:
+        raise ConfigError(
+            f"latent_channels is {num_channels}, but the model to start from has {had} already; name more, or none"
+        )
+    if unet.config.in_channels != 2 * had + 1:
+        raise ConfigError("latent_channels: only the latents of an inpainting model can grow; leave it out")
+    old, new = torch.arange(had), torch.arange(num_channels)
+    torch.manual_seed(seed)
+    grown = AutoencoderKL.from_config({**vae.config, "latent_channels": num_channels})
+    moments = torch.cat([old, num_channels + old])
+    identity = torch.eye(2 * num_channels)[:, :, None, None]
+    _copy_all_but(vae, grown, ("encoder.conv_out", "quant_conv", "post_quant_conv", "decoder.conv_in"))
+    _copy_into(vae.encoder.conv_out, grown.encoder.conv_out, rows=moments)
+    _copy_into(vae.quant_conv, grown.quant_conv, rows=moments, columns=moments, rest=identity)
+    _copy_into(
+        vae.post_quant_conv,
+        grown.post_quant_conv,
+        rows=old,
+        columns=old,
+        rest=identity[:num_channels, :num_channels],
+    )
+    _copy_into(vae.decoder.conv_in, grown.decoder.conv_in, columns=old, rest=0.0)
+    larger = UNet2DConditionModel.from_config(
+        {**unet.config, "in_channels": 2 * num_channels + 1, "out_channels": num_channels}
+    )
+    _copy_all_but(unet, larger, ("conv_in", "conv_out"))
+    taken = torch.cat([old, new[-1:] + 1, num_channels + 1 + old])
+    _copy_into(unet.conv_in, larger.conv_in, columns=taken, rest=0.0)
+    _copy_into(unet.conv_out, larger.conv_out, rows=old, rest=0.0)
+    return {**parts, "vae": grown.to(vae.device), "unet": larger.to(unet.device)}
+
+
+def even_out(vae: AutoencoderKL, latents: torch.Tensor, *, kept: int) -> None:
+    """Scale the channels after the first `kept`, in place, so that each spreads as `scaling_factor` says.
+
+    The 1 × 1 convolutions on either side of the latents take the factor and its inverse: pictures stay the same.
+
+    Args:
+        latents: (N, C, h, w) means of the posterior of some pictures.
+    """
+    import torch
+
+    wanted = 1 / float(vae.config.scaling_factor)
+    spread = latents.float().std(dim=(0, 2, 3)).clamp(min=1e-4)
+    factor = torch.where(torch.arange(len(spread), device=spread.device) < kept, 1.0, wanted / spread)
+    with torch.no_grad():
+        vae.quant_conv.weight[: len(factor)] *= factor[:, None, None, None]
+        vae.quant_conv.bias[: len(factor)] *= factor
+        vae.quant_conv.bias[len(factor) :] += 2 * factor.log()
+        vae.post_quant_conv.weight /= factor[None, :, None, None]
+
+
+def _copy_all_but(source: torch.nn.Module, target: torch.nn.Module, changed: tuple[str, ...]) -> None:
+    """Copy the weights of all layers but those that changed their shape."""
+    own = target.state_dict()
+    for name, value in source.state_dict().items():
+        if name.rpartition(".")[0] not in changed:
+            own[name].copy_(value)
+
+
+def _copy_into(
+    source: torch.nn.Conv2d,
+    target: torch.nn.Conv2d,
+    *,
+    rows: torch.Tensor | None = None,
+    columns: torch.Tensor | None = None,
+    rest: torch.Tensor | float | None = None,
+) -> None:
+    """Copy a convolution into a larger one.
+
+    Args:
+        rows, columns: Output and input channels that the old ones have there, all of them when None.
+        rest: What the new weights are, as they were when None; their bias becomes 0.
+    """
+    import torch
+
+    rows = torch.arange(target.out_channels) if rows is None else rows
+    columns = torch.arange(target.in_channels) if columns is None else columns
+    own, given = target.state_dict(), source.state_dict()  # the tensors themselves, without their gradient
+    if rest is not None:
+        own["weight"].copy_(torch.as_tensor(rest).expand_as(own["weight"]))
+    own["weight"][rows[:, None], columns] = given["weight"].to(own["weight"])
+    own["bias"].zero_()[rows] = given["bias"].to(own["bias"])

@@ -1,0 +1,128 @@
+"""More latent channels for a trained model: it paints as before, and what comes of its training is standard."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from augsynth.coco import read_dataset
+from augsynth.errors import ConfigError
+from augsynth.finetune import FinetuneConfig, finetune
+from augsynth.finetune.growth import even_out, grow_latents
+from augsynth.finetune.presets import build_autoencoder, build_denoiser, find_preset
+from augsynth.images import read_image
+from augsynth.inpaint import InpaintRequest
+from augsynth.inpaint.loading import load_inpainter
+from augsynth.sample import write_sample
+
+CONFIG = FinetuneConfig(
+    preset="tiny-32",
+    autoencoder_steps=30,
+    decoder_steps=2,
+    denoiser_steps=2,
+    autoencoder_batch_size=4,
+    denoiser_batch_size=4,
+    num_windows=48,
+    save_every=100,
+)
+
+
+def ignore(*_):
+    pass
+
+
+@pytest.fixture(scope="module")
+def parts():
+    torch.manual_seed(3)
+    preset = find_preset("tiny-32")
+    parts = {
+        "vae": build_autoencoder(preset).eval(),
+        "unet": build_denoiser(preset).eval(),
+        "tokenizer": "its own",
+    }
+    return {**parts, "vae": parts["vae"].requires_grad_(False), "unet": parts["unet"].requires_grad_(False)}
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+@torch.no_grad()
+def test_a_grown_model_paints_as_before(parts, pictures):
+    grown = grow_latents(parts, 7, seed=1)
+    assert grown["tokenizer"] == "its own"
+    old, new = (p["vae"].encode(pictures).latent_dist for p in (parts, grown))
+    torch.testing.assert_close(new.mean[:, :4], old.mean)
+    torch.testing.assert_close(new.logvar[:, :4], old.logvar)
+    assert new.mean[:, 4:].std(dim=(0, 2, 3)).min() > 0
+    before = parts["vae"].decode(old.mean).sample
+    torch.testing.assert_close(grown["vae"].decode(new.mean).sample, before)
+    t, words = torch.tensor([7, 500, 999]), torch.randn(3, 4, 16)
+    noisy, context, extra = torch.randn(3, 3, 7, 16, 16)
+    mask = torch.rand(3, 1, 16, 16)
+    noisy[:, 4:], context[:, 4:] = extra[:, :3], extra[:, 3:6]
+    wanted = parts["unet"](torch.cat([noisy[:, :4], mask, context[:, :4]], 1), t, words).sample
+    found = grown["unet"](torch.cat([noisy, mask, context], 1), t, words).sample
+    torch.testing.assert_close(found[:, :4], wanted, atol=1e-5, rtol=1e-5)
+    assert not found[:, 4:].any()
+
+
+@torch.no_grad()
+def test_new_channels_get_the_spread_of_the_old_and_pictures_stay(parts, pictures):
+    vae = grow_latents(parts, 6, seed=1)["vae"]
+    torch.nn.init.normal_(vae.decoder.conv_in.weight, std=0.2)
+    latents = vae.encode(pictures).latent_dist.mean
+    before = vae.decode(latents).sample
+    vae.register_to_config(scaling_factor=0.5)
+    even_out(vae, latents, kept=4)
+    after = vae.encode(pictures).latent_dist
+    torch.testing.assert_close(after.mean[:, :4], latents[:, :4])
+    assert after.mean[:, 4:].std(dim=(0, 2, 3)).tolist() == pytest.approx([2, 2], rel=1e-3)
+    torch.testing.assert_close(vae.decode(after.mean).sample, before, atol=1e-5, rtol=1e-4)
+
+
+def test_a_started_training_grows_and_its_model_paints(tmp_path):
+    annotations = write_sample(tmp_path / "data", num_images=10, seed=3)
+    dataset = read_dataset(annotations, images=tmp_path / "data" / "images")
+    read = partial(read_image, dataset)
+    first = finetune(dataset, read, config=CONFIG, out=tmp_path / "first", progress=ignore)
+    said = []
+    grown = finetune(
+        dataset,
+        read,
+        config=replace(CONFIG, latent_channels=8, autoencoder_steps=60, decoder_steps=0),
+        out=tmp_path / "grown",
+        progress=lambda stage, *_: said.append(stage),
+        start_dir=first,
+    )
+    assert [stage for stage in said if stage.startswith("autoencoder, ")]
+    painter = load_inpainter(str(grown), device="cpu", batch_size=2)
+    former = load_inpainter(str(first), device="cpu", batch_size=2)
+    assert painter.unet.config.in_channels == 17 and painter.unet.config.out_channels == 8
+    assert painter.vae.config.scaling_factor == former.vae.config.scaling_factor
+    image = read(dataset.scenes[0])[:32, :32]
+    cells = np.zeros((16, 16), bool)
+    cells[4:12, 4:12] = True
+    (picture,) = painter.inpaint([InpaintRequest(image, cells, "a photo of a can", 5)])
+    assert picture.shape == (32, 32, 3) and np.isfinite(picture).all()
+    # The old channels are held to what they were.
+    pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+    with torch.no_grad():
+        old, new = (p.vae.encode(pixels).latent_dist.mean for p in (former, painter))
+    assert (new[:, :4] - old).abs().mean() < 0.3 * old.abs().mean()
+    for config, words in ((replace(CONFIG, latent_channels=3), "has 4"), (zero_steps(8), "denoiser_steps")):
+        with pytest.raises(ConfigError, match=words):
+            finetune(dataset, read, config=config, out=tmp_path / "bad", progress=ignore, start_dir=first)
+
+
+def zero_steps(num_channels):
+    return replace(CONFIG, latent_channels=num_channels, denoiser_steps=0)
+
+
+def test_a_new_model_has_as_many_channels_as_asked_for():
+    preset = replace(find_preset("tiny-32"), latent_channels=6)
+    assert build_autoencoder(preset).config.latent_channels == 6
+    assert build_denoiser(preset).config.in_channels == 13
