@@ -14,6 +14,7 @@ from augsynth.config import GenerateConfig, read_config
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+FIGURES = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
 COMMANDS = typer.main.get_command(app).commands
 NONE = "–"
 
@@ -46,8 +47,8 @@ def shown(value):
 
 
 def readme_lines():
-    """Every `augsynth …` line in the README's shell blocks."""
-    blocks = re.findall(r"```bash\n(.*?)```", README, re.S)
+    """Every `augsynth …` line in the shell blocks of the README and of the figures' own."""
+    blocks = re.findall(r"```bash\n(.*?)```", README + FIGURES, re.S)
     lines = [line for block in blocks for line in block.splitlines()]
     return [line.split(" && ")[-1] for line in lines if "augsynth " in line.split(" && ")[-1]]
 
@@ -205,7 +206,20 @@ def test_architecture_has_a_line_for_every_module_and_for_no_other():
     assert named - elsewhere <= there, f"{sorted(named - elsewhere - there)} is gone; mend ARCHITECTURE.md"
 
 
-def test_links_in_the_readme_lead_somewhere():
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        if "://" not in target:
-            assert (ROOT / target).exists(), target
+@pytest.mark.parametrize(
+    "name", ["README.md", "benchmarks/README.md", "benchmarks/gain/LOG.md", "ARCHITECTURE.md"]
+)
+def test_links_lead_somewhere(name):
+    file = ROOT / name
+    for target, place in re.findall(r"\]\(([^)#\s]*)(?:#([^)]*))?\)", file.read_text("utf-8")):
+        if "://" in target:
+            continue
+        there = file.parent / target if target else file
+        assert there.exists(), target
+        assert not place or place in headings(there), f"{target}#{place}"
+
+
+def headings(file):
+    """Anchors of a Markdown file's headings, as they are made on GitHub."""
+    titles = re.findall(r"^#+ (.+)$", file.read_text("utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}

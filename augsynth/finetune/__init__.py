@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import torch
     from diffusers import AutoencoderKL
 
+GROWN_LR = 0.3  # of the rate of a new autoencoder, for one that has learnt already
+
 
 @dataclass(frozen=True, slots=True)
 class FinetuneConfig:
@@ -140,7 +142,7 @@ def finetune(
             schedule=Schedule(
                 config.autoencoder_steps,
                 config.autoencoder_batch_size,
-                config.autoencoder_lr,
+                config.autoencoder_lr * (GROWN_LR if former else 1),
                 ema=0.995,
                 save_every=config.save_every,
             ),

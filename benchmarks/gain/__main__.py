@@ -84,6 +84,7 @@ def options() -> argparse.Namespace:
     show.add_argument("--plot", type=Path, help="PNG to draw")
     show.add_argument("--json", type=Path, help="file for the figures of all cells")
     show.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
+    show.add_argument("--summary", action="store_true", help="AP50 alone, all in one table")
     show.add_argument("--categories", action="store_true", help="gains of each category too")
     return parser.parse_args()
 
@@ -251,7 +252,7 @@ def table(args: argparse.Namespace) -> None:
         if r["cell"]["settings"] == settings_of(ARMS[r["cell"]["arm"]], recipe)
         and r["cell"]["schedule"]["iterations"] == (args.iterations or usual_iterations_of(r["cell"]))
     ]
-    print(tables.markdown(results))
+    print(tables.summary(results) if args.summary else tables.markdown(results))
     if args.categories:
         print(tables.per_category(results))
     print(f"\n{len(results)} cells, {tables.hours(results):.1f} hours of training and testing")

@@ -18,6 +18,14 @@ Results = Sequence[Mapping[str, Any]]
 Group = tuple[str, float, str]
 COLUMNS = (("ap50", "AP50"), ("ap", "AP"), ("rare_ap50", "rare AP50"), ("calibration", "calibration error"))
 
+SUMMARY = {
+    "none": "no augmentation",
+    "copy_paste": "Simple Copy-Paste",
+    "paste_real": "AffinityPaste",
+    "augsynth": "augsynth",
+    "both": "augsynth + AffinityPaste",
+}
+
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """Return mean and half width of the 95 % interval of the mean (Student's t); NaN for fewer than two values."""
@@ -55,6 +63,22 @@ def markdown(results: Results) -> str:
         parts.append(f"| arm | seeds | {head} | AP50 − none | AP50 − Copy-Paste |")
         parts.append("|---|" + "---:|" * (len(COLUMNS) + 3))
         parts.extend(_row(arms, arm) for arm in ARMS if arm in arms)
+    return "\n".join(parts)
+
+
+def summary(results: Results) -> str:
+    """Return one table of AP50: a row for each data set, share and detector, a column for each arm of `SUMMARY`."""
+    parts = [
+        "| AP50 | seeds | " + " | ".join(SUMMARY.values()) + " |",
+        "|---|" + "---:|" * (len(SUMMARY) + 1),
+    ]
+    for (source, share, detector), arms in sorted(by_group(results).items()):
+        cells = [_with_interval([f["ap50"] for f in arms[a].values()]) if a in arms else "–" for a in SUMMARY]
+        seeds = sorted({len(arms[a]) for a in SUMMARY if a in arms})
+        count = str(seeds[0]) if len(set(seeds)) == 1 else f"{seeds[0]}–{seeds[-1]}"
+        parts.append(
+            f"| {source}, {share:.0%}, {DETECTORS[detector]} | {count} | " + " | ".join(cells) + " |"
+        )
     return "\n".join(parts)
 
 
