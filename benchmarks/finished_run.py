@@ -31,7 +31,7 @@ class FinishedRun:
         synthetic: Annotation id -> attributes of the synthetic objects in `edited`.
         attempts: The lines of the provenance file.
         decoys: The lines of the decoys' file; none where the run painted none.
-        version: Version of the package that wrote it, and the digest of its detector's weights or None.
+        detector_sha256: Digest of its detector's weights, or None.
     """
 
     folder: Path
@@ -41,7 +41,6 @@ class FinishedRun:
     synthetic: Mapping[int, Mapping[str, Any]]
     attempts: tuple[Mapping[str, Any], ...]
     decoys: tuple[Mapping[str, Any], ...]
-    version: str
     detector_sha256: str | None
 
     @property
@@ -85,7 +84,6 @@ def read_run(folder: Path) -> FinishedRun:
         },
         _read_lines(folder / PROVENANCE),
         _read_lines(folder / DECOYS) if (folder / DECOYS).is_file() else (),
-        str(fingerprint.get("version", "?")),
         fingerprint.get("detector_sha256"),
     )
 

@@ -59,7 +59,6 @@ class Case:
 
     category: str
     alike: bool
-    num_random: int
     wins: dict[str, float]
 
 
@@ -117,7 +116,7 @@ def judge_one(
     }
     overlaps = bool(len(rest)) and bool((intersections(box[None], rest.boxes_xyxy) > 0).any())
     alike = not overlaps and not bool(is_cut(box[None], scene.size_wh)[0])
-    return Case(names[category], alike, len(random), {row: win_share(s) for row, s in scores.items()})
+    return Case(names[category], alike, {row: win_share(s) for row, s in scores.items()})
 
 
 def show(name: str, cases: list[Case], seconds: float) -> None:

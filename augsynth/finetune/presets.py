@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from augsynth.errors import ConfigError
 
@@ -161,8 +161,3 @@ def build_scheduler() -> DDIMScheduler:
         set_alpha_to_one=True,
         steps_offset=1,
     )
-
-
-def describe(preset: Preset) -> dict[str, Any]:
-    """Return the preset as plain values for a configuration file."""
-    return asdict(preset)

@@ -91,7 +91,6 @@ GROUPS = (
     ),
     Group("street", {"bag": 2.6, "bottle": 1.2, "paper": 1.2}, ("bag", "bottle", "paper", "glove")),
 )
-GROUP_NAMES = tuple(g.name for g in GROUPS)
 
 BACKGROUNDS: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {
