@@ -16,7 +16,7 @@ from augsynth.sample import write_sample
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 from gain import sources, table
-from gain.arms import ARMS, Recipe, settings_of, with_settings
+from gain.arms import ARMS, LATER, Recipe, settings_of, with_settings
 from gain.cells import Cell, claim, finish, merge, put_on_record, read_record, read_results
 from gain.figures import judge
 
@@ -156,7 +156,7 @@ def test_what_is_on_record_is_whole():
     assert merge(rows) == rows
     for row in rows:
         cell = Cell(**row["cell"])
-        assert cell.settings.keys() == set(ARMS[cell.arm].depends_on())
+        assert cell.settings.keys() | LATER.keys() >= set(ARMS[cell.arm].depends_on()) >= cell.settings.keys()
         assert 0 < row["figures"]["ap"] <= row["figures"]["ap50"] <= 1
 
 
@@ -188,6 +188,9 @@ def test_new_images_are_drawn_in_proportion_and_in_time():
     assert max(counts.values()) - min(counts.values()) <= 1, "every real image is seen equally often"
     plain = list(islice(MixedSampler(range(10), num_real=10, ratio=0.5, until=100, seed=1), 100))
     assert max(plain) == 9
+    late = list(islice(MixedSampler(range(20), 8, 0.5, until=1000, seed=1, plain_from=60), 100))
+    assert max(late[:60]) == 9 and min(late[60:]) == 10 and max(late[60:]) == 19
+    assert {d % 10 >= 8 for d in late[60:]} == {False, True}
 
 
 @pytest.mark.mmdet_ops

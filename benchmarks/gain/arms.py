@@ -27,6 +27,7 @@ class Recipe:
         synthetic_until: Part of the schedule during which they are drawn.
         paste_prob: Chance that a training picture is pasted into.
         paste_objects: Objects pasted at most.
+        paste_until: Part of the schedule during which anything is pasted.
         saturation: Objects from which on a category isn't rare in the choice of what is pasted; 0 compares numbers
             as they are.
         turn_prob: Chance that a pasted object is turned by quarters of a circle, in pictures taken from above.
@@ -54,6 +55,7 @@ class Recipe:
     turn_prob: float = 0.75
     blends: str = "hard,feather,poisson"
     copy_paste_prob: float = 0.5
+    paste_until: float = 1.0
 
 
 GENERATION = (
@@ -70,8 +72,9 @@ GENERATION = (
     "feather",
     "decoys",
 )
+LATER = {"paste_until": 1.0}  # came when there were cells already, which are as if they had had this value
 MIXING = ("synthetic_ratio", "synthetic_until")
-PASTING = ("paste_prob", "paste_objects", "gamma", "tau", "saturation", "turn_prob", "blends")
+PASTING = ("paste_prob", "paste_objects", "gamma", "tau", "saturation", "turn_prob", "blends", "paste_until")
 
 
 @dataclass(frozen=True)
@@ -139,4 +142,4 @@ def with_settings(recipe: Recipe, settings: list[str]) -> Recipe:
 def settings_of(arm: Arm, recipe: Recipe) -> dict[str, Any]:
     """Return the part of a recipe that an arm depends on."""
     values = asdict(recipe)
-    return {name: values[name] for name in arm.depends_on()}
+    return {n: values[n] for n in arm.depends_on() if n not in LATER or values[n] != LATER[n]}

@@ -57,21 +57,26 @@ class MixedSampler(Sampler[int]):
     """Draw real and new images in a given proportion, for a given part of the schedule, without end.
 
     Args:
-        dataset: Real images, then new ones.
+        dataset: Real images, then new ones; with `plain_from` all of them twice, the second time as they are.
         num_real: Number of real images.
         ratio: Share of new images among those drawn; 0 leaves them out.
         until: Number of draws after which only real images follow.
         seed: Of the draws.
+        plain_from: Number of draws after which images come as they are, without anything pasted.
     """
 
-    def __init__(self, dataset: Any, num_real: int, ratio: float, until: int, seed: int) -> None:
-        self.total, self.num_real, self.ratio, self.until, self.seed = (
-            len(dataset),
-            num_real,
-            ratio,
-            until,
-            seed,
-        )
+    def __init__(
+        self,
+        dataset: Any,
+        num_real: int,
+        ratio: float,
+        until: int,
+        seed: int,
+        plain_from: int | None = None,
+    ) -> None:
+        self.total = len(dataset) // (1 if plain_from is None else 2)
+        self.num_real, self.ratio, self.until, self.seed = num_real, ratio, until, seed
+        self.plain_from = plain_from
 
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng(self.seed)
@@ -82,8 +87,9 @@ class MixedSampler(Sampler[int]):
             if not decks[new]:
                 low, high = (self.num_real, self.total) if new else (0, self.num_real)
                 decks[new] = (low + rng.permutation(high - low)).tolist()
+            plain = self.plain_from is not None and drawn >= self.plain_from
             drawn += 1
-            yield decks[new].pop()
+            yield decks[new].pop() + (self.total if plain else 0)
 
     def __len__(self) -> int:
         return self.total
@@ -180,7 +186,12 @@ def runner_config(
     if material.painted:
         new = material.painted / "annotations" / "instances_synthetic.json"
         datasets.append(dict(real, ann_file=str(new), data_prefix=dict(img=f"{material.painted}/images/")))
-    dataset: dict[str, Any] = dict(type="ConcatDataset", datasets=datasets) if material.painted else real
+    draws = schedule.iterations * schedule.batch
+    plain_from = round(recipe.paste_until * draws) if material.banks and recipe.paste_until < 1 else None
+    if plain_from is not None:
+        plain = [*loading(source), pipeline[-1], *FINISH]
+        datasets += [dict(d, pipeline=plain) for d in datasets]
+    dataset: dict[str, Any] = dict(type="ConcatDataset", datasets=datasets) if len(datasets) > 1 else real
     if mixes:
         paste = dict(
             type="SimpleCopyPaste",
@@ -189,13 +200,13 @@ def runner_config(
             paste_by_box=not source.masks,
         )
         dataset = dict(type="MultiImageMixDataset", dataset=real, pipeline=[paste, *FINISH])
-    draws = schedule.iterations * schedule.batch
     sampler = dict(
         type="MixedSampler",
         num_real=count_images(material.share),
         ratio=recipe.synthetic_ratio if material.painted else 0.0,
         until=round(recipe.synthetic_until * draws),
         seed=seed,
+        plain_from=plain_from,
     )
     test = [
         dict(type="LoadImageFromFile"),
