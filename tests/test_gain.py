@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -19,6 +20,9 @@ from gain import sources, table
 from gain.arms import ARMS, LATER, Recipe, settings_of, with_settings
 from gain.cells import Cell, claim, finish, merge, put_on_record, read_record, read_results
 from gain.figures import judge
+
+ROOT = Path(__file__).resolve().parents[1]
+MANY_IMAGES = ["paste_prob=0.5", "paste_objects=3", "gamma=1"]  # AffinityPaste's defaults
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +178,22 @@ def test_the_table_pairs_seeds(tmp_path):
     table.draw(results, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 1000
     assert table.hours(results) == pytest.approx(0.06)
+
+
+@pytest.mark.parametrize(
+    ("page", "options"),
+    [
+        ("README.md", ["--summary", "--share", "0.05", "0.1", "0.2"]),
+        ("README.md", ["--summary", "--share", "1.0", "--set", *MANY_IMAGES]),
+        ("benchmarks/README.md", ["--share", "0.05", "0.1", "0.2"]),
+        ("benchmarks/README.md", ["--share", "1.0", "--set", *MANY_IMAGES]),
+    ],
+)
+def test_the_tables_on_the_page_are_what_the_command_prints(page, options):
+    command = [sys.executable, ROOT / "benchmarks" / "gain", "table", *options]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8").stdout
+    rows = {line for line in printed.splitlines() if line.startswith("| ")}
+    assert rows and rows <= set((ROOT / page).read_text("utf-8").splitlines())
 
 
 @pytest.mark.mmdet_ops

@@ -80,6 +80,7 @@ def options() -> argparse.Namespace:
     show = verbs.add_parser("table", help="print the table of whatever is there")
     show.add_argument("--work", type=Path, help="folder of `run`; without it, what is on record")
     show.add_argument("--record", action="store_true", help="put the folder's cells on record")
+    show.add_argument("--share", nargs="+", type=float, help="cells of these shares only")
     show.add_argument("--iterations", type=int, help="cells of so many optimizer steps")
     show.add_argument("--plot", type=Path, help="PNG to draw")
     show.add_argument("--json", type=Path, help="file for the figures of all cells")
@@ -249,7 +250,8 @@ def table(args: argparse.Namespace) -> None:
     results = [
         r
         for r in merge([*read_record(), *made])
-        if r["cell"]["settings"] == settings_of(ARMS[r["cell"]["arm"]], recipe)
+        if (not args.share or r["cell"]["share"] in args.share)
+        and r["cell"]["settings"] == settings_of(ARMS[r["cell"]["arm"]], recipe)
         and r["cell"]["schedule"]["iterations"] == (args.iterations or usual_iterations_of(r["cell"]))
     ]
     print(tables.summary(results) if args.summary else tables.markdown(results))
