@@ -68,14 +68,14 @@ def markdown(results: Results) -> str:
 
 def summary(results: Results) -> str:
     """Return one table of AP50: a row for each data set, share and detector, a column for each arm of `SUMMARY`."""
-    parts = [
-        "| AP50 | seeds | " + " | ".join(SUMMARY.values()) + " |",
-        "|---|" + "---:|" * (len(SUMMARY) + 1),
-    ]
-    for (source, share, detector), arms in sorted(by_group(results).items()):
-        cells = [_with_interval([f["ap50"] for f in arms[a].values()]) if a in arms else "–" for a in SUMMARY]
-        seeds = sorted({len(arms[a]) for a in SUMMARY if a in arms})
-        count = str(seeds[0]) if len(set(seeds)) == 1 else f"{seeds[0]}–{seeds[-1]}"
+    groups = by_group(results)
+    shown = [arm for arm in SUMMARY if any(arm in arms for arms in groups.values())]
+    parts = ["| AP50 | seeds | " + " | ".join(SUMMARY[a] for a in shown) + " |"]
+    parts.append("|---|" + "---:|" * (len(shown) + 1))
+    for (source, share, detector), arms in sorted(groups.items()):
+        cells = [_with_interval([f["ap50"] for f in arms[a].values()]) if a in arms else "–" for a in shown]
+        seeds = sorted(len(arms[a]) for a in shown if a in arms)
+        count = str(seeds[0]) if seeds[0] == seeds[-1] else f"{seeds[0]}–{seeds[-1]}"
         parts.append(
             f"| {source}, {share:.0%}, {DETECTORS[detector]} | {count} | " + " | ".join(cells) + " |"
         )
