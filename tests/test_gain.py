@@ -22,7 +22,7 @@ from gain.cells import Cell, claim, finish, merge, put_on_record, read_record, r
 from gain.figures import judge
 
 ROOT = Path(__file__).resolve().parents[1]
-MANY_IMAGES = ["paste_prob=0.5", "paste_objects=3", "gamma=1"]  # AffinityPaste's defaults
+MANY_IMAGES = ["paste_prob=0.5", "paste_objects=3", "gamma=1", "paste_until=0.75"]  # as the configs paste
 
 
 @pytest.fixture(scope="module")
