@@ -19,8 +19,8 @@ def grow_latents(parts: Mapping[str, Any], num_channels: int, *, seed: int) -> d
     training finds a use for them from where it stands.
 
     Args:
-        parts: `vae` and a 9-channel-like `unet` (noisy latents, mask, latents of the masked image), and others,
-            which are passed on.
+        parts: `vae` and an inpainting `unet` (it takes noisy latents, the mask and the latents of the masked image), and
+            others, which are passed on.
         num_channels: Latent channels to have, more than there are.
         seed: Draws the encoder's new weights.
 
@@ -38,7 +38,7 @@ def grow_latents(parts: Mapping[str, Any], num_channels: int, *, seed: int) -> d
         )
     if unet.config.in_channels != 2 * had + 1:
         raise ConfigError("latent_channels: only the latents of an inpainting model can grow; leave it out")
-    old, new = torch.arange(had), torch.arange(num_channels)
+    old = torch.arange(had)
     torch.manual_seed(seed)
     grown = AutoencoderKL.from_config({**vae.config, "latent_channels": num_channels})
     moments = torch.cat([old, num_channels + old])
@@ -58,7 +58,7 @@ def grow_latents(parts: Mapping[str, Any], num_channels: int, *, seed: int) -> d
         {**unet.config, "in_channels": 2 * num_channels + 1, "out_channels": num_channels}
     )
     _copy_all_but(unet, larger, ("conv_in", "conv_out"))
-    taken = torch.cat([old, new[-1:] + 1, num_channels + 1 + old])
+    taken = torch.cat([old, torch.tensor([num_channels]), num_channels + 1 + old])  # noisy, mask, masked
     _copy_into(unet.conv_in, larger.conv_in, columns=taken, rest=0.0)
     _copy_into(unet.conv_out, larger.conv_out, rows=old, rest=0.0)
     return {**parts, "vae": grown.to(vae.device), "unet": larger.to(unet.device)}
