@@ -19,8 +19,8 @@ def grow_latents(parts: Mapping[str, Any], num_channels: int, *, seed: int) -> d
     training finds a use for them from where it stands.
 
     Args:
-        parts: `vae` and an inpainting `unet` (it takes noisy latents, the mask and the latents of the masked image), and
-            others, which are passed on.
+        parts: `vae` and an inpainting `unet` (noisy latents, the mask and the latents of the masked image go in),
+            and others, which are passed on.
         num_channels: Latent channels to have, more than there are.
         seed: Draws the encoder's new weights.
 
