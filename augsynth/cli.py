@@ -290,7 +290,7 @@ def finetune(
     ] = 800,
     denoiser_steps: Annotated[int, typer.Option(min=0, help="Steps of the third stage.")] = 8000,
     latent_channels: Annotated[
-        int | None, typer.Option(min=1, help="Numbers that stand for a latent cell (4): more are sharper.")
+        int | None, typer.Option(min=1, help="Numbers that stand for a latent cell (4).")
     ] = None,
     num_windows: Annotated[
         int | None, typer.Option(min=1, help="Training windows to cut (20000; 1000 for a LoRA).")

@@ -42,7 +42,7 @@ class FinetuneConfig:
         autoencoder_steps, decoder_steps, denoiser_steps: Optimizer steps of the three stages; no decoder
             steps leave the decoder as it was: for a new model as blurred as the autoencoder's mean error makes it.
         latent_channels: Numbers that stand for a latent cell: 4 for a new model when None, as many as it has for one
-            that is trained further. More give sharper pictures, and the denoiser more to learn.
+            that is trained further. More hold finer detail, and give the denoiser more to learn.
         num_windows: Training windows to cut.
         symmetry, balance: See `WindowRules`.
         template: Prompt template with `{category}`.

@@ -18,7 +18,7 @@ _paste = dict(
 train_pipeline = [*_base_.train_pipeline[:2], _paste, *_base_.train_pipeline[2:]]
 # Redefining train_pipeline alone would change nothing: the data loader holds its own copy.
 train_dataloader = dict(dataset=dict(dataset=dict(pipeline=train_pipeline)))
-# The last quarter of the epochs shows images as they are, which the benchmark of gains found best with many of them.
+# The last quarter of the epochs shows images as they are, which was better than pasting to the end with many of them.
 custom_hooks = [
     *_base_.custom_hooks,
     dict(

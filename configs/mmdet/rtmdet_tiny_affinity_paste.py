@@ -18,7 +18,7 @@ _paste = dict(
 train_pipeline = [*_base_.train_pipeline[:2], _paste, *_base_.train_pipeline[2:]]
 # Redefining train_pipeline alone would change nothing: the data loader holds a copy of its own.
 train_dataloader = dict(dataset=dict(dataset=dict(pipeline=train_pipeline)))
-# The last quarter of the epochs shows images as they are, which the benchmark of gains found best with many of them;
+# The last quarter of the epochs shows images as they are, which was better than pasting to the end with many of them;
 # before the hook that ends mosaics, so that a training resumed after both of them is left with the plain pipeline.
 custom_hooks = [
     dict(
