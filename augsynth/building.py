@@ -261,7 +261,7 @@ def run_finetune(
         config=FinetuneConfig(**chosen),
         out=options["out"],
         progress=progress,
-        start_dir=options["start"],
+        start_from=options["start"],
     )
 
 

@@ -301,8 +301,8 @@ def finetune(
     ] = 0.6,
     image_scale: Annotated[float, typer.Option(help="Resize images by this first.")] = 1.0,
     start: Annotated[
-        Path | None,
-        typer.Option(exists=True, file_okay=False, help="Model folder of an earlier training to go on from."),
+        str | None,
+        typer.Option(help="Model to go on from: `embedded`, or the model folder of an earlier training."),
     ] = None,
     autoencoder_batch_size: Annotated[
         int, typer.Option(min=1, help="Windows a step of stages one and two.")

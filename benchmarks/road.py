@@ -1,10 +1,12 @@
-"""The whole road on real photographs, from nothing: detector, inpainter, affinity, 200 accepted objects.
+"""The whole road on real photographs: detector, inpainter, affinity, 200 accepted objects.
 
-    python benchmarks/road.py --data SHARED_DATA --out RUNS [--domain blood_cells] [--n 200]
+    python benchmarks/road.py --data SHARED_DATA --out RUNS [--domain blood_cells] [--n 200] [--detectors FOLDER]
 
-Every stage is a command of the tool, is printed, and is skipped when its result is there; trainings go on
-where they stopped. RUNS/<domain>/generated holds the contact sheets to look at. Photographs and pictures
-made from them stay in RUNS: they are not ours to publish.
+The inpainter goes on from the embedded one, with twice its latent channels. `--detectors` holds a detector of each
+domain, in a folder of its name (see judge.py), to filter with instead of one trained from nothing. Every stage is a
+command of the tool, is printed, and is skipped when its result is there; trainings go on where they stopped.
+RUNS/<domain>/generated holds the contact sheets to look at. Photographs and pictures made from them stay in RUNS: they
+are not ours to publish.
 """
 
 from __future__ import annotations
@@ -28,7 +30,6 @@ class Domain:
     annotations: str
     images: str
     scale: float
-    preset: str
     autoencoder_steps: int
     decoder_steps: int
     denoiser_steps: int
@@ -36,15 +37,15 @@ class Domain:
     num_windows: int
 
 
+LATENT_CHANNELS = 8
 DOMAINS = {
     "blood_cells": Domain(
         annotations="blood_cells/instances_train.json",
         images="blood_cells/images",
         scale=0.5,
-        preset="small-64",
-        autoencoder_steps=1200,
+        autoencoder_steps=1000,
         decoder_steps=400,
-        denoiser_steps=3500,
+        denoiser_steps=3000,
         detector_steps=600,
         num_windows=8000,
     ),
@@ -52,10 +53,9 @@ DOMAINS = {
         annotations="aerial_maritime/instances_train.json",
         images="aerial_maritime/train",
         scale=0.5,
-        preset="small-64",
-        autoencoder_steps=1500,
+        autoencoder_steps=1200,
         decoder_steps=400,
-        denoiser_steps=4000,
+        denoiser_steps=3500,
         detector_steps=900,
         num_windows=12_000,
     ),
@@ -99,20 +99,22 @@ def call(*arguments: object, done: Path) -> float:
     return (time.monotonic() - started) / 60
 
 
-def travel(name: str, data: Path, out: Path, *, n: int, threads: int) -> dict[str, float]:
+def travel(
+    name: str, data: Path, out: Path, *, n: int, threads: int, detectors: Path | None
+) -> dict[str, float]:
     """Run the road for one domain and return the minutes of each stage."""
     domain = DOMAINS[name]
     out.mkdir(parents=True, exist_ok=True)
     annotations, images = halve(domain, data, out)
     source = ["--annotations", annotations, "--images", images]
-    detector, painter = out / "detector", out / "painter"
+    detector, painter = detectors / name if detectors else out / "detector", out / "painter"
     minutes = {
-        "train-detector": call(
+        "train-detector": 0.0 if detectors else call(
             "train-detector", *source, "--out", detector, "--steps", domain.detector_steps,
             "--vertical-flip", "--threads", threads, done=detector / "config.json",
         ),
         "finetune": call(
-            "finetune", *source, "--out", painter, "--preset", domain.preset,
+            "finetune", *source, "--out", painter, "--start", "embedded", "--latent-channels", LATENT_CHANNELS,
             "--autoencoder-steps", domain.autoencoder_steps, "--autoencoder-batch-size", 16,
             "--decoder-steps", domain.decoder_steps, "--denoiser-steps", domain.denoiser_steps,
             "--num-windows", domain.num_windows, "--symmetry", "dihedral", "--threads", threads,
@@ -145,9 +147,10 @@ def report(name: str, out: Path, minutes: dict[str, float]) -> None:
     ]
     reasons = Counter(a["reason"] for a in attempts)
     accepted = Counter(names[a["category_id"]] for a in attempts if a["reason"] == "accepted")
-    training = json.loads((out / "detector" / "config.json").read_text()).get("training", {})
     print(f"\n## {name}\n")
-    print(f"detector, held-out images: {training.get('evaluation')}")
+    if (out / "detector" / "config.json").is_file():
+        training = json.loads((out / "detector" / "config.json").read_text()).get("training", {})
+        print(f"detector, held-out images: {training.get('evaluation')}")
     print(f"attempts {len(attempts)}, yield {reasons['accepted'] / max(1, len(attempts)):.0%}")
     print("verdicts:", ", ".join(f"{k} {v}" for k, v in reasons.most_common()))
     print("accepted:", ", ".join(f"{k} {v}" for k, v in accepted.most_common()))
@@ -166,9 +169,17 @@ def main() -> None:
     parser.add_argument("--domain", choices=sorted(DOMAINS), action="append")
     parser.add_argument("--n", type=int, default=200)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--detectors", type=Path, help="folder of folders, a detector of each domain")
     arguments = parser.parse_args()
     for name in arguments.domain or DOMAINS:
-        minutes = travel(name, arguments.data, arguments.out / name, n=arguments.n, threads=arguments.threads)
+        minutes = travel(
+            name,
+            arguments.data,
+            arguments.out / name,
+            n=arguments.n,
+            threads=arguments.threads,
+            detectors=arguments.detectors,
+        )
         report(name, arguments.out / name, minutes)
 
 

@@ -174,7 +174,7 @@ def test_the_model_loads_as_a_standard_pipeline_and_foreign_folders_are_refused(
     decoder, all_of_it = {"decoder", "post_quant_conv"}, {"unet", "text_encoder", "vae"}
     for name, config, wanted in (("all", CONFIG, all_of_it), ("decoder", decoder_alone, {"vae"})):
         further = finetune(
-            dataset, read, config=config, out=tmp_path / name, progress=ignore, start_dir=folder
+            dataset, read, config=config, out=tmp_path / name, progress=ignore, start_from=folder
         )
         first, second = weights(folder), weights(further)
         assert first.keys() == second.keys()
@@ -191,10 +191,14 @@ def test_the_model_loads_as_a_standard_pipeline_and_foreign_folders_are_refused(
             config=replace(CONFIG, preset="fast-64"),
             out=tmp_path / "other",
             progress=ignore,
-            start_dir=folder,
+            start_from=folder,
         )
     with pytest.raises(ResumeError, match="--out"):
         finetune(dataset, read, config=replace(CONFIG, seed=7), out=tmp_path / "run", progress=ignore)
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"cut off")
+    with pytest.raises(ConfigError, match=r"start: .*can't be loaded"):
+        finetune(dataset, read, config=CONFIG, out=tmp_path / "cut", progress=ignore, start_from=folder)
+    assert not (tmp_path / "cut").exists()
 
 
 def test_principal_components_of_blocks_have_unit_variance_and_tell_hues_apart() -> None:

@@ -96,7 +96,7 @@ def test_a_started_training_grows_and_its_model_paints(tmp_path):
         config=replace(CONFIG, latent_channels=8, autoencoder_steps=60, decoder_steps=0),
         out=tmp_path / "grown",
         progress=lambda stage, *_: said.append(stage),
-        start_dir=first,
+        start_from=first,
     )
     assert [stage for stage in said if stage.startswith("autoencoder, ")]
     painter = load_inpainter(str(grown), device="cpu", batch_size=2)
@@ -115,7 +115,7 @@ def test_a_started_training_grows_and_its_model_paints(tmp_path):
     assert (new[:, :4] - old).abs().mean() < 0.3 * old.abs().mean()
     for config, words in ((replace(CONFIG, latent_channels=3), "has 4"), (zero_steps(8), "denoiser_steps")):
         with pytest.raises(ConfigError, match=words):
-            finetune(dataset, read, config=config, out=tmp_path / "bad", progress=ignore, start_dir=first)
+            finetune(dataset, read, config=config, out=tmp_path / "bad", progress=ignore, start_from=first)
 
 
 def zero_steps(num_channels):

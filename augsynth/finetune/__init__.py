@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from augsynth.errors import ConfigError
+from augsynth.errors import BackendError, ConfigError
 from augsynth.finetune.autoencoder import train_autoencoder
 from augsynth.finetune.denoiser import encode_windows, train_denoiser
 from augsynth.finetune.growth import grow_latents
@@ -21,6 +21,7 @@ from augsynth.finetune.pictures import write_reconstructions, write_samples
 from augsynth.finetune.presets import find_preset
 from augsynth.finetune.sharpening import sharpen_decoder
 from augsynth.finetune.windows import WindowRules, Windows, cut_windows
+from augsynth.inpaint.checkpoints import first_line, inspect_checkpoint
 from augsynth.prompt_file import Words, tidy
 from augsynth.prompts import BACKGROUND_PROMPT, DEFAULT_TEMPLATE, category_prompt, check_distinct
 from augsynth.scene import Dataset, Image, Scene
@@ -76,7 +77,7 @@ def finetune(
     config: FinetuneConfig,
     out: Path,
     progress: Progress,
-    start_dir: Path | None = None,
+    start_from: str | Path | None = None,
 ) -> Path:
     """Train autoencoder, text encoder and denoiser, and write them in the diffusers layout.
 
@@ -86,16 +87,16 @@ def finetune(
         dataset: Images and objects to learn.
         read_image: Returns a scene's (H, W, 3) uint8 RGB image.
         out: Directory of the training.
-        start_dir: The model folder of an earlier training of the same preset: its encoder is kept, its decoder,
-            denoiser and text encoder are trained further. With more `latent_channels` than it has its encoder is
-            trained further, too.
+        start_from: `embedded` or the model folder of an earlier training, of the same preset: its encoder is kept, its
+            decoder, denoiser and text encoder are trained further. With more `latent_channels` than it has its
+            encoder is trained further, too.
 
     Returns:
         The folder that `StableDiffusionInpaintPipeline.from_pretrained` loads: `out / "model"`.
 
     Raises:
         ConfigError: Unknown preset or symmetry, categories that no prompt could tell apart, a model that needs
-            steps for its denoiser and gets none, or fewer latent channels than there are.
+            steps for its denoiser and gets none, fewer latent channels than there are, or nothing to start from.
         DatasetError: Nothing to learn from.
         ResumeError: `out` holds a training of something else.
     """
@@ -106,8 +107,9 @@ def finetune(
 
     preset = find_preset(config.preset)
     preset = replace(preset, latent_channels=config.latent_channels or preset.latent_channels)
-    if start_dir is None and not config.denoiser_steps:
+    if start_from is None and not config.denoiser_steps:
         raise ConfigError("denoiser_steps is 0: only a model that --start names can do without; give some")
+    start = None if start_from is None else _load_start(start_from, preset.size)
     _check_names(dataset)
     names = [category.name for category in dataset.categories]
     prompts = [BACKGROUND_PROMPT, *(category_prompt(n, template=config.template) for n in names)]
@@ -120,9 +122,8 @@ def finetune(
         balance=config.balance,
     )
     windows = cut_windows(dataset, read_image, rules=rules, seed=config.seed)
-    fingerprint = _fingerprint(windows, config, start_dir)
+    fingerprint = _fingerprint(windows, config, start_from)
     vae_dir = work / "vae"
-    start = None if start_dir is None else _load_start(start_dir, preset.size)
     former = None
     if start is not None and config.latent_channels not in (None, start["vae"].config.latent_channels):
         if not config.denoiser_steps:
@@ -265,19 +266,24 @@ def _check_names(dataset: Dataset) -> None:
     )
 
 
-def _load_start(folder: Path, size: int) -> dict[str, Any]:
+def _load_start(model: str | Path, size: int) -> dict[str, Any]:
+    """Return the parts of the model to go on from; it must be one that a preset of `size` pixels made."""
     from diffusers import StableDiffusionInpaintPipeline
 
-    if not (folder / "model_index.json").is_file():
-        raise ConfigError(
-            f"{folder}: no model_index.json in it; pass the model folder of an earlier training"
-        )
-    pipeline = StableDiffusionInpaintPipeline.from_pretrained(folder, use_safetensors=True)
+    try:
+        source = Path(inspect_checkpoint(str(model)).source)
+        if not source.is_dir():
+            raise BackendError(f"{model}: not a folder; pass the model folder of an earlier training")
+        pipeline = StableDiffusionInpaintPipeline.from_pretrained(source, use_safetensors=True)
+    except BackendError as error:
+        raise ConfigError(f"start: {error}") from error
+    except Exception as error:  # diffusers raises whatever a damaged part makes it raise
+        raise ConfigError(f"start: {model} can't be loaded ({first_line(error)})") from error
     cell = 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
     if pipeline.unet.config.sample_size * cell != size:
         raise ConfigError(
-            f"{folder}: its window has {pipeline.unet.config.sample_size * cell} pixels, the preset's {size}; "
-            "choose the preset it was trained with"
+            f"start: the window of {model} has {pipeline.unet.config.sample_size * cell} pixels, the preset's "
+            f"{size}; choose the preset it was trained with"
         )
     names = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
     return {name: getattr(pipeline, name) for name in names}
@@ -315,7 +321,7 @@ def _forget_path(config_file: Path) -> None:
     config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def _fingerprint(windows: Windows, config: FinetuneConfig, start_dir: Path | None) -> str:
+def _fingerprint(windows: Windows, config: FinetuneConfig, start_from: str | Path | None) -> str:
     digest = hashlib.sha256()
     for array in (windows.images, windows.cells, windows.labels):
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -326,7 +332,7 @@ def _fingerprint(windows: Windows, config: FinetuneConfig, start_dir: Path | Non
         and (k, v) != ("latent_channels", None)
     }
     digest.update(json.dumps(kept, sort_keys=True).encode())
-    if start_dir is not None:
-        for path in sorted(start_dir.rglob("*.safetensors")):
+    if start_from is not None:
+        for path in sorted(Path(inspect_checkpoint(str(start_from)).source).rglob("*.safetensors")):
             digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -74,15 +74,8 @@ def prepare(name: str, *, data: Path, work: Path) -> Source:
     """Return a data set at its working size, drawing or resizing it unless that is done."""
     root = work / "data" / name
     if name == "sample":
-        from augsynth.sample import write_sample
-
         for part, seed in zip(("train", "test"), SAMPLE_SEEDS, strict=True):
-            write_sample(root / part, num_images=NUM_SAMPLE_IMAGES, seed=seed)
-            if not (root / f"{part}.json").is_file():
-                document = json.loads((root / part / "annotations" / "instances.json").read_text("utf-8"))
-                for image in document["images"]:
-                    image["file_name"] = f"{part}/images/{image['file_name']}"
-                write(root / f"{part}.json", document)
+            draw_scenes(root, part, num_images=NUM_SAMPLE_IMAGES, seed=seed)
         return Source(
             name, (320, 240), root / "train.json", root / "test.json", root, masks=True, from_above=False
         )
@@ -99,6 +92,20 @@ def prepare(name: str, *, data: Path, work: Path) -> Source:
         masks=False,
         from_above=True,
     )
+
+
+def draw_scenes(root: Path, part: str, *, num_images: int, seed: int) -> Path:
+    """Draw scenes into a folder below `root` unless they are there; return a COCO file with paths from `root`."""
+    from augsynth.sample import write_sample
+
+    path = root / f"{part}.json"
+    write_sample(root / part, num_images=num_images, seed=seed)
+    if not path.is_file():
+        document = json.loads((root / part / "annotations" / "instances.json").read_text("utf-8"))
+        for image in document["images"]:
+            image["file_name"] = f"{part}/images/{image['file_name']}"
+        write(path, document)
+    return path
 
 
 def take_share(source: Source, share: float, seed: int, *, work: Path) -> Path:
