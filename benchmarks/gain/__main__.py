@@ -257,7 +257,7 @@ def table(args: argparse.Namespace) -> None:
     print(tables.summary(results) if args.summary else tables.markdown(results))
     if args.categories:
         print(tables.per_category(results))
-    print(f"\n{len(results)} cells, {tables.hours(results):.1f} hours of training and testing")
+    print(f"\n{tables.expense(results)}")
     if args.plot:
         tables.draw(results, args.plot)
     if args.json:

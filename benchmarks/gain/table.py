@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -164,9 +164,12 @@ def draw(results: Results, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def hours(results: Iterable[Mapping[str, Any]]) -> float:
-    """Return the hours that all cells took."""
-    return sum(r["seconds"] for r in results) / 3600
+def expense(results: Results) -> str:
+    """Say how many cells there are, what they took, when and on what."""
+    took = sum(r["seconds"] for r in results) / 3600
+    dates, machines = (sorted({r[key] for r in results}) for key in ("date", "machine"))
+    days = " to ".join(dict.fromkeys([*dates[:1], *dates[-1:]]))
+    return f"{len(results)} cells, {took:.1f} hours of training and testing, {days}; {', '.join(machines)}"
 
 
 def dump(results: Results, path: Path) -> None:
