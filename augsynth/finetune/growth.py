@@ -11,12 +11,15 @@ if TYPE_CHECKING:
     import torch
     from diffusers import AutoencoderKL
 
+LEAST_LOG_VARIANCE = -12.0  # of a posterior; about what the old channels of the embedded model have
+
 
 def grow_latents(parts: Mapping[str, Any], num_channels: int, *, seed: int) -> dict[str, Any]:
     """Return the parts of an inpainting pipeline with more latent channels, which paint as before.
 
     The decoder and the denoiser give the new channels no weight yet and the encoder fills them at random, so that
-    training finds a use for them from where it stands.
+    training finds a use for them from where it stands. Their posterior is as narrow as a trained autoencoder's: in a
+    wide one the noise drowns what they say, for the decoder in training and for whoever samples from it later.
 
     Args:
         parts: `vae` and an inpainting `unet` (noisy latents, the mask and the latents of the masked image go in),
@@ -45,6 +48,7 @@ def grow_latents(parts: Mapping[str, Any], num_channels: int, *, seed: int) -> d
     identity = torch.eye(2 * num_channels)[:, :, None, None]
     _copy_all_but(vae, grown, ("encoder.conv_out", "quant_conv", "post_quant_conv", "decoder.conv_in"))
     _copy_into(vae.encoder.conv_out, grown.encoder.conv_out, rows=moments)
+    _set_rows(grown.encoder.conv_out, num_channels + torch.arange(had, num_channels), LEAST_LOG_VARIANCE)
     _copy_into(vae.quant_conv, grown.quant_conv, rows=moments, columns=moments, rest=identity)
     _copy_into(
         vae.post_quant_conv,
@@ -62,6 +66,13 @@ def grow_latents(parts: Mapping[str, Any], num_channels: int, *, seed: int) -> d
     _copy_into(unet.conv_in, larger.conv_in, columns=taken, rest=0.0)
     _copy_into(unet.conv_out, larger.conv_out, rows=old, rest=0.0)
     return {**parts, "vae": grown.to(vae.device), "unet": larger.to(unet.device)}
+
+
+def _set_rows(layer: torch.nn.Conv2d, rows: torch.Tensor, value: float) -> None:
+    """Let output channels of a convolution be constant."""
+    own = layer.state_dict()
+    own["weight"][rows] = 0.0
+    own["bias"][rows] = value
 
 
 def even_out(vae: AutoencoderKL, latents: torch.Tensor, *, kept: int) -> None:
