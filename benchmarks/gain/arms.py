@@ -107,17 +107,20 @@ ARMS = {
     "affinity": Arm("+ affinity", painted="affinity"),
     "alignment": Arm("+ alignment", painted="alignment"),
     "augsynth": Arm("+ filter (= augsynth)", painted="augsynth"),
+    "unaligned": Arm("augsynth without alignment: the filter, anywhere", painted="unaligned"),
     "paste_real": Arm("AffinityPaste, real cut-outs", pasted="real"),
     "paste_generated": Arm("AffinityPaste, generated objects", pasted="generated"),
     "both": Arm("augsynth + AffinityPaste", painted="augsynth", pasted="both"),
 }
 
-# What `augsynth generate` is told for each painted set: every line adds one step to the line above.
+# What `augsynth generate` is told for each painted set: every line adds one step to the line above, but for the last,
+# which leaves alignment out.
 SWITCHES: dict[str, dict[str, Any]] = {
     "random": {"category_choice": "uniform", "placement": "uniform", "alignment": "off", "filter": "off"},
     "affinity": {"placement": "uniform", "alignment": "off", "filter": "off"},
     "alignment": {"filter": "off"},
     "augsynth": {},
+    "unaligned": {"placement": "uniform", "alignment": "off"},
 }
 
 
