@@ -59,7 +59,9 @@ def test_a_grown_model_paints_as_before(parts, pictures):
     torch.testing.assert_close(new.logvar[:, :4], old.logvar)
     spread = new.mean[:, 4:].std(dim=(0, 2, 3))
     assert spread.min() > 0
-    assert (new.std[:, 4:].amax(dim=(0, 2, 3)) < 0.1 * spread).all(), "samples of the posterior are as good as its mean"
+    assert (new.std[:, 4:].amax(dim=(0, 2, 3)) < 0.1 * spread).all(), (
+        "samples of the posterior are as good as its mean"
+    )
     before = parts["vae"].decode(old.mean).sample
     torch.testing.assert_close(grown["vae"].decode(new.mean).sample, before)
     t, words = torch.tensor([7, 500, 999]), torch.randn(3, 4, 16)
