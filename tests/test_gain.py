@@ -62,7 +62,7 @@ def test_only_settings_of_the_arm_change_its_cells():
     swept = with_settings(Recipe(), ["score_quantile=0.2", "copy_paste_prob=1"])
     changed = {k for k, arm in ARMS.items() if settings_of(arm, swept) != settings_of(arm, Recipe())}
     assert changed == {
-        "copy_paste", "random", "affinity", "alignment", "augsynth", "paste_generated", "both"
+        "copy_paste", "random", "affinity", "alignment", "augsynth", "unaligned", "paste_generated", "both"
     }  # fmt: skip
     with pytest.raises(SystemExit, match="key among"):
         with_settings(Recipe(), ["nothing=1"])
