@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,7 +64,7 @@ def train_judge(source: Source, *, start: Path, schedule: training.Schedule, wor
     )
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -76,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--learn-from", choices=("held-out", "train"), default="held-out")
     parser.add_argument("--iterations", type=int, default=4000, help="optimizer steps")
     parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args(argv)
+    args = parser.parse_args()
     torch.set_num_threads(args.threads)
     work, out = args.work.resolve(), args.out.resolve()
     started = time.monotonic()

@@ -109,7 +109,8 @@ def finetune(
     preset = replace(preset, latent_channels=config.latent_channels or preset.latent_channels)
     if start_from is None and not config.denoiser_steps:
         raise ConfigError("denoiser_steps is 0: only a model that --start names can do without; give some")
-    start = None if start_from is None else _load_start(start_from, preset.size)
+    start_dir = None if start_from is None else _find_start(start_from)
+    start = None if start_dir is None else _load_start(start_dir, preset.size)
     _check_names(dataset)
     names = [category.name for category in dataset.categories]
     prompts = [BACKGROUND_PROMPT, *(category_prompt(n, template=config.template) for n in names)]
@@ -122,7 +123,7 @@ def finetune(
         balance=config.balance,
     )
     windows = cut_windows(dataset, read_image, rules=rules, seed=config.seed)
-    fingerprint = _fingerprint(windows, config, start_from)
+    fingerprint = _fingerprint(windows, config, start_dir)
     vae_dir = work / "vae"
     former = None
     if start is not None and config.latent_channels not in (None, start["vae"].config.latent_channels):
@@ -266,23 +267,29 @@ def _check_names(dataset: Dataset) -> None:
     )
 
 
-def _load_start(model: str | Path, size: int) -> dict[str, Any]:
+def _find_start(model: str | Path) -> Path:
+    """Return the folder of the model to go on from."""
+    try:
+        folder = Path(inspect_checkpoint(str(model)).source)
+    except BackendError as error:
+        raise ConfigError(f"start: {error}") from error
+    if not folder.is_dir():
+        raise ConfigError(f"start: {model} is no folder; pass the model folder of an earlier training")
+    return folder
+
+
+def _load_start(folder: Path, size: int) -> dict[str, Any]:
     """Return the parts of the model to go on from; it must be one that a preset of `size` pixels made."""
     from diffusers import StableDiffusionInpaintPipeline
 
     try:
-        source = Path(inspect_checkpoint(str(model)).source)
-        if not source.is_dir():
-            raise BackendError(f"{model}: not a folder; pass the model folder of an earlier training")
-        pipeline = StableDiffusionInpaintPipeline.from_pretrained(source, use_safetensors=True)
-    except BackendError as error:
-        raise ConfigError(f"start: {error}") from error
+        pipeline = StableDiffusionInpaintPipeline.from_pretrained(folder, use_safetensors=True)
     except Exception as error:  # diffusers raises whatever a damaged part makes it raise
-        raise ConfigError(f"start: {model} can't be loaded ({first_line(error)})") from error
+        raise ConfigError(f"start: {folder} can't be loaded ({first_line(error)})") from error
     cell = 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
     if pipeline.unet.config.sample_size * cell != size:
         raise ConfigError(
-            f"start: the window of {model} has {pipeline.unet.config.sample_size * cell} pixels, the preset's "
+            f"start: the window of {folder} has {pipeline.unet.config.sample_size * cell} pixels, the preset's "
             f"{size}; choose the preset it was trained with"
         )
     names = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
@@ -321,7 +328,7 @@ def _forget_path(config_file: Path) -> None:
     config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def _fingerprint(windows: Windows, config: FinetuneConfig, start_from: str | Path | None) -> str:
+def _fingerprint(windows: Windows, config: FinetuneConfig, start_dir: Path | None) -> str:
     digest = hashlib.sha256()
     for array in (windows.images, windows.cells, windows.labels):
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -332,7 +339,7 @@ def _fingerprint(windows: Windows, config: FinetuneConfig, start_from: str | Pat
         and (k, v) != ("latent_channels", None)
     }
     digest.update(json.dumps(kept, sort_keys=True).encode())
-    if start_from is not None:
-        for path in sorted(Path(inspect_checkpoint(str(start_from)).source).rglob("*.safetensors")):
+    if start_dir is not None:
+        for path in sorted(start_dir.rglob("*.safetensors")):
             digest.update(path.read_bytes())
     return digest.hexdigest()
