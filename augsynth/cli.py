@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from augsynth import __version__
-from augsynth.devices import check_device
+from augsynth.devices import Process, check_device
 from augsynth.errors import AugsynthError, ConfigError
 from augsynth.templates import DEFAULT_TEMPLATE
 
@@ -320,12 +320,17 @@ def finetune(
     given = [
         key for key in options if getattr(context.get_parameter_source(key), "name", "") == "COMMANDLINE"
     ]
-    check_device(device)
+    process = Process.current()
+    options["device"] = process.device(device)
+    check_device(options["device"])
     from augsynth.building import run_finetune
     from augsynth.finetune.lora_options import check_kind
     from augsynth.progress import TrainingDisplay
 
     check_kind(given, has_model=model is not None)
+    if process.count > 1 and model is None:
+        raise ConfigError("a training from scratch runs in one process; start it without a launcher")
+    console.quiet = process.rank > 0
     with TrainingDisplay(console) as display:
         folder = run_finetune(
             options,

@@ -1,8 +1,44 @@
-"""Torch devices, checked before work begins."""
+"""Torch devices, checked before work begins, and which of several processes this is."""
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
+
 from augsynth.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One of the processes that a launcher started for the same work (`accelerate launch`, `torchrun`).
+
+    Attributes:
+        rank: Which it is; the first is 0.
+        count: How many there are.
+        local_rank: Which it is on its machine.
+    """
+
+    rank: int = 0
+    count: int = 1
+    local_rank: int = 0
+
+    @classmethod
+    def current(cls) -> Process:
+        """Return this process, as the launcher's environment variables have it; alone without a launcher."""
+        rank, count, local = (int(os.environ.get(name) or 0) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+        return cls(rank, count, local) if count > 1 else cls()
+
+    def device(self, device: str) -> str:
+        """Return the device of this process: `cuda` is a GPU for each.
+
+        Raises:
+            ConfigError: It names one GPU, and there are several processes.
+        """
+        if self.count == 1 or not device.startswith("cuda"):
+            return device
+        if device != "cuda":
+            raise ConfigError(f"device {device!r} is one GPU for {self.count} processes; say cuda")
+        return f"cuda:{self.local_rank}"
 
 
 def check_device(device: str) -> None:

@@ -1,7 +1,9 @@
 """LoRAs of tiny random checkpoints: what is trained, resuming, the folder, and what is refused."""
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
@@ -13,6 +15,7 @@ import torch
 from tiny_families import PROMPTS, build_sd, build_sdxl, make_request, write_index
 
 from augsynth import cli
+from augsynth.devices import Process
 from augsynth.errors import BackendError, ConfigError, ResumeError
 from augsynth.finetune import loop
 from augsynth.finetune.lora import add_adapters, load_base, train_lora
@@ -154,6 +157,49 @@ def test_a_stopped_training_ends_as_if_it_had_not_been(folders, dataset, tmp_pat
         assert all(torch.equal(expected[key], got[key]) for key in expected)
         facts = [json.loads((tmp_path / run / kind / "lora.json").read_text()) for run in ("whole", "cut")]
         assert facts[0] == facts[1]
+
+
+def test_two_processes_train_what_one_does_with_two_batches_a_step(folders, dataset, tmp_path):
+    """Stopped half-way, too; the first process alone speaks and writes."""
+    folder, rate = folders("sd 9"), {"lr_schedule": "constant", "num_windows": 80}
+    train(dataset, folder, tmp_path / "one", accumulate=2, **rate)
+
+    def launch(*words):
+        data = ["--annotations", dataset.source, "--images", dataset.image_root, "--out", tmp_path / "two"]
+        options = [
+            f"--{key.replace('_', '-')}={getattr(QUICK, key)}"
+            for key in (
+                "lora_rank", "lora_batch_size", "lora_lr", "warmup", "precision", "samples", "save_every",
+                "held_out_share",
+            )
+        ]  # fmt: skip
+        options += [f"--categories={name}" for name in QUICK.categories]
+        options += [f"--{key.replace('_', '-')}={value}" for key, value in rate.items()]
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        command += ["-m", "augsynth", "finetune", *data, *options, *words]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        return subprocess.run(
+            [str(word) for word in command], capture_output=True, text=True, env=environment, check=False
+        )
+
+    for steps in (2, 4):
+        ended = launch("--model", folder, "--lora-steps", steps)
+        assert ended.returncode == 0, ended.stderr
+        assert ended.stdout.count(f"LoRA {steps}/{steps}") == ended.stdout.count("use it with") == 1
+    one, two = (tensors(tmp_path / name / "last") for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for key, value in one.items():
+        assert torch.allclose(value, two[key], atol=1e-5), key
+
+
+def test_each_process_has_a_gpu_of_its_own(monkeypatch):
+    assert Process.current().device("cuda:1") == "cuda:1"
+    for name, value in (("RANK", "3"), ("WORLD_SIZE", "4"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    process = Process.current()
+    assert (process.rank, process.device("cuda"), process.device("cpu")) == (3, "cuda:1", "cpu")
+    with pytest.raises(ConfigError, match=r"one GPU for 4 processes; say cuda"):
+        process.device("cuda:0")
 
 
 def stop_in_second_save(save):
@@ -397,6 +443,10 @@ def test_from_the_command_line_to_generate(dataset, tmp_path, monkeypatch, capsy
         code, _, lines = run("--out", tmp_path / "wrong", *words)
         assert (code, len(lines)) == (2, 1)
         assert says in lines[0]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, _, lines = run("--out", tmp_path / "wrong")
+    assert (code, len(lines)) == (2, 1)
+    assert "one process" in lines[0]
     assert not (tmp_path / "wrong").exists()
 
 

@@ -1,4 +1,4 @@
-"""A training loop on accelerate that can be stopped at any step and goes on where it was."""
+"""A training loop on accelerate that can be stopped at any step and goes on where it was, in one process or several."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from augsynth.errors import ResumeError
 
 if TYPE_CHECKING:
     import torch
+    from accelerate import PartialState
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +24,11 @@ class Schedule:
 
     Attributes:
         steps: Optimizer steps in all.
-        batch_size: Samples a step.
+        batch_size: Samples a batch, in each process.
         lr: Peak learning rate; it rises over `warmup` steps and falls to 2 % along a cosine.
         warmup: Steps until the peak, 0 for none.
         falls: Whether the rate falls after the peak, or stays there.
-        accumulate: Batches whose gradients make one step.
+        accumulate: Batches of a process whose gradients make one step.
         ema: Greatest decay of the running average of the weights.
         save_every: Steps between checkpoints and samples.
     """
@@ -51,6 +52,13 @@ class Schedule:
 Progress = Callable[[str, int, int, float], None]
 
 
+def processes(device: str) -> PartialState:
+    """Return which of the processes that train together this is, and what makes them wait for each other."""
+    from accelerate import PartialState
+
+    return PartialState(cpu=device == "cpu")
+
+
 def run_training(
     model: torch.nn.Module,
     loss_of: Callable[[torch.nn.Module, int], torch.Tensor],
@@ -66,8 +74,10 @@ def run_training(
 ) -> torch.nn.Module:
     """Train a module and return it with its averaged weights.
 
-    Every random choice of a step must depend on the step alone, so that a run that was stopped and continued
-    equals one that never stopped.
+    Every random choice of a batch must depend on its number alone, so that a run that was stopped and continued
+    equals one that never stopped. Where a launcher started several processes, each takes its share of the batches, a
+    step has their mean gradient, and what is written is written by the first: N processes do in a step what one does
+    with N times `Schedule.accumulate`.
 
     Args:
         model: The module to train, in place.
@@ -75,8 +85,8 @@ def run_training(
         folder: Where checkpoints go; a checkpoint found there with the same fingerprint is continued.
         fingerprint: Identifies data, sizes and seed.
         progress: Called with (stage, step, steps, loss).
-        on_save: Called with the averaged model before each checkpoint, and once more where the run was stopped
-            between the two.
+        on_save: Called with the averaged model before each checkpoint, in the first process only, and once more where
+            the run was stopped between the two.
 
     Raises:
         ResumeError: The folder holds a training of something else.
@@ -100,7 +110,10 @@ def run_training(
         model.parameters(), lr=schedule.lr, weight_decay=0.01, betas=(0.9, 0.99), fused=True
     )
     averaged = EMAModel(model.parameters(), decay=schedule.ema, use_ema_warmup=True, power=0.75)
-    model, optimizer = accelerator.prepare(model, optimizer)
+    # Not for training, says the flag, which leaves out the wrapper for several processes: its gradients are averaged
+    # here, since a LoRA's parameters have no forward pass of their own for a wrapper to watch.
+    model = accelerator.prepare_model(model, evaluation_mode=True)
+    optimizer = accelerator.prepare_optimizer(optimizer)
     averaged.to(accelerator.device)
     accelerator.register_for_checkpointing(averaged)
     step = _resume(accelerator, folder, fingerprint)
@@ -110,12 +123,14 @@ def run_training(
         for group in optimizer.param_groups:
             group["lr"] = schedule.lr_at(step)
         value = 0.0
-        for batch in range(step * schedule.accumulate, (step + 1) * schedule.accumulate):
+        for turn in range(step * schedule.accumulate, (step + 1) * schedule.accumulate):
+            batch = turn * accelerator.num_processes + accelerator.process_index
             with accelerator.accumulate(model):
                 with accelerator.autocast():
                     loss = loss_of(model, batch)
                 accelerator.backward(loss)
                 if accelerator.sync_gradients:
+                    _average_gradients(accelerator, model)
                     accelerator.clip_grad_norm_(model.parameters(), 1.0)
                 optimizer.step()
                 optimizer.zero_grad()
@@ -127,7 +142,7 @@ def run_training(
             progress(stage, step, schedule.steps, smoothed)
             shown = time.monotonic()
         if step % schedule.save_every == 0 or step == schedule.steps:
-            if on_save is not None:
+            if on_save is not None and accelerator.is_main_process:
                 averaged.store(model.parameters())
                 averaged.copy_to(model.parameters())
                 on_save(accelerator.unwrap_model(model), step)
@@ -138,12 +153,29 @@ def run_training(
     return trained
 
 
+def _average_gradients(accelerator: Any, model: torch.nn.Module) -> None:
+    """Give every process the mean of all processes' gradients."""
+    if accelerator.num_processes == 1:
+        return
+    import torch
+
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    mean = accelerator.reduce(torch.cat([g.flatten() for g in gradients]), reduction="mean")
+    for parameter, part in zip(parameters, mean.split([g.numel() for g in gradients]), strict=True):
+        parameter.grad = part.view_as(parameter)
+
+
 def _save(accelerator: Any, folder: Path, fingerprint: str, step: int) -> None:
     fresh, current, old = folder / "next", folder / "checkpoint", folder / "previous"
-    shutil.rmtree(fresh, ignore_errors=True)
-    accelerator.save_state(str(fresh))
-    (fresh / "state.json").write_text(json.dumps({"step": step, "fingerprint": fingerprint}))
-    swap_in(fresh, current, old=old)
+    if accelerator.is_main_process:
+        shutil.rmtree(fresh, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(fresh))  # of the other processes, the state of their random numbers
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        (fresh / "state.json").write_text(json.dumps({"step": step, "fingerprint": fingerprint}))
+        swap_in(fresh, current, old=old)
 
 
 def swap_in(fresh: Path, folder: Path, *, old: Path) -> None:
@@ -156,10 +188,12 @@ def swap_in(fresh: Path, folder: Path, *, old: Path) -> None:
 
 
 def _resume(accelerator: Any, folder: Path, fingerprint: str) -> int:
-    folder.mkdir(parents=True, exist_ok=True)
     current, old = folder / "checkpoint", folder / "previous"
-    if not current.exists() and old.exists():
-        old.rename(current)
+    if accelerator.is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not current.exists() and old.exists():
+            old.rename(current)
+    accelerator.wait_for_everyone()
     state_file = current / "state.json"
     if not state_file.exists():
         return 0

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from augsynth.errors import BackendError, ResumeError
-from augsynth.finetune.loop import Progress, Schedule, run_training
+from augsynth.finetune.loop import Progress, Schedule, processes, run_training
 from augsynth.finetune.lora_files import best_loss, describe_lora, save_lora
 from augsynth.finetune.lora_objective import held_out_loss
 from augsynth.finetune.lora_options import LoraTraining, chosen_categories
@@ -49,7 +49,8 @@ def train_lora(
     """Train a LoRA of a checkpoint on a dataset's objects.
 
     Stopped at any point and started again with the same arguments, it goes on where it was. `out / "last"` is the
-    LoRA of the last checkpoint, `out / "best"` that with the least loss on held-out images.
+    LoRA of the last checkpoint, `out / "best"` that with the least loss on held-out images. Several processes, as
+    `accelerate launch` starts them, share the work (see `run_training`).
 
     Args:
         dataset: Images and objects to learn.
@@ -71,7 +72,8 @@ def train_lora(
     book = book.limited_to(painter.conditioner.encoders[0][0], [category.id for category in chosen])
     work = out / "training"
     fingerprint = _fingerprint(dataset, training, painter)
-    _claim(work, fingerprint)
+    with processes(training.device).main_process_first():
+        _claim(work, fingerprint)
     study = open_study(
         dataset, read_image, painter, training=training, book=book, folder=work, progress=progress
     )

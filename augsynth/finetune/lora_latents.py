@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.finetune.loop import Progress
+from augsynth.finetune.loop import Progress, processes
 from augsynth.finetune.windows import WindowRules, Windows, cut_windows
 from augsynth.inpaint.aligned import AlignedInpainter
 from augsynth.inpaint.conditioning import Condition, join
@@ -56,7 +56,8 @@ def cache_latents(
 ) -> Latents:
     """Cut windows in chunks and encode them; chunks found in the folder are taken as they are.
 
-    However many and large the windows, only a chunk of them is ever held as pixels.
+    However many and large the windows, only a chunk of them is ever held as pixels. Several processes share the
+    chunks.
 
     Raises:
         DatasetError: The dataset has no object that a window can hold.
@@ -65,18 +66,20 @@ def cache_latents(
     from safetensors.torch import load_file, save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    parts: list[dict[str, torch.Tensor]] = []
-    for start in range(0, rules.num_windows, CHUNK):
+    state = processes(painter.unet.device.type)
+    starts = range(0, rules.num_windows, CHUNK)
+    paths = [folder / f"{start:07d}.safetensors" for start in starts]
+    for start, path in list(zip(starts, paths, strict=True))[state.process_index :: state.num_processes]:
         count = min(CHUNK, rules.num_windows - start)
-        path = folder / f"{start:07d}.safetensors"
         if not path.exists():
             chosen = replace(rules, num_windows=count)
             windows = cut_windows(dataset, read_image, rules=chosen, seed=derive_seed(seed, "chunk", start))
             fresh = path.with_suffix(".part")
             save_file(encode_chunk(painter, windows), fresh)
             fresh.replace(path)
-        parts.append(load_file(path))
         progress("encoding", start + count, rules.num_windows, 0.0)
+    state.wait_for_everyone()
+    parts: list[dict[str, torch.Tensor]] = [load_file(path) for path in paths]
     joined = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
     return Latents(joined["whole"], joined["masked"], joined["cells"], joined["labels"].numpy())
 
