@@ -9,6 +9,7 @@ Every object stays where it is, so nothing differs but what a stage does to its 
     autoencoder   … and goes through encoder and decoder
     strength s    … and is noised to s of the schedule and denoised again
     painted       … and is painted from pure noise: `generate` with perfect places
+    painted, …    … and is stitched without a soft edge, without matching colour or without matching grain
 
 Thresholds are calibrated on the same images, untouched. The share accepted is a mean over categories; the score is
 that of the object's category at its place over what the untouched object gets. `--probe STAGE …` adds the artefact
@@ -51,6 +52,11 @@ from augsynth.verify import FilterRules, Thresholds, calibrate, judge
 
 RULES = FilterRules(min_iou=0.6)
 MAX_ZOOM, FEATHER, MIN_SIDE = 4.0, 3.0, 8.0  # as generate has them
+LEFT_OUT: dict[str, dict[str, Any]] = {
+    "no feather": {"feather": 0.0},
+    "no colour match": {"match_colour": False},
+    "no grain match": {"match_grain": False},
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,15 +77,21 @@ class Piece:
     plan: Plan
     request: InpaintRequest
 
-    def stitched(self, picture: Image) -> Image:
-        """Return the photograph with a painted window in place."""
+    def stitched(self, picture: Image | None, **options: Any) -> Image:
+        """Return the photograph with a painted window in place, itself where nothing was painted.
+
+        Args:
+            options: Of `stitch`, where it isn't to do what it does in `generate`.
+        """
+        if picture is None:
+            return self.image
         return stitch(
             self.image,
             picture,
             window_xyxy=self.plan.window_xyxy,
             cells=self.request.cells,
-            feather=FEATHER,
             rng=derive_rng(self.plan.seed, "grain"),
+            **{"feather": FEATHER, **options},
         )[0]
 
 
@@ -175,12 +187,11 @@ def stages(painter: Any, pieces: Sequence[Piece], strengths: Sequence[float]) ->
     for strength in (*strengths, 1.0):
         painter.strength = strength
         asked = [replace(r, start=r.image) if strength < 1 else r for r in requests]
-        pictures = painter.inpaint(asked)
-        done = [
-            piece.image if picture is None else piece.stitched(picture)
-            for piece, picture in zip(pieces, pictures, strict=True)
-        ]
+        pictures = list(zip(pieces, painter.inpaint(asked), strict=True))
+        done = [piece.stitched(picture) for piece, picture in pictures]
         yield (f"strength {strength:g}" if strength < 1 else "painted"), done
+    for name, options in LEFT_OUT.items():
+        yield f"painted, {name}", [piece.stitched(picture, **options) for piece, picture in pictures]
 
 
 def mean_share(pieces: Sequence[Piece], reasons: Sequence[Reason], category_ids: Sequence[int]) -> float:

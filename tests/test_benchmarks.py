@@ -304,7 +304,12 @@ def test_each_stage_changes_the_object_alone_and_more_than_the_one_before(sample
             outside.append(changed.max())
         assert max(outside) == 0
         changes[name] = float(np.mean(inside))
-    assert list(changes) == ["untouched", "resampled", "autoencoder", "strength 0.5", "painted"]
+    left_out = [f"painted, {name}" for name in stages.LEFT_OUT]
+    assert list(changes) == [
+        "untouched", "resampled", "autoencoder", "strength 0.5", "painted", *left_out
+    ]  # fmt: skip
+    assert changes["painted"] < changes["painted, no feather"]
+    assert all(changes[name] != changes["painted"] for name in left_out)
     assert changes["untouched"] == 0
     assert changes["resampled"] < 0.5 < changes["autoencoder"] < changes["painted"]
     assert accepted["resampled"] >= 60
