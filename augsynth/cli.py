@@ -276,7 +276,9 @@ def finetune(
     ] = None,
     prompts: Annotated[str | None, typer.Option(help="File of synonyms and descriptions.")] = None,
     template: Annotated[str, typer.Option(help="Prompt with {category}.")] = DEFAULT_TEMPLATE,
-    window_size: Annotated[int, typer.Option(help="Side of the window in pixels; 0 is the model's.")] = 0,
+    window_size: Annotated[
+        int, typer.Option(min=0, help="Side of the window in pixels; 0 is the model's or the preset's.")
+    ] = 0,
     samples: Annotated[int, typer.Option(min=0, help="Windows painted at each checkpoint of a LoRA.")] = 4,
     precision: Annotated[str, typer.Option(help="bfloat16 or float32, of a LoRA.")] = "bfloat16",
     gradient_checkpointing: Annotated[

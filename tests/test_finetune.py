@@ -15,6 +15,7 @@ from augsynth.finetune.loop import Schedule
 from augsynth.finetune.presets import build_tokenizer
 from augsynth.finetune.windows import WindowRules, cut_windows
 from augsynth.images import read_image
+from augsynth.inpaint.loading import load_inpainter
 from augsynth.scene import Category, Dataset, Image, Scene
 
 CONFIG = FinetuneConfig(
@@ -182,6 +183,21 @@ def test_the_model_loads_as_a_standard_pipeline_and_foreign_folders_are_refused(
         assert {name.split("/")[0] for name in changed} == wanted
         of_vae = {name.split(":")[1].split(".")[0] for name in changed if name.startswith("vae")}
         assert of_vae == decoder
+    larger = finetune(
+        dataset,
+        read,
+        config=replace(CONFIG, window_size=40),
+        out=tmp_path / "larger",
+        progress=ignore,
+        start_from=folder,
+    )
+    assert load_inpainter(str(larger)).size == 40
+    further = finetune(
+        dataset, read, config=CONFIG, out=tmp_path / "further", progress=ignore, start_from=larger
+    )
+    assert load_inpainter(str(further)).size == 40
+    with pytest.raises(ConfigError, match=r"window_size is 41; it must be a multiple of 4"):
+        finetune(dataset, read, config=replace(CONFIG, window_size=41), out=tmp_path / "odd", progress=ignore)
     with pytest.raises(ConfigError, match="denoiser_steps"):
         finetune(dataset, read, config=decoder_alone, out=tmp_path / "new", progress=ignore)
     with pytest.raises(ConfigError, match="preset"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from augsynth.finetune.denoiser import encode_windows, train_denoiser
 from augsynth.finetune.growth import grow_latents
 from augsynth.finetune.loop import Progress, Schedule, swap_in
 from augsynth.finetune.pictures import write_reconstructions, write_samples
-from augsynth.finetune.presets import find_preset
+from augsynth.finetune.presets import Preset, find_preset
 from augsynth.finetune.sharpening import sharpen_decoder
 from augsynth.finetune.windows import WindowRules, Windows, cut_windows
 from augsynth.inpaint.checkpoints import first_line, inspect_checkpoint
@@ -44,6 +44,9 @@ class FinetuneConfig:
             steps leave the decoder as it was: for a new model as blurred as the autoencoder's mean error makes it.
         latent_channels: Numbers that stand for a latent cell: 4 for a new model when None, as many as it has for one
             that is trained further. More hold finer detail, and give the denoiser more to learn.
+        window_size: Side of the window in pixels; 0 is the preset's, or that of the model to start from. Windows that
+            are larger in the images are shrunk to it, and what is painted there is enlarged again: softer than what is
+            around it.
         num_windows: Training windows to cut.
         symmetry, balance: See `WindowRules`.
         template: Prompt template with `{category}`.
@@ -61,6 +64,7 @@ class FinetuneConfig:
     autoencoder_lr: float = 1e-3
     decoder_lr: float = 2e-4
     denoiser_lr: float = 5e-4
+    window_size: int = 0
     num_windows: int = 20_000
     symmetry: str = "mirror"
     balance: float = 0.6
@@ -89,14 +93,15 @@ def finetune(
         out: Directory of the training.
         start_from: `embedded` or the model folder of an earlier training, of the same preset: its encoder is kept, its
             decoder, denoiser and text encoder are trained further. With more `latent_channels` than it has its
-            encoder is trained further, too.
+            encoder is trained further, too. It may go on with windows of another size.
 
     Returns:
         The folder that `StableDiffusionInpaintPipeline.from_pretrained` loads: `out / "model"`.
 
     Raises:
-        ConfigError: Unknown preset or symmetry, categories that no prompt could tell apart, a model that needs
-            steps for its denoiser and gets none, fewer latent channels than there are, or nothing to start from.
+        ConfigError: Unknown preset or symmetry, a window that the model can't have, categories that no prompt could
+            tell apart, a model that needs steps for its denoiser and gets none, fewer latent channels than there are,
+            or nothing to start from.
         DatasetError: Nothing to learn from.
         ResumeError: `out` holds a training of something else.
     """
@@ -110,7 +115,10 @@ def finetune(
     if start_from is None and not config.denoiser_steps:
         raise ConfigError("denoiser_steps is 0: only a model that --start names can do without; give some")
     start_dir = None if start_from is None else _find_start(start_from)
-    start = None if start_dir is None else _load_start(start_dir, preset.size)
+    start = None if start_dir is None else _load_start(start_dir, preset)
+    preset = preset.with_window(config.window_size or (_window_of(start) if start else preset.size))
+    if start is not None:
+        start["unet"].register_to_config(sample_size=preset.size // preset.cell)
     _check_names(dataset)
     names = [category.name for category in dataset.categories]
     prompts = [BACKGROUND_PROMPT, *(category_prompt(n, template=config.template) for n in names)]
@@ -278,22 +286,28 @@ def _find_start(model: str | Path) -> Path:
     return folder
 
 
-def _load_start(folder: Path, size: int) -> dict[str, Any]:
-    """Return the parts of the model to go on from; it must be one that a preset of `size` pixels made."""
+def _load_start(folder: Path, preset: Preset) -> dict[str, Any]:
+    """Return the parts of the model to go on from; it must be one that the preset made."""
     from diffusers import StableDiffusionInpaintPipeline
 
     try:
         pipeline = StableDiffusionInpaintPipeline.from_pretrained(folder, use_safetensors=True)
     except Exception as error:  # diffusers raises whatever a damaged part makes it raise
         raise ConfigError(f"start: {folder} can't be loaded ({first_line(error)})") from error
-    cell = 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
-    if pipeline.unet.config.sample_size * cell != size:
-        raise ConfigError(
-            f"start: the window of {folder} has {pipeline.unet.config.sample_size * cell} pixels, the preset's "
-            f"{size}; choose the preset it was trained with"
-        )
+    for part, channels in (("vae", preset.vae_channels), ("unet", preset.unet_channels)):
+        found = tuple(getattr(pipeline, part).config.block_out_channels)
+        if found != channels:
+            raise ConfigError(
+                f"start: the {part} of {folder} has {found} channels, the preset's {channels}; choose the preset it "
+                "was trained with"
+            )
     names = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
     return {name: getattr(pipeline, name) for name in names}
+
+
+def _window_of(parts: Mapping[str, Any]) -> int:
+    cells: int = parts["unet"].config.sample_size
+    return cells * int(2 ** (len(parts["vae"].config.block_out_channels) - 1))
 
 
 def save_pipeline(parts: dict[str, Any], folder: Path, figures: dict[str, Any]) -> None:
@@ -336,7 +350,7 @@ def _fingerprint(windows: Windows, config: FinetuneConfig, start_dir: Path | Non
         k: v
         for k, v in asdict(config).items()
         if k not in ("device", "save_every", "autoencoder_steps", "decoder_steps", "denoiser_steps")
-        and (k, v) != ("latent_channels", None)
+        and (k, v) not in (("latent_channels", None), ("window_size", 0))
     }
     digest.update(json.dumps(kept, sort_keys=True).encode())
     if start_dir is not None:

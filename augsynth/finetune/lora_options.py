@@ -25,7 +25,7 @@ _STAGES = [
 ]
 SCRATCH_ONLY = frozenset(["preset", "start", *_STAGES])
 SHARED = frozenset(
-    ["model", "num_windows", "symmetry", "balance", "template", "save_every", "seed", "device"]
+    ["model", "num_windows", "window_size", "symmetry", "balance", "template", "save_every", "seed", "device"]
 )
 _RANGES: tuple[tuple[str, float, float], ...] = (
     ("lora_rank", 1, 1024),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from augsynth.errors import ConfigError
@@ -11,6 +11,8 @@ from augsynth.errors import ConfigError
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
+
+MAX_WINDOW = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,19 @@ class Preset:
     def cell(self) -> int:
         """Pixels per latent cell."""
         return int(2 ** (len(self.vae_channels) - 1))
+
+    def with_window(self, size: int) -> Preset:
+        """Return the preset with windows of another size.
+
+        Raises:
+            ConfigError: Autoencoder and denoiser can't halve a window of that size as often as they have to.
+        """
+        least = self.cell * 2 ** (len(self.unet_channels) - 1)
+        if size < least or size % least or size > MAX_WINDOW:
+            raise ConfigError(
+                f"window_size is {size}; it must be a multiple of {least} for this preset, at most {MAX_WINDOW}"
+            )
+        return replace(self, size=size)
 
 
 PRESETS = {
