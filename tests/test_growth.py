@@ -1,4 +1,4 @@
-"""More latent channels for a trained model: it paints as before, and what comes of its training is standard."""
+"""More latent channels or a larger window for a trained model: it paints as before, and comes out standard."""
 
 from dataclasses import replace
 from functools import partial
@@ -10,8 +10,8 @@ import torch
 from augsynth.coco import read_dataset
 from augsynth.errors import ConfigError
 from augsynth.finetune import FinetuneConfig, finetune
-from augsynth.finetune.growth import even_out, grow_latents
-from augsynth.finetune.presets import build_autoencoder, build_denoiser, find_preset
+from augsynth.finetune.growth import even_out, grow_latents, grow_window
+from augsynth.finetune.presets import PRESETS, Preset, build_autoencoder, build_denoiser, find_preset
 from augsynth.images import read_image
 from augsynth.inpaint import InpaintRequest
 from augsynth.inpaint.loading import load_inpainter
@@ -130,3 +130,56 @@ def test_a_new_model_has_as_many_channels_as_asked_for():
     preset = replace(find_preset("tiny-32"), latent_channels=6)
     assert build_autoencoder(preset).config.latent_channels == 6
     assert build_denoiser(preset).config.in_channels == 13
+
+
+@torch.no_grad()
+def test_with_a_level_more_it_does_at_half_the_resolution_what_it_did():
+    """To the last digit, where the layers at either end look at one cell and not at its neighbours."""
+    torch.manual_seed(5)
+    unet = build_denoiser(find_preset("tiny-32")).eval()
+    for layer in (unet.conv_in, unet.conv_out):
+        centre = layer.weight[:, :, 1, 1].clone()
+        layer.weight.zero_()
+        layer.weight[:, :, 1, 1] = centre
+    grown = grow_window({"unet": unet, "vae": "its own"}, size=32)
+    assert grown["vae"] == "its own"
+    larger = grown["unet"].eval()
+    assert larger.config.sample_size == 32
+    latents, words = torch.randn(2, 9, 16, 16), torch.randn(2, 5, 16)
+    steps = torch.tensor([20, 900])
+    enlarged = latents.repeat_interleave(2, -1).repeat_interleave(2, -2)
+    answer = larger(enlarged, steps, words).sample
+    before = unet(latents, steps, words).sample
+    torch.testing.assert_close(answer[:, :, ::2, ::2], before, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(answer[:, :, 1::2, 1::2], before, rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_goes_on_with_twice_the_window(tmp_path, monkeypatch):
+    monkeypatch.setitem(
+        PRESETS, "tiny-64", Preset(64, (8, 16), (16, 16, 32), (False, False, True), text_width=16)
+    )
+    monkeypatch.setitem(
+        PRESETS, "odd-64", Preset(64, (8, 16), (16, 32, 32), (False, False, True), text_width=16)
+    )
+    annotations = write_sample(tmp_path / "sample", num_images=6, seed=2)
+    dataset = read_dataset(annotations, images=tmp_path / "sample" / "images")
+    read = partial(read_image, dataset)
+    first = finetune(dataset, read, config=CONFIG, out=tmp_path / "first", progress=ignore)
+    asked = replace(CONFIG, preset="tiny-64")
+    second = finetune(dataset, read, config=asked, out=tmp_path / "second", progress=ignore, start_from=first)
+    painter = load_inpainter(str(second), steps=2)
+    assert (painter.size, painter.cell) == (64, 2)
+    cells = np.zeros((32, 32), bool)
+    cells[8:20, 8:20] = True
+    window = read(dataset.scenes[0])[:64, :64]
+    (picture,) = painter.inpaint([InpaintRequest(window, cells, "a photo of a can", 1)])
+    assert picture.shape == (64, 64, 3)
+    with pytest.raises(ConfigError, match=r"start: the unet of .* has \(16, 32\) channels.*preset"):
+        finetune(
+            dataset,
+            read,
+            config=replace(CONFIG, preset="odd-64"),
+            out=tmp_path / "third",
+            progress=ignore,
+            start_from=first,
+        )

@@ -15,7 +15,7 @@ import numpy as np
 from augsynth.errors import BackendError, ConfigError
 from augsynth.finetune.autoencoder import train_autoencoder
 from augsynth.finetune.denoiser import encode_windows, train_denoiser
-from augsynth.finetune.growth import grow_latents
+from augsynth.finetune.growth import grow_latents, grow_window
 from augsynth.finetune.loop import Progress, Schedule, swap_in
 from augsynth.finetune.pictures import write_reconstructions, write_samples
 from augsynth.finetune.presets import Preset, find_preset
@@ -91,9 +91,10 @@ def finetune(
         dataset: Images and objects to learn.
         read_image: Returns a scene's (H, W, 3) uint8 RGB image.
         out: Directory of the training.
-        start_from: `embedded` or the model folder of an earlier training, of the same preset: its encoder is kept, its
-            decoder, denoiser and text encoder are trained further. With more `latent_channels` than it has its
-            encoder is trained further, too. It may go on with windows of another size.
+        start_from: `embedded` or the model folder of an earlier training, of the same preset or of that for half the
+            window: its encoder is kept, its decoder, denoiser and text encoder are trained further. With more
+            `latent_channels` than it has its encoder is trained further, too. It may go on with windows of another
+            size.
 
     Returns:
         The folder that `StableDiffusionInpaintPipeline.from_pretrained` loads: `out / "model"`.
@@ -294,15 +295,21 @@ def _load_start(folder: Path, preset: Preset) -> dict[str, Any]:
         pipeline = StableDiffusionInpaintPipeline.from_pretrained(folder, use_safetensors=True)
     except Exception as error:  # diffusers raises whatever a damaged part makes it raise
         raise ConfigError(f"start: {folder} can't be loaded ({first_line(error)})") from error
-    for part, channels in (("vae", preset.vae_channels), ("unet", preset.unet_channels)):
-        found = tuple(getattr(pipeline, part).config.block_out_channels)
-        if found != channels:
-            raise ConfigError(
-                f"start: the {part} of {folder} has {found} channels, the preset's {channels}; choose the preset it "
-                "was trained with"
-            )
     names = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
-    return {name: getattr(pipeline, name) for name in names}
+    parts = {name: getattr(pipeline, name) for name in names}
+    if _channels(parts["unet"]) == preset.unet_channels[1:]:
+        parts = grow_window(parts, size=preset.size // preset.cell)
+    for name, channels in (("vae", preset.vae_channels), ("unet", preset.unet_channels)):
+        if _channels(parts[name]) != channels:
+            raise ConfigError(
+                f"start: the {name} of {folder} has {_channels(parts[name])} channels, the preset's {channels}; choose "
+                "the preset it was trained with, or one of its kind for windows of twice the size"
+            )
+    return parts
+
+
+def _channels(part: Any) -> tuple[int, ...]:
+    return tuple(part.config.block_out_channels)
 
 
 def _window_of(parts: Mapping[str, Any]) -> int:

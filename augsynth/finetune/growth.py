@@ -1,4 +1,4 @@
-"""Give a trained inpainting model more latent channels, without losing what it has learnt."""
+"""Give a trained inpainting model more latent channels or a larger window, without losing what it has learnt."""
 
 from __future__ import annotations
 
@@ -66,6 +66,53 @@ def grow_latents(parts: Mapping[str, Any], num_channels: int, *, seed: int) -> d
     _copy_into(unet.conv_in, larger.conv_in, columns=taken, rest=0.0)
     _copy_into(unet.conv_out, larger.conv_out, rows=old, rest=0.0)
     return {**parts, "vae": grown.to(vae.device), "unet": larger.to(unet.device)}
+
+
+def grow_window(parts: Mapping[str, Any], *, size: int) -> dict[str, Any]:
+    """Return the parts of a pipeline whose denoiser has one level more around the others, for twice the window.
+
+    The new level halves the latents by their mean, the old levels do with that what they did, and what they answer is
+    enlarged: the model starts from what it painted before, at half the resolution, and learns the rest.
+
+    Args:
+        parts: `unet`, whose outermost level has no attention, and others, which are passed on.
+        size: Latent cells along the side of the new window.
+    """
+    import torch
+    from diffusers import UNet2DConditionModel
+
+    unet = parts["unet"]
+    config = dict(unet.config)
+    width = config["block_out_channels"][0]
+    config["sample_size"] = size
+    config["block_out_channels"] = (width, *config["block_out_channels"])
+    config["down_block_types"] = ("DownBlock2D", *config["down_block_types"])
+    config["up_block_types"] = (*config["up_block_types"], "UpBlock2D")
+    larger = UNet2DConditionModel.from_config(config)
+    own = larger.state_dict()
+    for name, value in unet.state_dict().items():
+        part, *rest = name.split(".")
+        inner = ".".join([part, str(int(rest[0]) + 1), *rest[1:]]) if part == "down_blocks" else name
+        own[inner].copy_(value)
+    down, up = larger.down_blocks[0], larger.up_blocks[-1]
+    identity = torch.eye(width)
+    with torch.no_grad():
+        for block in (*down.resnets, *up.resnets):
+            block.conv2.weight.zero_()
+            block.conv2.bias.zero_()
+        for block in up.resnets:  # what comes from within, and nothing of the skip connection yet
+            block.conv_shortcut.weight.zero_()
+            block.conv_shortcut.weight[:, :width, 0, 0] = identity
+            block.conv_shortcut.bias.zero_()
+        halve, enlarge = down.downsamplers[0].conv, larger.up_blocks[-2].upsamplers[0].conv
+        for layer in (halve, enlarge):
+            layer.weight.zero_()
+            layer.bias.zero_()
+        halve.weight[:, :, 1:, 1:] = (
+            identity[:, :, None, None] / 4
+        )  # the cell and its neighbours right and below
+        enlarge.weight[:, :, 1, 1] = identity
+    return {**parts, "unet": larger.to(unet.device)}
 
 
 def _set_rows(layer: torch.nn.Conv2d, rows: torch.Tensor, value: float) -> None:

@@ -60,6 +60,7 @@ PRESETS = {
     "tiny-32": Preset(32, (8, 16), (16, 32), (False, True), text_width=16),
     "sharp-64": Preset(64, (24, 48), (48, 96, 128, 192), (False, False, True, True)),
     "small-64": Preset(64, (24, 48, 96), (64, 128, 192), (False, True, True)),
+    "small-128": Preset(128, (24, 48, 96), (64, 64, 128, 192), (False, False, True, True)),
     "fast-64": Preset(64, (16, 32, 64), (64, 128, 192), (False, True, True)),
 }
 
