@@ -2,12 +2,11 @@
 
     python benchmarks/road.py --data SHARED_DATA --out RUNS [--domain blood_cells] [--n 200] [--detectors FOLDER]
 
-The inpainter goes on from the embedded one, with twice its latent channels and windows about as large as those in
-the photographs. `--detectors` holds a detector of each
-domain, in a folder of its name (see judge.py), to filter with instead of one trained from nothing. Every stage is a
-command of the tool, is printed, and is skipped when its result is there; trainings go on where they stopped.
-RUNS/<domain>/generated holds the contact sheets to look at. Photographs and pictures made from them stay in RUNS: they
-are not ours to publish.
+The inpainter goes on from the embedded one, in windows about as large as those in the photographs. `--detectors` holds
+a detector of each domain, in a folder of its name (see judge.py), to filter with instead of one trained from nothing.
+Every stage is a command of the tool, is printed, and is skipped when its result is there; trainings go on where they
+stopped. RUNS/<domain>/generated holds the contact sheets to look at. Photographs and pictures made from them stay in
+RUNS: they are not ours to publish.
 """
 
 from __future__ import annotations
@@ -32,22 +31,19 @@ class Domain:
     images: str
     scale: float
     window_size: int
-    autoencoder_steps: int
     decoder_steps: int
     denoiser_steps: int
     detector_steps: int
     num_windows: int
 
 
-LATENT_CHANNELS = 8
 DOMAINS = {
     "blood_cells": Domain(
         annotations="blood_cells/instances_train.json",
         images="blood_cells/images",
         scale=0.5,
         window_size=80,
-        autoencoder_steps=800,
-        decoder_steps=400,
+        decoder_steps=500,
         denoiser_steps=2600,
         detector_steps=600,
         num_windows=8000,
@@ -57,9 +53,8 @@ DOMAINS = {
         images="aerial_maritime/train",
         scale=0.5,
         window_size=64,
-        autoencoder_steps=1200,
-        decoder_steps=400,
-        denoiser_steps=3500,
+        decoder_steps=500,
+        denoiser_steps=3000,
         detector_steps=900,
         num_windows=12_000,
     ),
@@ -118,9 +113,8 @@ def travel(
             "--vertical-flip", "--threads", threads, done=detector / "config.json",
         ),
         "finetune": call(
-            "finetune", *source, "--out", painter, "--start", "embedded", "--latent-channels", LATENT_CHANNELS,
-            "--window-size", domain.window_size,
-            "--autoencoder-steps", domain.autoencoder_steps, "--autoencoder-batch-size", 16,
+            "finetune", *source, "--out", painter, "--start", "embedded",
+            "--window-size", domain.window_size, "--autoencoder-batch-size", 16,
             "--decoder-steps", domain.decoder_steps, "--denoiser-steps", domain.denoiser_steps,
             "--num-windows", domain.num_windows, "--symmetry", "dihedral", "--threads", threads,
             done=painter / "finished",

@@ -1,5 +1,6 @@
 """More latent channels or a larger window for a trained model: it paints as before, and comes out standard."""
 
+import copy
 from dataclasses import replace
 from functools import partial
 
@@ -9,9 +10,11 @@ import torch
 
 from augsynth.coco import read_dataset
 from augsynth.errors import ConfigError
-from augsynth.finetune import FinetuneConfig, finetune
+from augsynth.finetune import FinetuneConfig, autoencoder, finetune
 from augsynth.finetune.growth import even_out, grow_latents, grow_window
+from augsynth.finetune.loop import Schedule
 from augsynth.finetune.presets import PRESETS, Preset, build_autoencoder, build_denoiser, find_preset
+from augsynth.finetune.windows import Windows
 from augsynth.images import read_image
 from augsynth.inpaint import InpaintRequest
 from augsynth.inpaint.loading import load_inpainter
@@ -86,6 +89,31 @@ def test_new_channels_get_the_spread_of_the_old_and_pictures_stay(parts, picture
     torch.testing.assert_close(after.mean[:, :4], latents[:, :4])
     assert after.mean[:, 4:].std(dim=(0, 2, 3)).tolist() == pytest.approx([2, 2], rel=1e-3)
     torch.testing.assert_close(vae.decode(after.mean).sample, before, atol=1e-5, rtol=1e-4)
+
+
+def test_no_kl_term_widens_what_is_new(parts, tmp_path, monkeypatch):
+    """New channels that tell little would otherwise become noise, many times their signal."""
+    monkeypatch.setattr(autoencoder, "KL_WEIGHT", 0.1)
+    rng = np.random.default_rng(0)
+    flat = np.repeat(rng.integers(90, 160, (24, 1, 1, 3)), 32, 1).repeat(32, 2).astype(np.uint8)
+    windows = Windows(flat, np.zeros((24, 16, 16), bool), np.zeros(24, np.int64))
+    former = copy.deepcopy(parts["vae"])
+    trained = autoencoder.train_autoencoder(
+        windows,
+        preset=replace(find_preset("tiny-32"), latent_channels=6),
+        schedule=Schedule(80, 4, 0.02, warmup=0, ema=0.9),
+        seed=1,
+        folder=tmp_path,
+        fingerprint="any",
+        device="cpu",
+        progress=ignore,
+        grown_from=former,
+        start=grow_latents({**parts, "vae": former}, 6, seed=1)["vae"],
+    )
+    with torch.no_grad():
+        found = trained.encode(torch.from_numpy(flat).permute(0, 3, 1, 2).float() / 127.5 - 1).latent_dist
+    spread = found.mean[:, 4:].std(dim=(0, 2, 3))
+    assert (found.std[:, 4:].mean(dim=(0, 2, 3)) < 0.2 * spread).all()
 
 
 def test_a_started_training_grows_and_its_model_paints(tmp_path):

@@ -49,7 +49,8 @@ def train_autoencoder(
     Args:
         start: An autoencoder to train further in place of a new one, with `grown_from`.
         grown_from: What it was before its latent channels grew. The old channels are held to what they were, so
-            that a denoiser trained on them still fits, and the new ones get the spread of the old.
+            that a denoiser trained on them still fits, and the new ones get the spread of the old. No KL term widens
+            the new ones' posterior: where they have little to tell, their noise would soon be many times their signal.
     """
     import torch
 
@@ -58,6 +59,7 @@ def train_autoencoder(
     images = torch.from_numpy(windows.images)
     anchor = _principal_anchor(windows, preset, device) if grown_from is None else _former(grown_from, device)
     anchored_steps = max(1, schedule.steps // 5) if grown_from is None else None
+    regular = None if grown_from is None else grown_from.config.latent_channels
 
     def loss_of(vae: Any, step: int) -> torch.Tensor:
         rng = derive_rng(seed, "autoencoder", step)
@@ -70,7 +72,7 @@ def train_autoencoder(
         logvar = logvar.clamp(-20, 8)
         noise = torch.randn(mean.shape, generator=generator, device=device)
         decoded = vae.decoder(vae.post_quant_conv(mean + noise * (0.5 * logvar).exp())).float()
-        kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+        kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar)[:, :regular].mean()
         loss: torch.Tensor = reconstruction_loss(decoded, pixels) + KL_WEIGHT * kl
         if anchored_steps is None or step < anchored_steps:
             held = anchor(pixels)
