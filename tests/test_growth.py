@@ -13,7 +13,14 @@ from augsynth.errors import ConfigError
 from augsynth.finetune import FinetuneConfig, autoencoder, finetune
 from augsynth.finetune.growth import even_out, grow_latents, grow_window
 from augsynth.finetune.loop import Schedule
-from augsynth.finetune.presets import PRESETS, Preset, build_autoencoder, build_denoiser, find_preset
+from augsynth.finetune.presets import (
+    PRESETS,
+    Preset,
+    build_autoencoder,
+    build_denoiser,
+    build_scheduler,
+    find_preset,
+)
 from augsynth.finetune.windows import Windows
 from augsynth.images import read_image
 from augsynth.inpaint import InpaintRequest
@@ -169,10 +176,15 @@ def test_with_a_level_more_it_does_at_half_the_resolution_what_it_did():
         centre = layer.weight[:, :, 1, 1].clone()
         layer.weight.zero_()
         layer.weight[:, :, 1, 1] = centre
-    grown = grow_window({"unet": unet, "vae": "its own"}, size=32)
+    scheduler = build_scheduler(find_preset("tiny-32"))
+    grown = grow_window({"unet": unet, "vae": "its own", "scheduler": scheduler}, size=32)
     assert grown["vae"] == "its own"
     larger = grown["unet"].eval()
     assert larger.config.sample_size == 32
+    kept, shifted = (s.alphas_cumprod.double() for s in (scheduler, grown["scheduler"]))
+    assert shifted[-1] == kept[-1] == 0, "pure noise at the end"
+    ratios = (kept / (1 - kept))[:-1] / (shifted / (1 - shifted))[:-1]
+    np.testing.assert_allclose(ratios, 4, rtol=1e-3)
     latents, words = torch.randn(2, 9, 16, 16), torch.randn(2, 5, 16)
     steps = torch.tensor([20, 900])
     enlarged = latents.repeat_interleave(2, -1).repeat_interleave(2, -2)

@@ -142,7 +142,7 @@ def _new_parts(preset: Preset, prompts: Sequence[str]) -> dict[str, Any]:
         "unet": build_denoiser(preset),
         "text_encoder": build_text_encoder(preset, tokenizer),
         "tokenizer": tokenizer,
-        "scheduler": build_scheduler(),
+        "scheduler": build_scheduler(preset),
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from augsynth.errors import ConfigError
+from augsynth.finetune.presets import shift_noise
 
 if TYPE_CHECKING:
     import torch
@@ -72,10 +73,11 @@ def grow_window(parts: Mapping[str, Any], *, size: int) -> dict[str, Any]:
     """Return the parts of a pipeline whose denoiser has one level more around the others, for twice the window.
 
     The new level halves the latents by their mean, the old levels do with that what they did, and what they answer is
-    enlarged: the model starts from what it painted before, at half the resolution, and learns the rest.
+    enlarged: the model starts from what it painted before, at half the resolution, and learns the rest. As means are
+    less noisy, the schedule is shifted, so that the old levels see as much of a picture at every step as they did.
 
     Args:
-        parts: `unet`, whose outermost level has no attention, and others, which are passed on.
+        parts: `unet` and `scheduler`, and others, which are passed on.
         size: Latent cells along the side of the new window.
     """
     import torch
@@ -112,7 +114,7 @@ def grow_window(parts: Mapping[str, Any], *, size: int) -> dict[str, Any]:
             identity[:, :, None, None] / 4
         )  # the cell and its neighbours right and below
         enlarge.weight[:, :, 1, 1] = identity
-    return {**parts, "unet": larger.to(unet.device)}
+    return {**parts, "unet": larger.to(unet.device), "scheduler": shift_noise(parts["scheduler"], 4.0)}
 
 
 def _set_rows(layer: torch.nn.Conv2d, rows: torch.Tensor, value: float) -> None:
