@@ -2,8 +2,8 @@
 
     python benchmarks/road.py --data SHARED_DATA --out RUNS [--domain blood_cells] [--n 200] [--detectors FOLDER]
 
-The inpainter goes on from the embedded one, in windows about as large as those in the photographs. `--detectors` holds
-a detector of each domain, in a folder of its name (see judge.py), to filter with instead of one trained from nothing.
+The inpainter goes on from the embedded one, in windows of the domain's `window_size`. `--detectors` holds a detector of
+each domain, in a folder of its name (see judge.py), to filter with instead of one trained from nothing.
 Every stage is a command of the tool, is printed, and is skipped when its result is there; trainings go on where they
 stopped. RUNS/<domain>/generated holds the contact sheets to look at. Photographs and pictures made from them stay in
 RUNS: they are not ours to publish.

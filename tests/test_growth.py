@@ -177,7 +177,7 @@ def test_with_a_level_more_it_does_at_half_the_resolution_what_it_did():
         layer.weight.zero_()
         layer.weight[:, :, 1, 1] = centre
     scheduler = build_scheduler(find_preset("tiny-32"))
-    grown = grow_window({"unet": unet, "vae": "its own", "scheduler": scheduler}, size=32)
+    grown = grow_window({"unet": unet, "vae": "its own", "scheduler": scheduler})
     assert grown["vae"] == "its own"
     larger = grown["unet"].eval()
     assert larger.config.sample_size == 32

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,7 +117,8 @@ def finetune(
         raise ConfigError("denoiser_steps is 0: only a model that --start names can do without; give some")
     start_dir = None if start_from is None else _find_start(start_from)
     start = None if start_dir is None else _load_start(start_dir, preset)
-    preset = preset.with_window(config.window_size or (_window_of(start) if start else preset.size))
+    own_size = start["unet"].config.sample_size * preset.cell if start else preset.size
+    preset = preset.with_window(config.window_size or own_size)
     if start is not None:
         start["unet"].register_to_config(sample_size=preset.size // preset.cell)
     _check_names(dataset)
@@ -298,7 +299,7 @@ def _load_start(folder: Path, preset: Preset) -> dict[str, Any]:
     names = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
     parts = {name: getattr(pipeline, name) for name in names}
     if _channels(parts["unet"]) == preset.unet_channels[1:]:
-        parts = grow_window(parts, size=preset.size // preset.cell)
+        parts = grow_window(parts)
     for name, channels in (("vae", preset.vae_channels), ("unet", preset.unet_channels)):
         if _channels(parts[name]) != channels:
             raise ConfigError(
@@ -310,11 +311,6 @@ def _load_start(folder: Path, preset: Preset) -> dict[str, Any]:
 
 def _channels(part: Any) -> tuple[int, ...]:
     return tuple(part.config.block_out_channels)
-
-
-def _window_of(parts: Mapping[str, Any]) -> int:
-    cells: int = parts["unet"].config.sample_size
-    return cells * int(2 ** (len(parts["vae"].config.block_out_channels) - 1))
 
 
 def save_pipeline(parts: dict[str, Any], folder: Path, figures: dict[str, Any]) -> None:

@@ -69,7 +69,7 @@ def grow_latents(parts: Mapping[str, Any], num_channels: int, *, seed: int) -> d
     return {**parts, "vae": grown.to(vae.device), "unet": larger.to(unet.device)}
 
 
-def grow_window(parts: Mapping[str, Any], *, size: int) -> dict[str, Any]:
+def grow_window(parts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parts of a pipeline whose denoiser has one level more around the others, for twice the window.
 
     The new level halves the latents by their mean, the old levels do with that what they did, and what they answer is
@@ -78,7 +78,6 @@ def grow_window(parts: Mapping[str, Any], *, size: int) -> dict[str, Any]:
 
     Args:
         parts: `unet` and `scheduler`, and others, which are passed on.
-        size: Latent cells along the side of the new window.
     """
     import torch
     from diffusers import UNet2DConditionModel
@@ -86,7 +85,7 @@ def grow_window(parts: Mapping[str, Any], *, size: int) -> dict[str, Any]:
     unet = parts["unet"]
     config = dict(unet.config)
     width = config["block_out_channels"][0]
-    config["sample_size"] = size
+    config["sample_size"] *= 2
     config["block_out_channels"] = (width, *config["block_out_channels"])
     config["down_block_types"] = ("DownBlock2D", *config["down_block_types"])
     config["up_block_types"] = (*config["up_block_types"], "UpBlock2D")
