@@ -1,12 +1,14 @@
 """The whole road on real photographs: detector, inpainter, affinity, 200 accepted objects.
 
-    python benchmarks/road.py --data SHARED_DATA --out RUNS [--domain blood_cells] [--n 200] [--detectors FOLDER]
+    python benchmarks/road.py --data SHARED_DATA --out RUNS [--domain blood_cells] [--n 200] [--start MODEL]
+        [--detectors FOLDER]
 
-The inpainter goes on from the embedded one, in windows of the domain's `window_size`. `--detectors` holds a detector of
-each domain, in a folder of its name (see judge.py), to filter with instead of one trained from nothing.
-Every stage is a command of the tool, is printed, and is skipped when its result is there; trainings go on where they
-stopped. RUNS/<domain>/generated holds the contact sheets to look at. Photographs and pictures made from them stay in
-RUNS: they are not ours to publish.
+The inpainter goes on from `--start`, by default the embedded one, in windows of the domain's `window_size`; where its
+`preset` is of twice the windows, it grows first (`augsynth finetune --preset`). `--detectors` holds a detector of each
+domain, in a folder of its name (see judge.py), to filter with instead of one trained from nothing. Every stage is a
+command of the tool, is printed, and is skipped when its result is there; trainings go on where they stopped.
+RUNS/<domain>/generated holds the contact sheets to look at. Photographs and pictures made from them stay in RUNS: they
+are not ours to publish.
 """
 
 from __future__ import annotations
@@ -30,9 +32,11 @@ class Domain:
     annotations: str
     images: str
     scale: float
+    preset: str
     window_size: int
     decoder_steps: int
     denoiser_steps: int
+    denoiser_batch_size: int
     detector_steps: int
     num_windows: int
 
@@ -42,9 +46,11 @@ DOMAINS = {
         annotations="blood_cells/instances_train.json",
         images="blood_cells/images",
         scale=0.5,
+        preset="small-64",
         window_size=80,
         decoder_steps=500,
         denoiser_steps=2600,
+        denoiser_batch_size=32,
         detector_steps=600,
         num_windows=8000,
     ),
@@ -52,9 +58,11 @@ DOMAINS = {
         annotations="aerial_maritime/instances_train.json",
         images="aerial_maritime/train",
         scale=0.5,
-        window_size=64,
+        preset="small-128",
+        window_size=128,
         decoder_steps=500,
         denoiser_steps=3000,
+        denoiser_batch_size=16,
         detector_steps=900,
         num_windows=12_000,
     ),
@@ -99,7 +107,7 @@ def call(*arguments: object, done: Path) -> float:
 
 
 def travel(
-    name: str, data: Path, out: Path, *, n: int, threads: int, detectors: Path | None
+    name: str, data: Path, out: Path, *, n: int, threads: int, start: str, detectors: Path | None
 ) -> dict[str, float]:
     """Run the road for one domain and return the minutes of each stage."""
     domain = DOMAINS[name]
@@ -113,8 +121,9 @@ def travel(
             "--vertical-flip", "--threads", threads, done=detector / "config.json",
         ),
         "finetune": call(
-            "finetune", *source, "--out", painter, "--start", "embedded",
+            "finetune", *source, "--out", painter, "--start", start, "--preset", domain.preset,
             "--window-size", domain.window_size, "--autoencoder-batch-size", 16,
+            "--denoiser-batch-size", domain.denoiser_batch_size,
             "--decoder-steps", domain.decoder_steps, "--denoiser-steps", domain.denoiser_steps,
             "--num-windows", domain.num_windows, "--symmetry", "dihedral", "--threads", threads,
             done=painter / "finished",
@@ -168,6 +177,7 @@ def main() -> None:
     parser.add_argument("--domain", choices=sorted(DOMAINS), action="append")
     parser.add_argument("--n", type=int, default=200)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--start", default="embedded", help="inpainter to go on from")
     parser.add_argument("--detectors", type=Path, help="folder of folders, a detector of each domain")
     arguments = parser.parse_args()
     for name in arguments.domain or DOMAINS:
@@ -177,6 +187,7 @@ def main() -> None:
             arguments.out / name,
             n=arguments.n,
             threads=arguments.threads,
+            start=arguments.start,
             detectors=arguments.detectors,
         )
         report(name, arguments.out / name, minutes)
