@@ -5,7 +5,8 @@
 1. A base: a small inpainting model trained from scratch on scenes without the category, or `--base`.
 2. A LoRA of it, trained on a few images with the category; the other objects in them keep the base to what it was.
 3. `generate` paints the category into other scenes, with the LoRA and without: same scenes, same seed, same filter (the
-   sample's detector). And the other categories likewise, which the LoRA should leave as they were.
+   sample's detector). And the other categories (`--others`: those that the base knows) likewise, which the LoRA should
+   leave as they were.
 
 Every stage is a command of the tool, is printed, and is skipped when its result is there; trainings go on where
 they stopped. The base takes hours on two processor cores; `--steps 20 --shots 4 --attempts 4` tries the road out.
@@ -40,6 +41,8 @@ class Plan:
     lora_lr: float
     lora_rank: int
     lora_windows: int
+    lora_prior_share: float
+    others: tuple[str, ...]
     attempts: int
     test_scenes: int
     device: str
@@ -125,6 +128,7 @@ def train_lora(plan: Plan, base: str, out: Path) -> Path:
         "--out", folder, "--categories", plan.category, "--lora-rank", plan.lora_rank,
         "--lora-steps", plan.lora_steps, "--lora-lr", plan.lora_lr, "--lora-batch-size", batch,
         "--num-windows", plan.lora_windows, "--symmetry", "none", "--held-out-share", 0,
+        "--prior-share", plan.lora_prior_share,
         "--samples", 8, "--device", plan.device, "--threads", plan.threads, done=folder / "finished",
     )  # fmt: skip
     (folder / "finished").touch()
@@ -135,7 +139,8 @@ def paint(plan: Plan, base: str, lora: Path | None, out: Path, *, what: str) -> 
     """Paint the category (or the others) into the test scenes and return counts of verdicts, and summed scores."""
     annotations = out / "test" / "annotations" / "instances.json"
     names = [c["name"] for c in json.loads(annotations.read_text())["categories"]]
-    chosen = [plan.category] if what == "novel" else [name for name in names if name != plan.category]
+    others = plan.others or tuple(name for name in names if name != plan.category)
+    chosen = [plan.category] if what == "novel" else list(others)
     folder = out / f"{what}-{'lora' if lora else 'bare'}"
     config = out / f"{folder.name}.yaml"
     config.write_text(
@@ -144,7 +149,7 @@ def paint(plan: Plan, base: str, lora: Path | None, out: Path, *, what: str) -> 
     call(
         "generate", "--config", config, "--annotations", annotations, "--images", out / "test" / "images",
         "--model", base, "--detector", "embedded", "--n", plan.attempts, "--max-attempts", plan.attempts,
-        "--originals", "omit", "--device", plan.device, "--out", folder, 
+        "--originals", "omit", "--device", plan.device, "--out", folder,
         done=folder / "annotations" / "instances_augmented.json",
     )  # fmt: skip
     lines = (folder / "provenance.jsonl").read_text().splitlines()
@@ -180,17 +185,21 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=4000, help="scenes for the base")
     parser.add_argument("--shots", type=int, default=12, help="images with the category for the LoRA")
     parser.add_argument("--steps", type=int, default=10_000, help="steps of the base's denoiser")
-    parser.add_argument("--lora-steps", type=int, default=800)
+    parser.add_argument("--lora-steps", type=int, default=1600)
     parser.add_argument("--lora-lr", type=float, default=1e-3)
     parser.add_argument("--lora-rank", type=int, default=16)
     parser.add_argument("--lora-windows", type=int, default=1000)
+    parser.add_argument("--lora-prior-share", type=float, default=0.5, help="of a batch, see finetune")
+    parser.add_argument(
+        "--others", nargs="+", default=(), help="what else the base knows (default: all other categories)"
+    )
     parser.add_argument("--attempts", type=int, default=100, help="attempts in each arm")
     parser.add_argument("--test-scenes", type=int, default=120)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     values = {k: v for k, v in vars(given).items() if k not in ("out", "base")}
-    plan = Plan(**values)
+    plan = Plan(**{**values, "others": tuple(given.others)})
     given.out.mkdir(parents=True, exist_ok=True)
     base = given.base or str(train_base(plan, given.out))
     lora = train_lora(plan, base, given.out)

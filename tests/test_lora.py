@@ -285,12 +285,28 @@ def test_a_batch_holds_what_it_should(folders, dataset, tmp_path):
     learnt = ~draw.is_prior
     assert np.isin(draw.picks[learnt], pools.own).all()
     assert (draw.texts[learnt] == pools.text_rows[draw.picks[learnt]]).all()
+    assert not len(pools.kept_rows), "objects to learn have both texts"
     assert 0.4 < (draw.texts[draw.is_prior] == 0).mean() < 0.6
     spoken = draw.is_prior & (draw.texts > 0)
     assert np.isin(draw.picks[spoken], pools.other).all()
     assert not pools.draw(100, prior_share=0.0, seed=1, batch=0).is_prior.any()
     alone = replace(pools, other=np.zeros(0, np.int64)).draw(400, prior_share=0.5, seed=1, batch=0)
     assert (alone.texts[alone.is_prior] == 0).all() and alone.is_prior.any()
+
+
+def test_texts_of_categories_that_no_image_shows_are_preserved_too(folders, dataset, tmp_path):
+    _, painter, objective, pools = objective_of(folders("sd 9"), dataset, tmp_path, count=60)
+    labels = objective.latents.labels
+    texts = encode_texts(painter, [PROMPTS[k % 2] for k in labels > 0], further=["a trumpet"])
+    pools = Pools.of(objective.latents, texts, np.arange(1, 14))
+    unshown = [row for row in range(1, 4) if row not in texts.of_window]
+    assert len(unshown) == 1
+    assert pools.kept_rows.tolist() == sorted({*unshown, *texts.of_window[labels == 0].tolist()})
+    draw = pools.draw(4000, prior_share=0.5, seed=1, batch=7)
+    assert set(draw.texts[~draw.is_prior].tolist()) == set(texts.of_window[labels > 0].tolist())
+    heard = draw.is_prior & (draw.texts == unshown[0])
+    assert 0.1 < heard.sum() / draw.is_prior.sum() < 0.25
+    assert set(draw.picks[heard].tolist()) == set(range(60)), "whatever a window shows"
 
 
 def test_chosen_categories_get_most_of_the_windows(dataset):

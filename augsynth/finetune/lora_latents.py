@@ -136,17 +136,18 @@ class Texts:
         return Condition(words, *added)
 
 
-def encode_texts(painter: AlignedInpainter, prompts: Sequence[str]) -> Texts:
+def encode_texts(painter: AlignedInpainter, prompts: Sequence[str], *, further: Sequence[str] = ()) -> Texts:
     """Encode each distinct text once.
 
     Args:
         prompts: One a window.
+        further: Texts that no window needs to have.
     """
     from functools import reduce
 
     import torch
 
-    distinct = sorted(set(prompts))
+    distinct = sorted({*prompts, *further})
     place = {text: row for row, text in enumerate(distinct, start=1)}
     with torch.no_grad():
         rows = [painter.conditioner.unwanted([""])]

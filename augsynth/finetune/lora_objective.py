@@ -1,10 +1,11 @@
 """The loss of a LoRA: the checkpoint's own denoising objective, weighted towards the mask, and a prior to keep.
 
 **Prior preservation.** A share of every batch has no object to learn: windows without one or with an object of a
-category that isn't asked for, and any window without text. There the target is no noise that was drawn but what the
-frozen model itself predicts, with the adapters switched off. So the adapters learn to act on the prompts of the
-chosen categories and to do nothing elsewhere, which is also what guidance needs: its unconditional branch stays the
-checkpoint's. DreamBooth (Ruiz et al., arXiv 2208.12242) has the model paint class pictures beforehand for this; the
+category that isn't asked for, any window without text, and any window with a text of such a category, whatever it
+shows, so that categories of which the images have none are preserved too. There the target is no noise that was drawn
+but what the frozen model itself predicts, with the adapters switched off. So the adapters learn to act on the prompts
+of the chosen categories and to do nothing elsewhere, which is also what guidance needs: its unconditional branch stays
+the checkpoint's. DreamBooth (Ruiz et al., arXiv 2208.12242) has the model paint class pictures beforehand for this; the
 prediction of the same network with its adapters off says the same at every noise level, and needs no pictures.
 """
 
@@ -25,7 +26,7 @@ from augsynth.seeding import derive_rng, derive_seed
 if TYPE_CHECKING:
     import torch
 
-SILENT_SHARE = 0.5  # of what is preserved: windows without text
+SILENT, SAID, SHOWN = 0, 1, 2  # what is preserved: without text, with any kept text, with the window's own
 PLAIN_ATTENTION_CELLS = 32 * 32  # from here on the memory of plain attention costs more than it saves
 
 
@@ -56,29 +57,34 @@ class Pools:
         own: Windows with an object of a chosen category.
         other: All others.
         text_rows: (N,) row of each window's text.
+        kept_rows: (K,) rows of the texts that the model is to take as it did before.
     """
 
     own: IntArray
     other: IntArray
     text_rows: IntArray
+    kept_rows: IntArray
 
     @classmethod
     def of(cls, latents: Latents, texts: Texts, labels: IntArray) -> Pools:
         """Sort windows by whether their label is among those to learn."""
         is_own = np.isin(latents.labels, labels)
-        return cls(np.flatnonzero(is_own), np.flatnonzero(~is_own), texts.of_window)
+        kept = np.setdiff1d(np.arange(1, texts.condition.words.shape[0]), texts.of_window[is_own])
+        return cls(np.flatnonzero(is_own), np.flatnonzero(~is_own), texts.of_window, kept)
 
     def draw(self, count: int, *, prior_share: float, seed: int, batch: int) -> Draw:
         """Draw a batch that depends on seed and number alone; timesteps are of 1000."""
         rng = derive_rng(seed, "lora", batch)
         is_prior = rng.random(count) < prior_share
-        silent = rng.random(count) < (SILENT_SHARE if len(self.other) else 1.0)
-        every = rng.integers(len(self.text_rows), size=count)
+        kinds = [SILENT, *[SAID] * bool(len(self.kept_rows)), *[SHOWN] * bool(len(self.other))]
+        kind = np.where(is_prior, rng.choice(kinds, count), SHOWN)
         picks = rng.choice(self.own, count)
         if len(self.other):
             picks = np.where(is_prior, rng.choice(self.other, count), picks)
-        picks = np.where(is_prior & silent, every, picks)
-        texts = np.where(is_prior & silent, 0, self.text_rows[picks])
+        picks = np.where(kind == SHOWN, picks, rng.integers(len(self.text_rows), size=count))
+        texts = np.where(kind == SHOWN, self.text_rows[picks], 0)
+        if len(self.kept_rows):
+            texts = np.where(kind == SAID, rng.choice(self.kept_rows, count), texts)
         steps = stratified_timesteps(count, rng).numpy()
         return Draw(picks, texts, steps, is_prior, derive_seed(seed, "lora noise", batch))
 

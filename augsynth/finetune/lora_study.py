@@ -90,7 +90,10 @@ def open_study(
         latents = cache_latents(
             part, read_image, painter, rules=chosen_rules, seed=seed, folder=folder / name, progress=progress
         )
-        objective = _objective(latents, painter, training=training, book=book, dataset=part, seed=seed)
+        kept = tuple(i for i in range(1, len(part.categories) + 1) if i not in labels)
+        objective = _objective(
+            latents, painter, training=training, book=book, dataset=part, kept=kept, seed=seed
+        )
         return objective, Pools.of(latents, objective.texts, labels)
 
     objective, pools = lesson("windows", kept, training.num_windows)
@@ -117,17 +120,20 @@ def _objective(
     training: LoraTraining,
     book: PromptBook,
     dataset: Dataset,
+    kept: Sequence[int],
     seed: int,
 ) -> Objective:
-    """Return the loss on some windows, each with a prompt drawn for it."""
-    said = [
-        _text(book, dataset.categories, int(k), derive_seed(seed, i)) for i, k in enumerate(latents.labels)
-    ]
+    """Return the loss on some windows, each with a prompt drawn for it; so has each of the `kept` labels."""
+
+    def say(label: int, number: int) -> str:
+        return _text(book, dataset.categories, label, derive_seed(seed, number))
+
+    said = [say(int(label), i) for i, label in enumerate(latents.labels)]
     return Objective(
         painter.unet,
         painter.scheduler,
         latents,
-        encode_texts(painter, said),
+        encode_texts(painter, said, further=[say(label, -label) for label in kept]),
         plain=painter.plain,
         snr_gamma=training.snr_gamma,
         device=training.device,
