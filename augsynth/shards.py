@@ -23,7 +23,8 @@ class RunFolder:
     """An output directory that one process at a time works in.
 
     A shard is the unit of work and of failure: its images are written first, its record last, each under a
-    temporary name and then renamed. A run that was killed anywhere goes on after its last committed shard.
+    temporary name and then renamed. A run that was killed anywhere goes on after its last committed shard; one that
+    painted nothing may be begun anew with other options.
 
     Args:
         out: The directory; created when absent.
@@ -52,7 +53,7 @@ class RunFolder:
                 f"{self.out}: another run is writing here; wait for it or choose another --out"
             ) from error
         state = read_state(self.out)
-        if state is None:
+        if state is None or not self._has_begun():
             self._write_state("running")
         else:
             self._compare(state["fingerprint"])
@@ -108,6 +109,10 @@ class RunFolder:
         for path in sorted((self.out / SHARDS).iterdir()):
             path.unlink()
         (self.out / SHARDS).rmdir()
+
+    def _has_begun(self) -> bool:
+        """Tell whether anything was painted: a run that failed before doesn't bind the next one to its options."""
+        return self._record(0).is_file() or any((self.out / "images").glob("*"))
 
     def _record(self, index: int) -> Path:
         return self.out / SHARDS / f"{index:05d}.json"

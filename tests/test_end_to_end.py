@@ -16,7 +16,7 @@ from augsynth.coco import read_dataset
 from augsynth.compose import mask_cells
 from augsynth.config import GenerateConfig, read_config
 from augsynth.engine import paint_shard
-from augsynth.errors import ResumeError
+from augsynth.errors import BackendError, ResumeError
 from augsynth.generate import Tally, generate, open_dataset
 from augsynth.geometry import view_around
 from augsynth.images import read_image
@@ -24,7 +24,7 @@ from augsynth.inpaint import InpaintRequest
 from augsynth.publish import publish_dataset
 from augsynth.sample import write_sample
 from augsynth.scene import Detections, Plan, Reason, Scene, Verdict
-from augsynth.shards import RunFolder
+from augsynth.shards import RunFolder, read_state
 from augsynth.studio import Counts, Studio, open_studio
 from augsynth.verify import Thresholds
 
@@ -192,6 +192,23 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
     tally = generate(replace(config, out=str(out)), progress=ignore)
     assert tally.accepted == 9
     assert files_of(out) == files_of(run[0])
+
+
+def test_a_run_that_painted_nothing_binds_nobody(config: GenerateConfig, tmp_path: Path) -> None:
+    out = tmp_path / "again"
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(BackendError, match=r"model_index\.json"):
+        generate(replace(config, out=str(out), model=str(tmp_path / "nothing")), progress=ignore)
+    with RunFolder(out, {"model": "another"}):
+        state = read_state(out)
+        assert state is not None and state["fingerprint"] == {"model": "another"}
+    (out / "images").mkdir()
+    (out / "images" / "painted.png").touch()
+    with (
+        pytest.raises(ResumeError, match="model = 'another', not 'a third'"),
+        RunFolder(out, {"model": "a third"}),
+    ):
+        pass
 
 
 def test_a_finished_run_is_left_alone(run: tuple[Path, Tally], config: GenerateConfig) -> None:
