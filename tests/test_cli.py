@@ -305,6 +305,8 @@ def test_folders_that_hold_no_model(run, dataset, tmp_path):
 
 def test_a_run_is_not_continued_with_other_options(run, dataset, tmp_path):
     complaint(run("generate", *own_data(dataset), "--model", "a/b", "--detector", "c/d", "--out", "out"))
+    (tmp_path / "out" / "images").mkdir()
+    (tmp_path / "out" / "images" / "painted.png").touch()
     words = ["--model", "a/b", "--detector", "c/d", "--out", "out", "--seed", "43"]
     line = complaint(run("generate", *own_data(dataset), *words))
     assert "seed" in line
