@@ -19,6 +19,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ class Plan:
     lora_rank: int
     lora_windows: int
     lora_prior_share: float
-    others: tuple[str, ...]
+    others: Sequence[str]
     attempts: int
     test_scenes: int
     device: str
@@ -139,8 +140,8 @@ def paint(plan: Plan, base: str, lora: Path | None, out: Path, *, what: str) -> 
     """Paint the category (or the others) into the test scenes and return counts of verdicts, and summed scores."""
     annotations = out / "test" / "annotations" / "instances.json"
     names = [c["name"] for c in json.loads(annotations.read_text())["categories"]]
-    others = plan.others or tuple(name for name in names if name != plan.category)
-    chosen = [plan.category] if what == "novel" else list(others)
+    others = list(plan.others) or [name for name in names if name != plan.category]
+    chosen = [plan.category] if what == "novel" else others
     folder = out / f"{what}-{'lora' if lora else 'bare'}"
     config = out / f"{folder.name}.yaml"
     config.write_text(
@@ -199,7 +200,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     values = {k: v for k, v in vars(given).items() if k not in ("out", "base")}
-    plan = Plan(**{**values, "others": tuple(given.others)})
+    plan = Plan(**values)
     given.out.mkdir(parents=True, exist_ok=True)
     base = given.base or str(train_base(plan, given.out))
     lora = train_lora(plan, base, given.out)

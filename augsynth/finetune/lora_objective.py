@@ -26,7 +26,7 @@ from augsynth.seeding import derive_rng, derive_seed
 if TYPE_CHECKING:
     import torch
 
-SILENT, SAID, SHOWN = 0, 1, 2  # what is preserved: without text, with any kept text, with the window's own
+SILENT, SAID, SHOWN = 0, 1, 2  # what is preserved, in equal parts: no text, any kept text, the window's own
 PLAIN_ATTENTION_CELLS = 32 * 32  # from here on the memory of plain attention costs more than it saves
 
 

@@ -90,9 +90,9 @@ def open_study(
         latents = cache_latents(
             part, read_image, painter, rules=chosen_rules, seed=seed, folder=folder / name, progress=progress
         )
-        kept = tuple(i for i in range(1, len(part.categories) + 1) if i not in labels)
+        others = [i for i in range(1, len(part.categories) + 1) if i not in labels]
         objective = _objective(
-            latents, painter, training=training, book=book, dataset=part, kept=kept, seed=seed
+            latents, painter, training=training, book=book, dataset=part, others=others, seed=seed
         )
         return objective, Pools.of(latents, objective.texts, labels)
 
@@ -120,10 +120,10 @@ def _objective(
     training: LoraTraining,
     book: PromptBook,
     dataset: Dataset,
-    kept: Sequence[int],
+    others: Sequence[int],
     seed: int,
 ) -> Objective:
-    """Return the loss on some windows, each with a prompt drawn for it; so has each of the `kept` labels."""
+    """Return the loss on some windows, each with a prompt drawn for it; labels of `others` have one even unseen."""
 
     def say(label: int, number: int) -> str:
         return _text(book, dataset.categories, label, derive_seed(seed, number))
@@ -133,7 +133,7 @@ def _objective(
         painter.unet,
         painter.scheduler,
         latents,
-        encode_texts(painter, said, further=[say(label, -label) for label in kept]),
+        encode_texts(painter, said, further=[say(label, -label) for label in others]),
         plain=painter.plain,
         snr_gamma=training.snr_gamma,
         device=training.device,
