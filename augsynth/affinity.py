@@ -28,9 +28,9 @@ from augsynth.affinity_fit import (
 )
 from augsynth.affinity_text import Embeddings
 from augsynth.cooccurrence import Cooccurrence, Pair, cooccurrence, instance_matrix, ranked_pairs
-from augsynth.errors import ConfigError, DatasetError
+from augsynth.core.errors import ConfigError, DatasetError
+from augsynth.core.scene import Dataset, FloatArray, IntArray
 from augsynth.loglinear import Structure, cross_validate
-from augsynth.scene import Dataset, FloatArray, IntArray
 
 __all__ = [
     "DEFAULT_MEASURE",

@@ -13,7 +13,7 @@ import numpy as np
 
 from augsynth.affinity_fit import BLEND, CLIP, MEASURES, Part, Terms
 from augsynth.cooccurrence import Cooccurrence
-from augsynth.errors import DatasetError
+from augsynth.core.errors import DatasetError
 from augsynth.loglinear import Structure
 
 FORMAT = "augsynth-affinity"

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.errors import BackendError, ConfigError
-from augsynth.scene import FloatArray
+from augsynth.core.errors import BackendError, ConfigError
+from augsynth.core.scene import FloatArray
 
 NAME_TEMPLATE = "a {}"
 _CLIP_TYPES = ("clip", "clip_text_model")

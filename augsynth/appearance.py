@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from augsynth.errors import DatasetError
+from augsynth.core.errors import DatasetError
+from augsynth.core.scene import Dataset, FloatArray, Image, IntArray, Scene
+from augsynth.core.seeding import derive_rng
 from augsynth.evidence import Evidence, Growth, fit_evidence
 from augsynth.places import COMPARED, random_places, without_object
 from augsynth.rings import Rings
-from augsynth.scene import Dataset, FloatArray, Image, IntArray, Scene
-from augsynth.seeding import derive_rng
 
 _GROWTH = Growth()
 _NUM_RANDOM = 24

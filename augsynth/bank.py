@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.errors import DatasetError
-from augsynth.scene import Category, FloatArray, Image, IntArray
+from augsynth.core.errors import DatasetError
+from augsynth.core.scene import Category, FloatArray, Image, IntArray
 
 VERSION = 1
 MANIFEST, INDEX, OTHERS, PIXELS = "bank.json", "index.npy", "others.npy", "cutouts.bin"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augsynth.bank import FILES, INDEX, MANIFEST, OTHER, OTHERS, PIXELS, ROW, VERSION, BankError, Cutout
-from augsynth.scene import Category
+from augsynth.core.scene import Category
 
 
 class BankWriter:

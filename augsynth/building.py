@@ -20,13 +20,13 @@ from augsynth.bank import Bank, BankError
 from augsynth.bank_writing import BankWriter
 from augsynth.coco import read_dataset
 from augsynth.coco_faults import repair_lines
+from augsynth.core.errors import ConfigError
+from augsynth.core.images import read_image
+from augsynth.core.scene import Dataset, Image, Scene
 from augsynth.cutouts import CutRules, cut_dataset
-from augsynth.errors import ConfigError
-from augsynth.images import read_image
 from augsynth.inpaint.checkpoints import is_non_commercial
 from augsynth.inpaint.loading import EMBEDDED
 from augsynth.layout import Layout
-from augsynth.scene import Dataset, Image, Scene
 from augsynth.split import balance_table, split_dataset, write_folds
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def build_affinity_file(
         ConfigError: The output is no JSON path or an option is out of range.
         DatasetError: The annotations can't be used.
     """
-    from augsynth.report import heat_map
+    from augsynth.core.figures import heat_map
 
     if out.suffix != ".json":
         raise ConfigError(f"{out}: an affinity file is JSON; let --out end with .json")

@@ -10,12 +10,8 @@ from numpy.typing import NDArray
 
 from augsynth.classify import Classifier, crop_object
 from augsynth.compose import cells_xyxy, cut_window, mask_cells, stitch
-from augsynth.geometry import clip_boxes, grow_box, square_window, view_around
-from augsynth.inpaint import InpaintRequest
-from augsynth.placement import PlacementRules, propose, propose_uniform
-from augsynth.prompts import nearest_categories
-from augsynth.replacement import Replaced
-from augsynth.scene import (
+from augsynth.core.boxes import clip_boxes, grow_box, square_window, view_around
+from augsynth.core.scene import (
     Detections,
     FloatArray,
     Image,
@@ -26,7 +22,11 @@ from augsynth.scene import (
     Scene,
     Standing,
 )
-from augsynth.seeding import derive_rng
+from augsynth.core.seeding import derive_rng
+from augsynth.inpaint import InpaintRequest
+from augsynth.placement import PlacementRules, propose, propose_uniform
+from augsynth.prompts import nearest_categories
+from augsynth.replacement import Replaced
 from augsynth.studio import Studio
 
 

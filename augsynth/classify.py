@@ -16,10 +16,10 @@ import numpy as np
 import PIL.Image
 
 from augsynth.classify_labels import Vocabulary, check_top_k, match_labels, texts_of
+from augsynth.core.boxes import clip_boxes, square_window
+from augsynth.core.errors import BackendError
+from augsynth.core.scene import FloatArray, Image, Standing
 from augsynth.detect.transformers import load_part
-from augsynth.errors import BackendError
-from augsynth.geometry import clip_boxes, square_window
-from augsynth.scene import FloatArray, Image, Standing
 
 TEXT_MODELS = ("clip", "siglip")
 ADVICE = "pass --classifier a folder or hub id of a transformers image classifier, or of CLIP or SigLIP"

@@ -6,10 +6,10 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from augsynth.core.errors import ConfigError
+from augsynth.core.scene import Category
 from augsynth.detect import plain_name
-from augsynth.errors import ConfigError
 from augsynth.prompts import category_prompt
-from augsynth.scene import Category
 
 
 @dataclass(frozen=True, slots=True)

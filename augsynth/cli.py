@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 
 from augsynth import __version__
-from augsynth.devices import Process, check_device
-from augsynth.errors import AugsynthError, ConfigError
+from augsynth.core.devices import Process, check_device
+from augsynth.core.errors import AugsynthError, ConfigError
 from augsynth.templates import DEFAULT_TEMPLATE
 
 app = typer.Typer(

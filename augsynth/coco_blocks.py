@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from augsynth.coco_faults import Record, Repairs, fault, id_fault, is_id, shown
-from augsynth.images import IMAGE_SUFFIXES, measure_image, relative_name
-from augsynth.scene import Category
+from augsynth.core.images import IMAGE_SUFFIXES, measure_image, relative_name
+from augsynth.core.scene import Category
 
 
 def distinct(path: Path, document: Record, key: str, repairs: Repairs) -> list[Record]:

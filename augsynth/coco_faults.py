@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from augsynth.errors import DatasetError
-from augsynth.scene import Dataset
+from augsynth.core.errors import DatasetError
+from augsynth.core.scene import Dataset
 
 Record = dict[str, Any]
 MAX_EXAMPLES = 5

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from augsynth.coco_faults import Record, is_mask
-from augsynth.images import relative_name, write_atomically
+from augsynth.core.images import relative_name, write_atomically
 
 
 def next_ids(document: Mapping[str, Any]) -> tuple[int, int]:

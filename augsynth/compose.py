@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PilImage
 
-from augsynth.scene import FloatArray, Image, IntArray
+from augsynth.core.scene import FloatArray, Image, IntArray
 
 LEAST_GAIN = 0.3  # of an enlargement, for what is undone of it
 GRAIN_REACH = 1.5  # pixels; what varies more slowly is shade, not grain

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from augsynth.errors import ConfigError
+from augsynth.core.errors import ConfigError
 from augsynth.templates import DEFAULT_TEMPLATE, check_templates
 
 ORIGINALS = ("hardlink", "copy", "omit")

@@ -14,11 +14,11 @@ from PIL import Image as PilImage
 
 from augsynth.bank import Cutout
 from augsynth.coco_faults import is_mask
-from augsynth.errors import DatasetError
-from augsynth.geometry import box_areas, intersection_boxes, intersections, ious, shown_along
-from augsynth.outlines import as_rle
+from augsynth.core.boxes import box_areas, intersection_boxes, intersections, ious, shown_along
+from augsynth.core.errors import DatasetError
+from augsynth.core.masks import as_rle
+from augsynth.core.scene import Dataset, FloatArray, Image, IntArray, Scene
 from augsynth.rings import Rings
-from augsynth.scene import Dataset, FloatArray, Image, IntArray, Scene
 
 _MARGIN, _MIN_MARGIN, _MAX_MARGIN = 0.15, 2, 48
 _GRID = 48  # sample points a side that measure how much of a box others cover

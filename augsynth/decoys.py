@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from augsynth.canvas import Canvas, Trial, draw_place, look, make_plan, paint, start_trial
-from augsynth.geometry import intersections
+from augsynth.core.boxes import intersections
+from augsynth.core.scene import Detections, Reason
+from augsynth.core.seeding import derive_rng, derive_seed
 from augsynth.prompts import BACKGROUND_PROMPT
-from augsynth.scene import Detections, Reason
-from augsynth.seeding import derive_rng, derive_seed
 from augsynth.studio import Studio
 from augsynth.verify import judge_decoy
 

@@ -11,8 +11,8 @@ from PIL import Image as PilImage
 from PIL import ImageFilter
 
 from augsynth.bank import Bank
-from augsynth.errors import ConfigError
-from augsynth.scene import Category, FloatArray, Image, IntArray
+from augsynth.core.errors import ConfigError
+from augsynth.core.scene import Category, FloatArray, Image, IntArray
 
 NUM_ALIKE = 12
 MAX_STRETCH = 1.25

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from augsynth.canvas import Canvas, draw_place
+from augsynth.core.scene import FloatArray, Placement, Reason
+from augsynth.core.seeding import derive_rng
 from augsynth.replacement import Replaced, object_chances, replaceable
-from augsynth.scene import FloatArray, Placement, Reason
-from augsynth.seeding import derive_rng
 from augsynth.studio import Counts, Studio
 
 

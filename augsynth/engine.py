@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augsynth.canvas import Canvas, Trial, look, look_closely, make_plan, paint, start_trial
+from augsynth.core.errors import DatasetError
+from augsynth.core.images import read_image, write_image
+from augsynth.core.scene import Detections, Image, Plan, Reason, Scene, Verdict
+from augsynth.core.seeding import derive_rng, derive_seed
 from augsynth.decoys import paint_decoys
 from augsynth.edits import draw_edit
-from augsynth.errors import DatasetError
-from augsynth.images import read_image, write_image
 from augsynth.outlining import outline_objects
-from augsynth.scene import Detections, Image, Plan, Reason, Scene, Verdict
-from augsynth.seeding import derive_rng, derive_seed
 from augsynth.studio import Counts, Studio
 from augsynth.verify import judge, judge_class, unfiltered
 from augsynth.verify_replacement import judge_replacement

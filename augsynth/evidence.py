@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.scene import FloatArray, IntArray
+from augsynth.core.scene import FloatArray, IntArray
 
 _MIN_COLUMNS = 6
 _NUM_FOLDS = 3

@@ -14,15 +14,15 @@ from augsynth.affinity import save_affinity_file
 from augsynth.coco import read_dataset
 from augsynth.coco_writing import write_json
 from augsynth.config import GenerateConfig, plain_config
+from augsynth.core.errors import ConfigError
+from augsynth.core.scene import Dataset, Scene
 from augsynth.detect import detector_files
 from augsynth.engine import paint_shard, source_order
-from augsynth.errors import ConfigError
 from augsynth.harvest import write_bank
 from augsynth.inpaint.checkpoints import inspect_checkpoint, is_non_commercial, read_licence
 from augsynth.inpaint.lora import find_lora
 from augsynth.prompts import PromptBook
 from augsynth.publish import SUMMARY, publish_dataset, write_contact_sheets
-from augsynth.scene import Dataset, Scene
 from augsynth.shards import RunFolder, check_output
 from augsynth.studio import MODELS, Studio, check_models, open_studio
 from augsynth.tally import Tally

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from augsynth.core.boxes import box_areas, intersections
+from augsynth.core.scene import Dataset, FloatArray, IntArray, Scene
+from augsynth.core.seeding import derive_rng
 from augsynth.evidence import Evidence, Growth, fit_evidence
-from augsynth.geometry import box_areas, intersections
 from augsynth.offsets import Offsets, count_offsets, offset_cells, offsets
 from augsynth.places import COMPARED, random_places, without_object
-from augsynth.scene import Dataset, FloatArray, IntArray, Scene
-from augsynth.seeding import derive_rng
 from augsynth.sizes import Sizes, fit_sizes, heights
 
 _GROWTH = Growth()

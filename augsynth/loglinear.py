@@ -19,7 +19,7 @@ import numpy as np
 from scipy import sparse
 from scipy.optimize import minimize, minimize_scalar
 
-from augsynth.scene import FloatArray, IntArray
+from augsynth.core.scene import FloatArray, IntArray
 
 NO_PAIRS = 1e6  # from this strength on W and V are held at 0
 STRENGTHS = (np.inf, NO_PAIRS, 64.0, 16.0, 8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.06, 0.03)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from augsynth.scene import FloatArray, Image
+from augsynth.core.scene import FloatArray, Image
 
 # Judged on the contact sheets of runs on the rendered sample and on blood cells; see `benchmarks/bank.py`.
 _LOW_QUANTILE, _MIN_STEP = 0.9, 10.0

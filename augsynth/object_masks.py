@@ -10,12 +10,12 @@ import numpy as np
 
 from augsynth.coco_faults import is_mask
 from augsynth.config import GenerateConfig
+from augsynth.core.boxes import ious, view_around
+from augsynth.core.errors import ConfigError
+from augsynth.core.masks import Mask, fitted
+from augsynth.core.scene import Dataset, FloatArray, Image, IntArray
 from augsynth.detect import Detector, detect_with_masks, has_masks
-from augsynth.errors import ConfigError
-from augsynth.geometry import ious, view_around
 from augsynth.matting import matte
-from augsynth.outlines import Mask, fitted
-from augsynth.scene import Dataset, FloatArray, Image, IntArray
 from augsynth.segment import Segmenter
 
 _MIN_SAME_IOU = 0.5

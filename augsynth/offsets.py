@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from augsynth.scene import FloatArray, IntArray
+from augsynth.core.scene import FloatArray, IntArray
 
 NUM_RADII, NUM_ANGLES = 44, 36
 _LOG_RADIUS = (np.log(0.1), np.log(14.0))

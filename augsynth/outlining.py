@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from augsynth.canvas import Canvas
-from augsynth.images import read_image
+from augsynth.core.images import read_image
+from augsynth.core.masks import to_rle, visible
 from augsynth.object_masks import Edit
-from augsynth.outlines import to_rle, visible
 from augsynth.studio import Studio
 
 

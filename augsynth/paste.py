@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.outlines import bounds_of
-from augsynth.scene import FloatArray, Image, IntArray
+from augsynth.core.masks import bounds_of
+from augsynth.core.scene import FloatArray, Image, IntArray
 
 Opacity = NDArray[np.uint8]
 _OPAQUE = 128

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.geometry import intersections
-from augsynth.outlines import bounds_of
-from augsynth.scene import FloatArray, IntArray
+from augsynth.core.boxes import intersections
+from augsynth.core.masks import bounds_of
+from augsynth.core.scene import FloatArray, IntArray
 
 Polygons = list[NDArray[np.float32]]
 _SUPERSAMPLE = 2

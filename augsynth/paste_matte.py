@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.outlines import bounds_of
+from augsynth.core.masks import bounds_of
+from augsynth.core.scene import FloatArray
 from augsynth.paste import Patch
-from augsynth.scene import FloatArray
 
 _SIDE, _MAX_SAMPLES = 36, 240
 _NUM_BEHIND, _NUM_FRONT = 5, 4

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from augsynth.affinity import Affinity
-from augsynth.errors import AugsynthError
+from augsynth.core.errors import AugsynthError
+from augsynth.core.scene import FloatArray
 from augsynth.paste import Blend
 from augsynth.paste_matte import with_outline
 from augsynth.paste_places import Placer, Places, Stock, Surroundings
 from augsynth.paste_scene import Canvas
-from augsynth.scene import FloatArray
 
 _ROUNDS = 3
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from augsynth.affinity import Affinity, load_affinity_file
 from augsynth.coco import read_dataset
-from augsynth.errors import ConfigError
+from augsynth.core.errors import ConfigError
+from augsynth.core.scene import FloatArray, IntArray
 from augsynth.layout import Layout
 from augsynth.paste import Blend
 from augsynth.paste_places import PasteRules
-from augsynth.scene import FloatArray, IntArray
 
 
 def check(fine: bool, name: str, value: Any, wanted: str) -> None:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from augsynth.core.scene import FloatArray, Image, IntArray, Scene
 from augsynth.layout import Layout
 from augsynth.offsets import NUM_CELLS, cell_offset, offset_cells
 from augsynth.paste import Patch
 from augsynth.placement import overlaps
-from augsynth.scene import FloatArray, Image, IntArray, Scene
 
 NUM_RING = 4
 _SIDE = 80

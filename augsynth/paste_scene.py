@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.geometry import clip_boxes
-from augsynth.outlines import bounds_of
+from augsynth.core.boxes import clip_boxes
+from augsynth.core.masks import bounds_of
+from augsynth.core.scene import FloatArray, IntArray, Scene
 from augsynth.paste import Blend, Patch, paste
 from augsynth.paste_masks import Cover, Polygons, pixel_region, recut_box, recut_mask, recut_polygons, trace
-from augsynth.scene import FloatArray, IntArray, Scene
 
 Masks = NDArray[np.uint8] | list[Polygons] | None
 _SLACK = 2

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augsynth.bank import Bank
-from augsynth.errors import ConfigError
-from augsynth.geometry import box_areas, intersection_boxes, intersections, shown_along
+from augsynth.core.boxes import box_areas, intersection_boxes, intersections, shown_along
+from augsynth.core.errors import ConfigError
+from augsynth.core.scene import FloatArray, Image, IntArray
 from augsynth.paste import Opacity, Patch
 from augsynth.paste_masks import pixel_region
 from augsynth.paste_places import NUM_RING, Stock, Surroundings, bank_ring
-from augsynth.scene import FloatArray, Image, IntArray
 
 _MARGIN = 0.25
 _MAX_SHARED = 0.1

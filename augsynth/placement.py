@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from augsynth.affinity import Affinity
 from augsynth.appearance import Appearance
-from augsynth.geometry import box_areas, clip_boxes, intersections, square_window
+from augsynth.core.boxes import box_areas, clip_boxes, intersections, square_window
+from augsynth.core.scene import FloatArray, Image, IntArray, Placement, Reason, Scene
 from augsynth.layout import Layout
 from augsynth.places import COMPARED
 from augsynth.rings import Rings
-from augsynth.scene import FloatArray, Image, IntArray, Placement, Reason, Scene
 
 _ROUNDS = 3
 

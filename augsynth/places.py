@@ -7,8 +7,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from augsynth.geometry import intersections
-from augsynth.scene import FloatArray, Scene
+from augsynth.core.boxes import intersections
+from augsynth.core.scene import FloatArray, Scene
 
 COMPARED: Mapping[str, float] = MappingProxyType({"max_avoid": 0.3, "free_share": 0.05})
 """How real places are compared with random ones in fitting.

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from augsynth.errors import ConfigError
-from augsynth.scene import Category
+from augsynth.core.errors import ConfigError
+from augsynth.core.scene import Category
 
 _KEYS = ("synonyms", "description", "negative")
 

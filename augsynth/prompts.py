@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from augsynth.config import GenerateConfig
-from augsynth.errors import ConfigError
+from augsynth.core.errors import ConfigError
+from augsynth.core.scene import Category, FloatArray, IntArray, Scene
+from augsynth.core.seeding import derive_rng
 from augsynth.prompt_file import Words, read_words, tidy
-from augsynth.scene import Category, FloatArray, IntArray, Scene
-from augsynth.seeding import derive_rng
 from augsynth.templates import CATEGORY, DEFAULT_TEMPLATE, DESCRIPTION, NEIGHBOURS, check_templates, gaps
 
 __all__ = [

@@ -21,11 +21,11 @@ from augsynth.coco_writing import (
     write_json,
 )
 from augsynth.config import GenerateConfig, plain_config
-from augsynth.images import place_original, write_atomically
+from augsynth.core.figures import contact_sheet
+from augsynth.core.images import place_original, write_atomically
+from augsynth.core.masks import decoded, recut, to_polygons
+from augsynth.core.scene import Dataset, Reason
 from augsynth.object_masks import source_of
-from augsynth.outlines import decoded, recut, to_polygons
-from augsynth.report import contact_sheet
-from augsynth.scene import Dataset, Reason
 
 AUGMENTED = "annotations/instances_augmented.json"
 SYNTHETIC = "annotations/instances_synthetic.json"

@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augsynth.affinity import Affinity
-from augsynth.geometry import box_areas
+from augsynth.core.boxes import box_areas
+from augsynth.core.scene import FloatArray, Scene
 from augsynth.placement import PlacementRules, fulfils
 from augsynth.places import without_object
-from augsynth.scene import FloatArray, Scene
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image as PilImage
 from scipy import ndimage
 
-from augsynth.scene import FloatArray, Image
+from augsynth.core.scene import FloatArray, Image
 
 _MAX_SIDE, _FINE_SIDE = 256, 1024
 _GROWTH, _PAD = 1.35, 1.0

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.errors import BackendError
-from augsynth.scene import FloatArray, Image
+from augsynth.core.errors import BackendError
+from augsynth.core.scene import FloatArray, Image
 
 # Fixed, so that the pixels of a run don't depend on how many windows are painted together.
 BATCH_SIZE = 4

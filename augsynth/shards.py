@@ -12,8 +12,8 @@ from typing import IO, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.errors import ResumeError
-from augsynth.images import write_atomically
+from augsynth.core.errors import ResumeError
+from augsynth.core.images import write_atomically
 
 RUN_FILE = "run.json"
 SHARDS = "shards"

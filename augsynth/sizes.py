@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from augsynth.scene import FloatArray, IntArray
+from augsynth.core.scene import FloatArray, IntArray
 
 _KAPPA = 5.0
 _FREEDOM = 4.0

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from augsynth.coco_writing import write_json
-from augsynth.errors import ConfigError
-from augsynth.scene import Dataset, FloatArray, IntArray
-from augsynth.seeding import derive_rng
+from augsynth.core.errors import ConfigError
+from augsynth.core.scene import Dataset, FloatArray, IntArray
+from augsynth.core.seeding import derive_rng
 
 if TYPE_CHECKING:
     from rich.table import Table

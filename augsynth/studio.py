@@ -15,11 +15,12 @@ from augsynth.appearance import Appearance
 from augsynth.classify import Classifier, check_classifier, load_classifier
 from augsynth.classify_labels import Vocabulary
 from augsynth.config import GenerateConfig
+from augsynth.core.boxes import least_window
+from augsynth.core.errors import DatasetError
+from augsynth.core.images import read_image
+from augsynth.core.scene import Dataset, Image, Scene
 from augsynth.detect import Detector, load_detector
 from augsynth.donors import Donors
-from augsynth.errors import DatasetError
-from augsynth.geometry import least_window
-from augsynth.images import read_image
 from augsynth.inpaint import Inpainter
 from augsynth.inpaint.loading import load_inpainter
 from augsynth.layout import Layout
@@ -27,7 +28,6 @@ from augsynth.object_masks import Outliner, open_outliner
 from augsynth.placement import PlacementRules
 from augsynth.prompts import PromptBook
 from augsynth.replacement import related_categories
-from augsynth.scene import Dataset, Image, Scene
 from augsynth.verify import FilterRules, Thresholds, calibrate
 
 MODELS = Path(__file__).parent / "sample" / "models"

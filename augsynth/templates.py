@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 from collections.abc import Sequence
 
-from augsynth.errors import ConfigError
+from augsynth.core.errors import ConfigError
 
 DEFAULT_TEMPLATE = "a photo of a {category}"
 CATEGORY, NEIGHBOURS, DESCRIPTION = PLACEHOLDERS = ("category", "neighbours", "description")

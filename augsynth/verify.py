@@ -7,9 +7,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from augsynth.core.boxes import box_areas, clip_boxes, intersections, ious
+from augsynth.core.scene import (
+    Detections,
+    FloatArray,
+    IntArray,
+    Plan,
+    Reason,
+    Scene,
+    Standing,
+    Verdict,
+)
 from augsynth.detect.calibration import SAME_PLACE_IOU, Thresholds, calibrate
-from augsynth.geometry import box_areas, clip_boxes, intersections, ious
-from augsynth.scene import Detections, FloatArray, IntArray, Plan, Reason, Scene, Standing, Verdict
 
 __all__ = [
     "FilterRules",

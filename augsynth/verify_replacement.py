@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from augsynth.core.boxes import ious
+from augsynth.core.scene import Detections, Plan, Reason, Verdict
 from augsynth.detect.calibration import SAME_PLACE_IOU, Thresholds
-from augsynth.geometry import ious
 from augsynth.replacement import Replaced
-from augsynth.scene import Detections, Plan, Reason, Verdict
 from augsynth.verify import FilterRules, judge
 
 

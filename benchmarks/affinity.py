@@ -26,9 +26,9 @@ from augsynth.affinity_fit import Terms, fit_terms
 from augsynth.affinity_text import Embeddings, encode_names, read_embeddings
 from augsynth.coco import read_dataset
 from augsynth.cooccurrence import FORMULAS, instance_matrix
+from augsynth.core.scene import Dataset, FloatArray, Scene
+from augsynth.core.seeding import derive_rng
 from augsynth.loglinear import NO_PAIRS
-from augsynth.scene import Dataset, FloatArray, Scene
-from augsynth.seeding import derive_rng
 
 Judge = dict[str, FloatArray]
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

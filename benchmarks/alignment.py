@@ -20,14 +20,14 @@ import numpy as np
 
 from augsynth.coco import read_dataset
 from augsynth.compose import cut_window, mask_cells
-from augsynth.geometry import grow_box, least_window, square_window
-from augsynth.images import read_image
+from augsynth.core.boxes import grow_box, least_window, square_window
+from augsynth.core.images import read_image
+from augsynth.core.scene import Dataset
+from augsynth.core.seeding import derive_rng, derive_seed
 from augsynth.inpaint import InpaintRequest
 from augsynth.inpaint.alignment import ALIGNMENTS
 from augsynth.inpaint.loading import load_inpainter
 from augsynth.prompts import category_prompt
-from augsynth.scene import Dataset
-from augsynth.seeding import derive_rng, derive_seed
 from augsynth.studio import default_context
 
 

@@ -38,10 +38,10 @@ from finished_run import FinishedRun, admissible, read_run
 from numpy.typing import NDArray
 from probe import auc, auc_interval, cnn_scores, feature_scores
 
-from augsynth.images import read_image
-from augsynth.report import contact_sheet
-from augsynth.scene import Dataset, FloatArray, IntArray, Scene
-from augsynth.seeding import derive_rng
+from augsynth.core.figures import contact_sheet
+from augsynth.core.images import read_image
+from augsynth.core.scene import Dataset, FloatArray, IntArray, Scene
+from augsynth.core.seeding import derive_rng
 
 SHEET = "artefact_probe.png"
 MIN_OBJECTS = 3  # of a category and kind: fewer say nothing

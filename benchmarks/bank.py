@@ -28,13 +28,13 @@ from augsynth.bank_writing import BankWriter
 from augsynth.coco import read_dataset
 from augsynth.compose import cut_window, mask_cells, stitch
 from augsynth.config import GenerateConfig
+from augsynth.core.boxes import clip_boxes, grow_box, least_window, square_window
+from augsynth.core.errors import DatasetError
+from augsynth.core.images import read_image
+from augsynth.core.scene import Category, Dataset
 from augsynth.cutouts import CutRules, covered_share, cut_objects, segmentations_of, sort_objects
-from augsynth.errors import DatasetError
-from augsynth.geometry import clip_boxes, grow_box, least_window, square_window
-from augsynth.images import read_image
 from augsynth.matting import matte
 from augsynth.object_masks import Edit
-from augsynth.scene import Category, Dataset
 from augsynth.studio import MODELS, default_context
 
 WINDOW = 64

@@ -28,13 +28,29 @@ import numpy as np
 from grading import wilson
 
 from augsynth.coco import read_dataset
+from augsynth.core.boxes import (
+    clip_boxes,
+    grow_box,
+    intersections,
+    ious,
+    square_window,
+    view_around,
+)
+from augsynth.core.errors import AugsynthError
+from augsynth.core.images import read_image
+from augsynth.core.scene import (
+    Dataset,
+    Detections,
+    FloatArray,
+    Image,
+    Placement,
+    Plan,
+    Reason,
+    Scene,
+)
+from augsynth.core.seeding import derive_rng
 from augsynth.detect import Detector, load_detector
 from augsynth.detect.calibration import SAME_PLACE_IOU
-from augsynth.errors import AugsynthError
-from augsynth.geometry import clip_boxes, grow_box, intersections, ious, square_window, view_around
-from augsynth.images import read_image
-from augsynth.scene import Dataset, Detections, FloatArray, Image, Placement, Plan, Reason, Scene
-from augsynth.seeding import derive_rng
 from augsynth.verify import FilterRules, Thresholds, calibrate, judge
 
 KINDS = ("real", "moved", "swapped", "empty")

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from augsynth.coco import read_dataset
 from augsynth.config import GenerateConfig, config_from
-from augsynth.errors import DatasetError
-from augsynth.geometry import box_areas, intersections
+from augsynth.core.boxes import box_areas, intersections
+from augsynth.core.errors import DatasetError
+from augsynth.core.scene import Dataset, Scene
 from augsynth.publish import AUGMENTED, DECOYS, PROVENANCE, SYNTHETIC
-from augsynth.scene import Dataset, Scene
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from augsynth.core.boxes import ious, view_around
+from augsynth.core.scene import Detections, FloatArray, Image, IntArray
 from augsynth.detect import Detector
-from augsynth.geometry import ious, view_around
-from augsynth.scene import Detections, FloatArray, Image, IntArray
 
 SAME_PLACE_IOU = 0.7
 RIGHT_IOU = 0.7

@@ -22,7 +22,7 @@ from gain.figures import judge
 from gain.sources import Source
 from gain.synthesis import Workshop
 
-from augsynth.errors import AugsynthError
+from augsynth.core.errors import AugsynthError
 
 NUM_SCENES, SCENES_SEED = 2600, 1009
 ARM = ARMS["paste_real"]

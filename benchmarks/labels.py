@@ -26,11 +26,11 @@ from finished_run import FinishedRun, admissible, read_run
 from grading import Grades, grade, wilson
 
 from augsynth.canvas import Canvas, Trial, make_plan, paint, start_trial
+from augsynth.core.errors import AugsynthError, DatasetError
+from augsynth.core.images import read_image
+from augsynth.core.scene import Image, Placement
+from augsynth.core.seeding import derive_rng
 from augsynth.detect import Detector, load_detector
-from augsynth.errors import AugsynthError, DatasetError
-from augsynth.images import read_image
-from augsynth.scene import Image, Placement
-from augsynth.seeding import derive_rng
 from augsynth.studio import EMBEDDED_DETECTOR, Studio, open_studio
 
 MIN_SCORE = 0.1

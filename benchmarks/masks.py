@@ -18,12 +18,12 @@ import numpy as np
 from bank import autoencoder, box_mask, cut_all, iou, paint_known
 
 from augsynth.coco import read_dataset
+from augsynth.core.images import read_image
+from augsynth.core.masks import as_rle, decoded, to_segmentation
+from augsynth.core.scene import Dataset
 from augsynth.cutouts import CutRules
 from augsynth.detect import load_detector
-from augsynth.images import read_image
 from augsynth.object_masks import DetectorOutlines, Edit, MattingOutlines, Outliner, SegmenterOutlines
-from augsynth.outlines import as_rle, decoded, to_segmentation
-from augsynth.scene import Dataset
 from augsynth.segment import Segmenter
 
 

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from augsynth.classify import crop_object
 from augsynth.coco import read_dataset
-from augsynth.images import read_image
-from augsynth.seeding import derive_rng
+from augsynth.core.images import read_image
+from augsynth.core.seeding import derive_rng
 
 HERE = Path(__file__).resolve().parent
 CROP_PX = 64

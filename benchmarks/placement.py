@@ -27,14 +27,14 @@ import numpy as np
 
 from augsynth.appearance import Appearance
 from augsynth.coco import read_dataset
-from augsynth.geometry import intersections
-from augsynth.images import read_image
+from augsynth.core.boxes import intersections
+from augsynth.core.images import read_image
+from augsynth.core.scene import Dataset, FloatArray, Scene
+from augsynth.core.seeding import derive_rng
 from augsynth.layout import Layout
 from augsynth.placement import PlacementRules, score_boxes
 from augsynth.places import random_places, without_object
 from augsynth.rings import Rings
-from augsynth.scene import Dataset, FloatArray, Scene
-from augsynth.seeding import derive_rng
 from augsynth.sizes import is_cut
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

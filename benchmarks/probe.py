@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.scene import FloatArray, IntArray
-from augsynth.seeding import derive_rng, derive_seed
+from augsynth.core.scene import FloatArray, IntArray
+from augsynth.core.seeding import derive_rng, derive_seed
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -37,16 +37,16 @@ from finished_run import admissible
 
 from augsynth.coco import read_dataset
 from augsynth.compose import cut_window, mask_cells, stitch
+from augsynth.core.boxes import ious, least_window, square_window
+from augsynth.core.errors import AugsynthError
+from augsynth.core.images import read_image
+from augsynth.core.scene import Dataset, Detections, Image, Placement, Plan, Reason, Scene
+from augsynth.core.seeding import derive_rng, derive_seed
 from augsynth.detect import Detector, load_detector
 from augsynth.detect.calibration import SAME_PLACE_IOU
-from augsynth.errors import AugsynthError
-from augsynth.geometry import ious, least_window, square_window
-from augsynth.images import read_image
 from augsynth.inpaint import InpaintRequest
 from augsynth.inpaint.loading import load_inpainter
 from augsynth.prompts import category_prompt
-from augsynth.scene import Dataset, Detections, Image, Placement, Plan, Reason, Scene
-from augsynth.seeding import derive_rng, derive_seed
 from augsynth.studio import EMBEDDED_DETECTOR, default_context
 from augsynth.verify import FilterRules, Thresholds, calibrate, judge
 

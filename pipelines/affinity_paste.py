@@ -16,14 +16,14 @@ from mmengine.logging import print_log
 from numpy.typing import NDArray
 
 from augsynth.bank import Bank
-from augsynth.errors import ConfigError
+from augsynth.core.errors import ConfigError
+from augsynth.core.scene import FloatArray, IntArray, Scene
 from augsynth.paste_masks import fill
 from augsynth.paste_objects import Paster
 from augsynth.paste_options import blend_weights, category_weights, check, class_names, learn, read_rules
 from augsynth.paste_places import Placer, Stock
 from augsynth.paste_scene import Canvas, Labels, Masks
 from augsynth.paste_stock import Donor, bank_ids, bank_stock, donor_stock
-from augsynth.scene import FloatArray, IntArray, Scene
 
 _REASONS = {
     "not_colour": "an image without three channels passes unchanged",

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from augsynth.affinity import DEFAULT_MEASURE, MEASURES, Affinity, load_affinity_file, save_affinity_file
-from augsynth.errors import ConfigError, DatasetError
-from augsynth.scene import Category, Dataset, Scene
+from augsynth.core.errors import ConfigError, DatasetError
+from augsynth.core.scene import Category, Dataset, Scene
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

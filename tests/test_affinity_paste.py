@@ -26,9 +26,9 @@ from augsynth.affinity import Affinity, save_affinity_file
 from augsynth.bank import Bank, Cutout
 from augsynth.bank_writing import BankWriter
 from augsynth.coco import read_dataset
-from augsynth.errors import AugsynthError, ConfigError
+from augsynth.core.errors import AugsynthError, ConfigError
+from augsynth.core.scene import Category
 from augsynth.layout import Layout
-from augsynth.scene import Category
 from pipelines.affinity_paste import AffinityPaste
 
 NAMES = ("ball", "cube", "plate")

@@ -11,8 +11,8 @@ import pytest
 from augsynth import cli
 from augsynth.affinity import Affinity, load_affinity_file, save_affinity_file
 from augsynth.affinity_text import Embeddings, encode_names, read_embeddings
-from augsynth.errors import BackendError, ConfigError, DatasetError
-from augsynth.scene import Category, Dataset, Scene
+from augsynth.core.errors import BackendError, ConfigError, DatasetError
+from augsynth.core.scene import Category, Dataset, Scene
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 CLIP_TEXT = DATA / "clip_text" / "coco_clip_a+cname.npy"

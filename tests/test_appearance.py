@@ -7,7 +7,7 @@ import pytest
 from test_layout import CUP, LID, dataset_of, scene_of
 
 from augsynth.appearance import Appearance
-from augsynth.errors import DatasetError
+from augsynth.core.errors import DatasetError
 from augsynth.rings import Rings
 
 GRASS, WATER = (70, 120, 40), (60, 90, 150)

@@ -18,6 +18,9 @@ from augsynth.bank import Bank, BankError, Cutout
 from augsynth.bank_writing import BankWriter
 from augsynth.cli import app
 from augsynth.coco import read_dataset
+from augsynth.core.errors import AugsynthError
+from augsynth.core.images import read_image
+from augsynth.core.scene import Category
 from augsynth.cutouts import (
     CutRules,
     Leftover,
@@ -28,10 +31,7 @@ from augsynth.cutouts import (
     segmentations_of,
     sort_objects,
 )
-from augsynth.errors import AugsynthError
-from augsynth.images import read_image
 from augsynth.matting import matte
-from augsynth.scene import Category
 
 CATEGORIES = (Category(3, "cup"), Category(7, "lid", "trash"))
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,12 +12,12 @@ from augsynth.affinity import Affinity
 from augsynth.appearance import Appearance
 from augsynth.coco import read_dataset
 from augsynth.config import GenerateConfig
-from augsynth.errors import DatasetError
-from augsynth.images import read_image, write_image
+from augsynth.core.errors import DatasetError
+from augsynth.core.images import read_image, write_image
+from augsynth.core.scene import Category, Detections, Scene
 from augsynth.layout import Layout
 from augsynth.publish import publish_dataset
 from augsynth.sample import write_sample
-from augsynth.scene import Category, Detections, Scene
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 

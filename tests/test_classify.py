@@ -16,11 +16,11 @@ from augsynth import cli
 from augsynth.classify import Classifier, check_classifier, crop_object, load_classifier, stand
 from augsynth.classify_labels import Vocabulary, match_labels
 from augsynth.config import GenerateConfig, read_config
+from augsynth.core.errors import BackendError, ConfigError
+from augsynth.core.scene import Category, Image, Reason, Standing, Verdict
 from augsynth.engine import paint_shard
-from augsynth.errors import BackendError, ConfigError
 from augsynth.generate import Tally, generate, open_dataset
 from augsynth.sample import write_sample
-from augsynth.scene import Category, Image, Reason, Standing, Verdict
 from augsynth.studio import Counts, Studio, open_studio
 from augsynth.verify import FilterRules, judge_class
 

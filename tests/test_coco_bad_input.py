@@ -10,7 +10,7 @@ from PIL import Image
 from augsynth.coco import read_dataset
 from augsynth.coco_faults import REPAIRS, repair_lines
 from augsynth.coco_writing import augmented_document
-from augsynth.errors import DatasetError
+from augsynth.core.errors import DatasetError
 
 
 def clean():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from augsynth.compose import cut_window, fit_back, mask_cells, stitch
-from augsynth.seeding import derive_rng
+from augsynth.core.seeding import derive_rng
 
 
 def smooth_image(height: int, width: int) -> np.ndarray:

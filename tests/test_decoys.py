@@ -13,19 +13,19 @@ from augsynth.bank import Bank
 from augsynth.building import build_bank
 from augsynth.canvas import Canvas
 from augsynth.config import GenerateConfig
+from augsynth.core.boxes import intersections
+from augsynth.core.errors import ConfigError
+from augsynth.core.images import read_image
+from augsynth.core.scene import Detections, Image, Placement, Plan, Reason, Scene
 from augsynth.cutouts import CutRules
 from augsynth.decoys import paint_decoys
 from augsynth.donors import Donors
 from augsynth.engine import Shard, paint_shard
-from augsynth.errors import ConfigError
 from augsynth.generate import Tally, generate, open_dataset
-from augsynth.geometry import intersections
-from augsynth.images import read_image
 from augsynth.inpaint import Inpainter, InpaintRequest
 from augsynth.progress import summary_lines
 from augsynth.prompts import BACKGROUND_PROMPT
 from augsynth.sample import write_sample
-from augsynth.scene import Detections, Image, Placement, Plan, Reason, Scene
 from augsynth.shards import RunFolder
 from augsynth.studio import Counts, Studio, open_studio
 from augsynth.verify import FilterRules, Thresholds, judge_decoy

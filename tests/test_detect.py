@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from tiny_shapes import CATEGORIES, draw_shapes, shapes_dataset
 
+from augsynth.core.errors import BackendError, ConfigError, DatasetError, ResumeError
+from augsynth.core.scene import Category, Dataset, Detections, Image, Scene
 from augsynth.detect import load_detector, match_categories
 from augsynth.detect.augment import Example, View, apply_view, draw_view
 from augsynth.detect.calibration import Thresholds, calibrate, thresholds_from_scores
@@ -14,8 +16,6 @@ from augsynth.detect.examples import choose_image_scale, hold_out, repeated_indi
 from augsynth.detect.folder import DetectorConfig, write_config, write_weights
 from augsynth.detect.torchvision import resize_image
 from augsynth.detect.training import DetectorTraining, Progress, train_detector
-from augsynth.errors import BackendError, ConfigError, DatasetError, ResumeError
-from augsynth.scene import Category, Dataset, Detections, Image, Scene
 
 PLAIN = View(1.0, (0.5, 0.5), False, False, (1.0, 1.0, 1.0), 1.0, 1.0, 0.0, 1.0, 0)
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 from tiny_shapes import CATEGORIES, shapes_dataset
 
+from augsynth.core.scene import Dataset, Image, Scene
 from augsynth.detect.augment import Example
 from augsynth.detect.examples import ExampleStream
 from augsynth.detect.pasting import Pasting
-from augsynth.scene import Dataset, Image, Scene
 
 
 def rare_bars(count: int, *, rare: int) -> tuple[Dataset, dict[str, Image]]:

@@ -10,13 +10,13 @@ from augsynth.bank import Bank
 from augsynth.building import build_bank
 from augsynth.coco import read_dataset
 from augsynth.config import GenerateConfig
+from augsynth.core.errors import ConfigError
+from augsynth.core.images import read_image
+from augsynth.core.scene import Category, Dataset
 from augsynth.cutouts import CutRules
 from augsynth.donors import MAX_STRETCH, Donors
-from augsynth.errors import ConfigError
 from augsynth.generate import generate
-from augsynth.images import read_image
 from augsynth.sample import write_sample
-from augsynth.scene import Category, Dataset
 
 
 @pytest.fixture(scope="module")

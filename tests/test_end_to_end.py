@@ -15,15 +15,15 @@ from augsynth.bank import Bank
 from augsynth.coco import read_dataset
 from augsynth.compose import mask_cells
 from augsynth.config import GenerateConfig, read_config
+from augsynth.core.boxes import view_around
+from augsynth.core.errors import BackendError, ResumeError
+from augsynth.core.images import read_image
+from augsynth.core.scene import Detections, Plan, Reason, Scene, Verdict
 from augsynth.engine import paint_shard
-from augsynth.errors import BackendError, ResumeError
 from augsynth.generate import Tally, generate, open_dataset
-from augsynth.geometry import view_around
-from augsynth.images import read_image
 from augsynth.inpaint import InpaintRequest
 from augsynth.publish import publish_dataset
 from augsynth.sample import write_sample
-from augsynth.scene import Detections, Plan, Reason, Scene, Verdict
 from augsynth.shards import RunFolder, read_state
 from augsynth.studio import Counts, Studio, open_studio
 from augsynth.verify import Thresholds

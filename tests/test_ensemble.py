@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from augsynth.core.errors import BackendError, ConfigError
+from augsynth.core.scene import Category, Dataset, Detections, Scene
 from augsynth.detect import load_detector, split_detectors
 from augsynth.detect.calibration import calibrate
 from augsynth.detect.ensemble import EnsembleDetector, one_vote_each
-from augsynth.errors import BackendError, ConfigError
-from augsynth.scene import Category, Dataset, Detections, Scene
 from augsynth.studio import EMBEDDED_DETECTOR
 
 ROOT = Path(__file__).resolve().parents[1]

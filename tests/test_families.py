@@ -17,7 +17,7 @@ from tiny_families import (
 )
 
 from augsynth.config import GenerateConfig
-from augsynth.errors import BackendError, ConfigError
+from augsynth.core.errors import BackendError, ConfigError
 from augsynth.generate import describe_models
 from augsynth.inpaint import InpaintRequest
 from augsynth.inpaint.aligned import AlignedInpainter

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from augsynth.errors import ConfigError, DatasetError, ResumeError
+from augsynth.core.errors import ConfigError, DatasetError, ResumeError
+from augsynth.core.images import read_image
+from augsynth.core.scene import Category, Dataset, Image, Scene
 from augsynth.finetune import FinetuneConfig, finetune
 from augsynth.finetune.autoencoder import principal_kernel
 from augsynth.finetune.loop import Schedule
 from augsynth.finetune.presets import build_tokenizer
 from augsynth.finetune.windows import WindowRules, cut_windows
-from augsynth.images import read_image
 from augsynth.inpaint.loading import load_inpainter
-from augsynth.scene import Category, Dataset, Image, Scene
 
 CONFIG = FinetuneConfig(
     preset="tiny-32",

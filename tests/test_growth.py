@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from augsynth.coco import read_dataset
-from augsynth.errors import ConfigError
+from augsynth.core.errors import ConfigError
+from augsynth.core.images import read_image
 from augsynth.finetune import FinetuneConfig, autoencoder, finetune
 from augsynth.finetune.growth import even_out, grow_latents, grow_window
 from augsynth.finetune.loop import Schedule
@@ -22,7 +23,6 @@ from augsynth.finetune.presets import (
     find_preset,
 )
 from augsynth.finetune.windows import Windows
-from augsynth.images import read_image
 from augsynth.inpaint import InpaintRequest
 from augsynth.inpaint.loading import load_inpainter
 from augsynth.sample import write_sample

@@ -10,9 +10,16 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from augsynth.coco import read_dataset
-from augsynth.errors import DatasetError
-from augsynth.images import image_path, measure_image, place_original, read_image, relative_name, write_image
-from augsynth.scene import Dataset, Scene
+from augsynth.core.errors import DatasetError
+from augsynth.core.images import (
+    image_path,
+    measure_image,
+    place_original,
+    read_image,
+    relative_name,
+    write_image,
+)
+from augsynth.core.scene import Dataset, Scene
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 WIDTH, HEIGHT = 24, 16

@@ -112,7 +112,7 @@ def exists(name):
 
 
 def test_importing_augsynth_costs_numpy_only():
-    loaded = loaded_by("augsynth", "augsynth.scene", "augsynth.errors")
+    loaded = loaded_by("augsynth", "augsynth.core.scene", "augsynth.core.errors")
     assert {name for name in loaded if not name.startswith("_")} <= {"augsynth", "numpy"}
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from augsynth.compose import mask_cells
-from augsynth.errors import BackendError, ConfigError
+from augsynth.core.errors import BackendError, ConfigError
+from augsynth.core.seeding import derive_rng
 from augsynth.inpaint import InpaintRequest
 from augsynth.inpaint.aligned import AlignedInpainter
 from augsynth.inpaint.loading import load_inpainter
-from augsynth.seeding import derive_rng
 
 PROMPTS = ("a photo of a can", "a photo of a bottle", "background")
 

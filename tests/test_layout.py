@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from augsynth.core.boxes import intersections
+from augsynth.core.scene import Category, Dataset, Scene
 from augsynth.evidence import Evidence, fit_evidence
-from augsynth.geometry import intersections
 from augsynth.layout import Layout
 from augsynth.offsets import NUM_CELLS, cell_offset, offset_cells, offsets
 from augsynth.places import random_places, without_object
-from augsynth.scene import Category, Dataset, Scene
 from augsynth.sizes import fit_sizes
 
 CUP, LID, BOX = 7, 3, 40

@@ -15,8 +15,10 @@ import torch
 from tiny_families import PROMPTS, build_sd, build_sdxl, make_request, write_index
 
 from augsynth import cli
-from augsynth.devices import Process
-from augsynth.errors import BackendError, ConfigError, ResumeError
+from augsynth.core.devices import Process
+from augsynth.core.errors import BackendError, ConfigError, ResumeError
+from augsynth.core.images import read_image
+from augsynth.core.scene import Category, Dataset, Scene
 from augsynth.finetune import loop
 from augsynth.finetune.lora import add_adapters, load_base, train_lora
 from augsynth.finetune.lora_latents import cache_latents, encode_texts
@@ -24,9 +26,7 @@ from augsynth.finetune.lora_objective import Draw, Objective, Pools
 from augsynth.finetune.lora_options import LoraTraining, check_base, check_kind
 from augsynth.finetune.lora_study import hold_out, open_book
 from augsynth.finetune.windows import WindowRules, cut_windows
-from augsynth.images import read_image
 from augsynth.inpaint.loading import load_inpainter
-from augsynth.scene import Category, Dataset, Scene
 
 FAMILIES = {
     "sd 9": (build_sd, {}),

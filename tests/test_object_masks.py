@@ -18,13 +18,15 @@ from augsynth import cli
 from augsynth.bank import Bank
 from augsynth.coco_faults import is_mask
 from augsynth.config import GenerateConfig
+from augsynth.core.boxes import ious
+from augsynth.core.errors import BackendError, ConfigError
+from augsynth.core.masks import decoded
+from augsynth.core.scene import Category, Dataset
 from augsynth.detect import Detector, has_masks, load_detector
 from augsynth.detect.ensemble import EnsembleDetector
 from augsynth.detect.folder import DetectorConfig
 from augsynth.detect.torchvision import TorchvisionDetector, to_tensor
-from augsynth.errors import BackendError, ConfigError
 from augsynth.generate import Tally, generate, open_dataset
-from augsynth.geometry import ious
 from augsynth.object_masks import (
     DetectorOutlines,
     Edit,
@@ -32,10 +34,8 @@ from augsynth.object_masks import (
     SegmenterOutlines,
     open_outliner,
 )
-from augsynth.outlines import decoded
 from augsynth.progress import summary_lines
 from augsynth.sample import write_sample
-from augsynth.scene import Category, Dataset
 from augsynth.segment import Segmenter
 from augsynth.studio import EMBEDDED_DETECTOR
 

@@ -5,8 +5,17 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from augsynth.coco_faults import is_mask
+from augsynth.core.masks import (
+    as_rle,
+    bounds_of,
+    decoded,
+    fitted,
+    recut,
+    to_rle,
+    to_segmentation,
+    visible,
+)
 from augsynth.matting import soften
-from augsynth.outlines import as_rle, bounds_of, decoded, fitted, recut, to_rle, to_segmentation, visible
 
 
 def disc(shape_hw, centre_xy, radius):

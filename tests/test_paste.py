@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augsynth.errors import ConfigError
+from augsynth.core.errors import ConfigError
+from augsynth.core.masks import bounds_of
+from augsynth.core.scene import Category, Dataset, Scene
 from augsynth.layout import Layout
-from augsynth.outlines import bounds_of
 from augsynth.paste import Blend, Patch, membrane, opacity, paste
 from augsynth.paste_masks import fill, pixel_region, recut_box, trace
 from augsynth.paste_matte import with_outline
@@ -15,7 +16,6 @@ from augsynth.paste_options import blend_weights, read_rules
 from augsynth.paste_places import PasteRules, Placer, Surroundings
 from augsynth.paste_scene import Canvas, Labels
 from augsynth.paste_stock import Donor, donor_stock
-from augsynth.scene import Category, Dataset, Scene
 
 
 def disc(side, radius, *, centre=None):

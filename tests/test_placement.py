@@ -7,11 +7,11 @@ from test_layout import BOX, CUP, LID, around, cups_with_lids, dataset_of, scene
 
 from augsynth.affinity import Affinity
 from augsynth.appearance import Appearance
-from augsynth.geometry import square_window
+from augsynth.core.boxes import square_window
+from augsynth.core.scene import Placement, Reason
 from augsynth.layout import Layout
 from augsynth.placement import PlacementRules, overlaps, propose, propose_uniform, score_boxes
 from augsynth.rings import Rings
-from augsynth.scene import Placement, Reason
 
 GREY = np.full((240, 320, 3), 128, np.uint8)
 

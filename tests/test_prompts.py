@@ -12,10 +12,10 @@ import yaml
 
 from augsynth import cli
 from augsynth.config import GenerateConfig, config_from, plain_config
-from augsynth.errors import ConfigError
+from augsynth.core.errors import ConfigError
+from augsynth.core.scene import Category, Scene
 from augsynth.finetune.presets import build_tokenizer
 from augsynth.prompts import PromptBook, category_prompt, nearest_categories
-from augsynth.scene import Category, Scene
 
 CATEGORIES = (Category(1, "can"), Category(2, "bottle"), Category(5, "Müllsack"), Category(7, "空き缶"))
 

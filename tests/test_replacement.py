@@ -14,17 +14,26 @@ from augsynth.affinity import Affinity
 from augsynth.bank import Bank
 from augsynth.canvas import Canvas
 from augsynth.config import GenerateConfig
+from augsynth.core.errors import ConfigError
+from augsynth.core.images import read_image
+from augsynth.core.scene import (
+    Category,
+    Dataset,
+    Detections,
+    Image,
+    Placement,
+    Plan,
+    Reason,
+    Scene,
+)
+from augsynth.core.seeding import derive_rng
 from augsynth.edits import draw_edit
 from augsynth.engine import Shard, paint_shard
-from augsynth.errors import ConfigError
 from augsynth.generate import Tally, generate, open_dataset
-from augsynth.images import read_image
 from augsynth.inpaint import InpaintRequest
 from augsynth.placement import PlacementRules
 from augsynth.replacement import Replaced, object_chances, related_categories, replaceable
 from augsynth.sample import write_sample
-from augsynth.scene import Category, Dataset, Detections, Image, Placement, Plan, Reason, Scene
-from augsynth.seeding import derive_rng
 from augsynth.shards import RunFolder
 from augsynth.studio import Counts, Studio, open_studio
 from augsynth.verify import FilterRules, Thresholds

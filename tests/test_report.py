@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from augsynth.report import contact_sheet, heat_map
+from augsynth.core.figures import contact_sheet, heat_map
 
 GREEN, RED = (0, 150, 60), (215, 35, 35)
 

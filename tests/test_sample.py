@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 from augsynth.affinity import Affinity
-from augsynth.errors import DatasetError
+from augsynth.core.errors import DatasetError
+from augsynth.core.scene import Dataset, Scene
 from augsynth.sample import CATEGORIES, RenderedScene, ground_truth, render_scene, write_sample
 from augsynth.sample.arrange import arrange
 from augsynth.sample.world import GROUPS, MIN_VISIBILITY, RELATIONS, REPELLED, SIZE_WH, STRAY_WEIGHTS
-from augsynth.scene import Dataset, Scene
 
 NAMES = {c.id: c.name for c in CATEGORIES}
 RARE = ("jar", "tube", "lighter", "glove", "bulb")

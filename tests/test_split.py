@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from augsynth.cli import app
 from augsynth.coco import read_dataset
-from augsynth.errors import ConfigError
+from augsynth.core.errors import ConfigError
 from augsynth.split import assign_folds, group_images, split_dataset
 
 ROOT = Path(__file__).resolve().parents[1]

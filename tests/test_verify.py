@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from augsynth.scene import Detections, Placement, Plan, Reason, Scene
+from augsynth.core.scene import Detections, Placement, Plan, Reason, Scene
 from augsynth.verify import FilterRules, Thresholds, judge, refit_box, unfiltered
 
 CUP, CAN = 4, 9

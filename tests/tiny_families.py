@@ -5,9 +5,9 @@ import json
 import numpy as np
 
 from augsynth.compose import mask_cells
+from augsynth.core.seeding import derive_rng
 from augsynth.finetune.presets import build_tokenizer
 from augsynth.inpaint import InpaintRequest
-from augsynth.seeding import derive_rng
 
 PROMPTS = ("a photo of a can", "a photo of a bottle", "background")
 CELL = 2

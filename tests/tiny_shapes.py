@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from augsynth.scene import Category, Dataset, Image, Scene
+from augsynth.core.scene import Category, Dataset, Image, Scene
 
 CATEGORIES = (Category(3, "dark_square"), Category(7, "bright bar"))
 

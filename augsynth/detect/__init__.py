@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
+from augsynth.core.errors import BackendError, ConfigError
+from augsynth.core.scene import Category, Detections, Image
 from augsynth.detect.folder import CONFIG_FILE, FORMAT, read_document
-from augsynth.errors import BackendError, ConfigError
-from augsynth.scene import Category, Detections, Image
 
 OFFLINE = (
     "for an offline run pass a local folder to --detector (one written by `augsynth train-detector`, or a "

@@ -22,7 +22,7 @@ from torchvision.ops import (
     sigmoid_focal_loss,
 )
 
-from augsynth.errors import ConfigError
+from augsynth.core.errors import ConfigError
 
 STRIDES = (4, 8, 16)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import PIL.Image
 
-from augsynth.scene import FloatArray, Image, IntArray
+from augsynth.core.scene import FloatArray, Image, IntArray
 
 MIN_VISIBLE = 0.35
 FILL = 114

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from augsynth.core.boxes import ious, view_around
+from augsynth.core.scene import Dataset, Detections, FloatArray, Image, IntArray, Scene
+from augsynth.core.seeding import derive_rng
 from augsynth.detect import Detector
-from augsynth.geometry import ious, view_around
-from augsynth.scene import Dataset, Detections, FloatArray, Image, IntArray, Scene
-from augsynth.seeding import derive_rng
 
 SAME_PLACE_IOU = 0.5
 MIN_INSTANCES = 10

@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import numpy as np
 
+from augsynth.core.boxes import clip_boxes, ious
+from augsynth.core.errors import BackendError
+from augsynth.core.scene import Detections, FloatArray, Image, IntArray
 from augsynth.detect import Detector, MaskDetector, has_masks
-from augsynth.errors import BackendError
-from augsynth.geometry import clip_boxes, ious
-from augsynth.scene import Detections, FloatArray, Image, IntArray
 
 SAME_OBJECT_IOU = 0.55
 INSTALL = "pip install 'augsynth[ensemble]'"

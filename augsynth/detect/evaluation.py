@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from augsynth.core.scene import Category, Dataset, Detections, Image, Scene
 from augsynth.detect import Detector
-from augsynth.scene import Category, Dataset, Detections, Image, Scene
 
 CHUNK = 32
 

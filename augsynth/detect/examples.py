@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from augsynth.core.scene import Dataset, Image, IntArray, Scene
+from augsynth.core.seeding import derive_rng
 from augsynth.detect.augment import Example, apply_view, draw_view
 from augsynth.detect.torchvision import resize_image, scaled_size
-from augsynth.scene import Dataset, Image, IntArray, Scene
-from augsynth.seeding import derive_rng
 
 SCALES = (1.0, 0.75, 0.5, 0.375, 0.25, 0.125)
 

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from augsynth.errors import BackendError
-from augsynth.scene import Category
+from augsynth.core.errors import BackendError
+from augsynth.core.scene import Category
 
 FORMAT = "augsynth-detector-1"
 CONFIG_FILE = "config.json"

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from augsynth.core.errors import BackendError
+from augsynth.core.scene import Category, Detections, Image
 from augsynth.detect import match_categories
 from augsynth.detect.mmdet_files import MmdetFiles, class_names, first_line, innermost, read_checkpoint
-from augsynth.errors import BackendError
-from augsynth.scene import Category, Detections, Image
 
 DEFAULT_VIEW_PX = 640
 INSTALL = "pip install 'augsynth[mmdet]'"

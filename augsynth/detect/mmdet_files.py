@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from augsynth.core.errors import BackendError
 from augsynth.detect.folder import CONFIG_FILE
 from augsynth.detect.torch_files import read_torch_file
-from augsynth.errors import BackendError
 
 WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt")
 

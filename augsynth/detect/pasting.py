@@ -11,6 +11,7 @@ import numpy as np
 from augsynth.affinity import Affinity
 from augsynth.bank import Bank
 from augsynth.bank_writing import BankWriter
+from augsynth.core.scene import Dataset, Image, IntArray, Scene
 from augsynth.cutouts import CutRules, cut_dataset
 from augsynth.detect.augment import Example
 from augsynth.layout import Layout
@@ -19,7 +20,6 @@ from augsynth.paste_objects import Paster
 from augsynth.paste_places import PasteRules, Placer, Stock
 from augsynth.paste_scene import Canvas, Labels
 from augsynth.paste_stock import bank_stock
-from augsynth.scene import Dataset, Image, IntArray, Scene
 
 MAX_OBJECTS = 6
 GAMMA = 1.5

@@ -7,8 +7,8 @@ from typing import Any
 
 import PIL.Image
 
+from augsynth.core.scene import Detections, Image
 from augsynth.detect.transformers import ClosedSetDetector
-from augsynth.scene import Detections, Image
 
 MAX_QUERIES = 100
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from augsynth.core.errors import BackendError, ResumeError
+from augsynth.core.seeding import derive_seed
 from augsynth.detect.architectures import build_model, channels_last
 from augsynth.detect.augment import Example
 from augsynth.detect.torchvision import to_tensor
-from augsynth.errors import BackendError, ResumeError
-from augsynth.seeding import derive_seed
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
 
-from augsynth.errors import BackendError
+from augsynth.core.errors import BackendError
 
 # All that a pickle may call. Training checkpoints also hold loss histories, methods and whatever hooks add:
 # an inert object stands in for each.

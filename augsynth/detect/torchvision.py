@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from augsynth.core.errors import BackendError
+from augsynth.core.scene import Category, Detections, Image
 from augsynth.detect import match_categories
 from augsynth.detect.architectures import build_model, channels_last
 from augsynth.detect.folder import DetectorConfig, read_config, read_weights
-from augsynth.errors import BackendError
-from augsynth.scene import Category, Detections, Image
 
 
 def scaled_size(size_wh: tuple[int, int], image_scale: float) -> tuple[int, int]:

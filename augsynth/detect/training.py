@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from augsynth.core.errors import DatasetError, ResumeError
+from augsynth.core.scene import Dataset, Image, Scene
 from augsynth.detect.architectures import check_preset
 from augsynth.detect.augment import Example
 from augsynth.detect.evaluation import Evaluation, evaluate_detector
@@ -41,8 +43,6 @@ from augsynth.detect.steps import (
     take_step,
 )
 from augsynth.detect.torchvision import TorchvisionDetector
-from augsynth.errors import DatasetError, ResumeError
-from augsynth.scene import Dataset, Image, Scene
 
 __all__ = ["DetectorTraining", "Progress", "TrainingReport", "train_detector"]
 

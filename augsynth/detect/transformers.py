@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
+from augsynth.core.boxes import clip_boxes, ious
+from augsynth.core.errors import BackendError
+from augsynth.core.scene import Category, Detections, Image
 from augsynth.detect import OFFLINE, Detector, match_categories
-from augsynth.errors import BackendError
-from augsynth.geometry import clip_boxes, ious
-from augsynth.scene import Category, Detections, Image
 
 SPAN_MODELS = ("grounding-dino", "mm-grounding-dino")
 TEXT_MODELS = ("owlvit", "owlv2")

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from augsynth.errors import BackendError, ConfigError
+from augsynth.core.errors import BackendError, ConfigError
+from augsynth.core.scene import Dataset, Image, Scene
+from augsynth.core.seeding import derive_seed
 from augsynth.finetune.autoencoder import train_autoencoder
 from augsynth.finetune.denoiser import encode_windows, train_denoiser
 from augsynth.finetune.growth import grow_latents, grow_window
@@ -24,8 +26,6 @@ from augsynth.finetune.windows import WindowRules, Windows, cut_windows
 from augsynth.inpaint.checkpoints import first_line, inspect_checkpoint
 from augsynth.prompt_file import Words, tidy
 from augsynth.prompts import BACKGROUND_PROMPT, DEFAULT_TEMPLATE, category_prompt, check_distinct
-from augsynth.scene import Dataset, Image, Scene
-from augsynth.seeding import derive_seed
 
 if TYPE_CHECKING:
     import torch

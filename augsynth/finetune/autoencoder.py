@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from augsynth.core.seeding import derive_rng, derive_seed
 from augsynth.finetune.growth import even_out
 from augsynth.finetune.loop import Progress, Schedule, run_training
 from augsynth.finetune.presets import Preset, build_autoencoder
 from augsynth.finetune.windows import Windows
-from augsynth.seeding import derive_rng, derive_seed
 
 if TYPE_CHECKING:
     import torch

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from augsynth.core.seeding import derive_rng, derive_seed
 from augsynth.finetune.loop import Progress, Schedule, run_training
 from augsynth.finetune.presets import (
     Preset,
@@ -16,7 +17,6 @@ from augsynth.finetune.presets import (
     build_tokenizer,
 )
 from augsynth.finetune.windows import Windows
-from augsynth.seeding import derive_rng, derive_seed
 
 if TYPE_CHECKING:
     import torch

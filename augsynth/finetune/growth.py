@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from augsynth.errors import ConfigError
+from augsynth.core.errors import ConfigError
 from augsynth.finetune.presets import shift_noise
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from augsynth.errors import ResumeError
+from augsynth.core.errors import ResumeError
 
 if TYPE_CHECKING:
     import torch

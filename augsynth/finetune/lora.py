@@ -15,7 +15,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from augsynth.errors import BackendError, ResumeError
+from augsynth.core.errors import BackendError, ResumeError
+from augsynth.core.scene import Dataset, Image, Scene
+from augsynth.core.seeding import derive_seed
 from augsynth.finetune.loop import Progress, Schedule, processes, run_training
 from augsynth.finetune.lora_files import best_loss, describe_lora, save_lora
 from augsynth.finetune.lora_objective import held_out_loss
@@ -25,8 +27,6 @@ from augsynth.finetune.pictures import write_samples
 from augsynth.inpaint.aligned import AlignedInpainter
 from augsynth.inpaint.checkpoints import Checkpoint, first_line
 from augsynth.inpaint.loading import load_inpainter
-from augsynth.scene import Dataset, Image, Scene
-from augsynth.seeding import derive_seed
 
 if TYPE_CHECKING:
     import torch

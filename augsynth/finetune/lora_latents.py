@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from augsynth.core.scene import Dataset, Image, IntArray, Scene
+from augsynth.core.seeding import derive_seed
 from augsynth.finetune.loop import Progress, processes
 from augsynth.finetune.windows import WindowRules, Windows, cut_windows
 from augsynth.inpaint.aligned import AlignedInpainter
 from augsynth.inpaint.conditioning import Condition, join
-from augsynth.scene import Dataset, Image, IntArray, Scene
-from augsynth.seeding import derive_seed
 
 if TYPE_CHECKING:
     import torch

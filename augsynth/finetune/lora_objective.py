@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from augsynth.core.scene import IntArray
+from augsynth.core.seeding import derive_rng, derive_seed
 from augsynth.finetune.denoiser import MASK_WEIGHT, quick_attention, stratified_timesteps
 from augsynth.finetune.lora_latents import Latents, Texts
-from augsynth.scene import IntArray
-from augsynth.seeding import derive_rng, derive_seed
 
 if TYPE_CHECKING:
     import torch

@@ -7,9 +7,9 @@ import importlib.util
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from augsynth.errors import BackendError, ConfigError
+from augsynth.core.errors import BackendError, ConfigError
+from augsynth.core.scene import Category
 from augsynth.inpaint.checkpoints import Checkpoint, inspect_checkpoint
-from augsynth.scene import Category
 from augsynth.templates import DEFAULT_TEMPLATE, check_templates
 
 LR_SCHEDULES = ("cosine", "constant")

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from augsynth.config import GenerateConfig
-from augsynth.errors import DatasetError
+from augsynth.core.errors import DatasetError
+from augsynth.core.scene import Category, Dataset, Image, IntArray, Scene
+from augsynth.core.seeding import derive_rng, derive_seed
 from augsynth.finetune.loop import Progress
 from augsynth.finetune.lora_latents import Latents, cache_latents, encode_texts
 from augsynth.finetune.lora_objective import Objective, Pools
@@ -18,8 +20,6 @@ from augsynth.finetune.lora_options import LoraTraining, chosen_categories
 from augsynth.finetune.windows import WindowRules, Windows, cut_windows
 from augsynth.inpaint.aligned import AlignedInpainter
 from augsynth.prompts import BACKGROUND_PROMPT, PromptBook
-from augsynth.scene import Category, Dataset, Image, IntArray, Scene
-from augsynth.seeding import derive_rng, derive_seed
 
 BACKGROUND_SHARE = 0.12
 HELD_OUT_WINDOWS = 48

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image as PilImage
 
+from augsynth.core.scene import Image
+from augsynth.core.seeding import derive_rng, derive_seed
 from augsynth.finetune.windows import Windows
 from augsynth.inpaint import Inpainter, InpaintRequest
-from augsynth.scene import Image
-from augsynth.seeding import derive_rng, derive_seed
 
 
 def write_samples(painter: Inpainter, windows: Windows, prompts: Sequence[str], path: Path) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from augsynth.core.seeding import derive_rng, derive_seed
 from augsynth.finetune.autoencoder import reconstruction_loss
 from augsynth.finetune.loop import Progress, Schedule, run_training
 from augsynth.finetune.windows import Windows
-from augsynth.seeding import derive_rng, derive_seed
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.scene import Image
+from augsynth.core.scene import Image
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from augsynth.errors import BackendError, ConfigError
+from augsynth.core.errors import BackendError, ConfigError
+from augsynth.core.scene import Image
 from augsynth.inpaint import InpaintRequest
 from augsynth.inpaint.alignment import ALIGNMENTS, Surroundings, inverted, renoised
 from augsynth.inpaint.conditioning import Condition, Conditioner, guidance_embedding, join
 from augsynth.inpaint.schedules import build_scheduler
-from augsynth.scene import Image
 
 if TYPE_CHECKING:
     import torch

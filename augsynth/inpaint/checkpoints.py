@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from augsynth.errors import BackendError
+from augsynth.core.errors import BackendError
 
 EMBEDDED = Path(__file__).parents[1] / "sample" / "models" / "inpainter"
 OFFLINE_ADVICE = "without a network pass --model FOLDER (a diffusers folder), or --model embedded"

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.errors import BackendError, ConfigError
+from augsynth.core.errors import BackendError, ConfigError
+from augsynth.core.scene import Image
 from augsynth.inpaint import InpaintRequest
 from augsynth.inpaint.aligned import check_options
-from augsynth.scene import Image
 
 NATIVE_SIZE = 1024  # of the flow models whose pipelines don't say
 

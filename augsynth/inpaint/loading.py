@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from augsynth.errors import BackendError
+from augsynth.core.errors import BackendError
 from augsynth.inpaint import Inpainter
 from augsynth.inpaint.checkpoints import EMBEDDED, OFFLINE_ADVICE, Checkpoint, first_line, inspect_checkpoint
 

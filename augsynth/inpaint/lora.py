@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from augsynth.errors import BackendError
+from augsynth.core.errors import BackendError
 from augsynth.inpaint.checkpoints import OFFLINE_ADVICE, first_line
 
 _DOWN = re.compile(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from augsynth.errors import BackendError, ConfigError
+from augsynth.core.errors import BackendError, ConfigError
 
 SAMPLERS = ("auto", "ddim", "lcm")
 LCM_GUIDANCE = 1.5  # LCM-LoRA's authors advise 1 to 2; higher scales burn in

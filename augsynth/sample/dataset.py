@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image as PilImage
 from pycocotools import mask as coco_mask
 
-from augsynth.errors import DatasetError
+from augsynth.core.errors import DatasetError
 from augsynth.sample import world
 from augsynth.sample.render import RenderedScene, render_scene
 

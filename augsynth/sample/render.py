@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from augsynth.core.scene import FloatArray, Image, IntArray
+from augsynth.core.seeding import derive_rng
 from augsynth.sample import world
 from augsynth.sample.arrange import Item, arrange, category_id
 from augsynth.sample.grounds import draw_ground
@@ -27,8 +29,6 @@ from augsynth.sample.shapes import (
 )
 from augsynth.sample.sheets import draw_bag, draw_carton, draw_paper
 from augsynth.sample.strewn import strew
-from augsynth.scene import FloatArray, Image, IntArray
-from augsynth.seeding import derive_rng
 
 _SUPERSAMPLING = 3
 _PEN: dict[str, Callable[[Easel], Drawn]] = {

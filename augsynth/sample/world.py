@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
 
-from augsynth.scene import Category
+from augsynth.core.scene import Category
 
 SIZE_WH = (320, 240)
 MIN_VISIBILITY = 0.45

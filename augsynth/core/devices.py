@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from augsynth.errors import ConfigError
+from augsynth.core.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from PIL import Image as pil
 
-from augsynth.errors import DatasetError
-from augsynth.scene import Dataset, Image, Scene
+from augsynth.core.errors import DatasetError
+from augsynth.core.scene import Dataset, Image, Scene
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
 _ORIENTATION_TAG = 0x0112

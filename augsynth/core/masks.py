@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.geometry import ious
-from augsynth.scene import FloatArray
+from augsynth.core.boxes import ious
+from augsynth.core.scene import FloatArray
 
 Mask = NDArray[np.bool_]
 MIN_FIT = 0.7  # IoU of an outline's bounds and the box it belongs to

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from augsynth.scene import FloatArray, IntArray
+from augsynth.core.scene import FloatArray, IntArray
 
 
 def box_areas(boxes_xyxy: FloatArray) -> FloatArray:

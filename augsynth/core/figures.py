@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from PIL import Image as pil
 from PIL import ImageDraw, ImageFont
 
-from augsynth.images import write_atomically, write_image
-from augsynth.scene import FloatArray, Image
+from augsynth.core.images import write_atomically, write_image
+from augsynth.core.scene import FloatArray, Image
 
 MIN_TILE_PX = 128
 _GAP = 4
