@@ -18,8 +18,9 @@ from augsynth.affinity_fit import CLIP, check_options, check_source
 from augsynth.affinity_text import Embeddings, encode_names, read_embeddings
 from augsynth.bank import Bank, BankError
 from augsynth.bank_writing import BankWriter
-from augsynth.coco import read_dataset
-from augsynth.coco_faults import repair_lines
+from augsynth.coco.faults import repair_lines
+from augsynth.coco.reader import read_dataset
+from augsynth.coco.split import balance_table, split_dataset, write_folds
 from augsynth.core.errors import ConfigError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Dataset, Image, Scene
@@ -27,7 +28,6 @@ from augsynth.cutouts import CutRules, cut_dataset
 from augsynth.inpaint.checkpoints import is_non_commercial
 from augsynth.inpaint.loading import EMBEDDED
 from augsynth.layout import Layout
-from augsynth.split import balance_table, split_dataset, write_folds
 
 if TYPE_CHECKING:
     from rich.table import Table

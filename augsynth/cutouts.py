@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 
 from augsynth.bank import Cutout
-from augsynth.coco_faults import is_mask
+from augsynth.coco.faults import is_mask
 from augsynth.core.boxes import box_areas, intersection_boxes, intersections, ious, shown_along
 from augsynth.core.errors import DatasetError
 from augsynth.core.masks import as_rle

@@ -11,8 +11,8 @@ from typing import Any
 
 from augsynth import __version__
 from augsynth.affinity import save_affinity_file
-from augsynth.coco import read_dataset
-from augsynth.coco_writing import write_json
+from augsynth.coco.reader import read_dataset
+from augsynth.coco.writer import write_json
 from augsynth.config import GenerateConfig, plain_config
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import Dataset, Scene

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from augsynth.coco_faults import is_mask
+from augsynth.coco.faults import is_mask
 from augsynth.config import GenerateConfig
 from augsynth.core.boxes import ious, view_around
 from augsynth.core.errors import ConfigError

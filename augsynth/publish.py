@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from augsynth.coco_writing import (
+from augsynth.coco.writer import (
     augmented_document,
     copied_annotation,
     next_ids,

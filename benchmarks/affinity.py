@@ -24,7 +24,7 @@ import numpy as np
 from augsynth.affinity import DEFAULT_MEASURE, SOURCES, Affinity
 from augsynth.affinity_fit import Terms, fit_terms
 from augsynth.affinity_text import Embeddings, encode_names, read_embeddings
-from augsynth.coco import read_dataset
+from augsynth.coco.reader import read_dataset
 from augsynth.cooccurrence import FORMULAS, instance_matrix
 from augsynth.core.scene import Dataset, FloatArray, Scene
 from augsynth.core.seeding import derive_rng

@@ -34,7 +34,7 @@ def prepare(args, work):
     """Write a bank and an affinity file of the data; return their paths and the class names."""
     from augsynth.affinity import Affinity, save_affinity_file
     from augsynth.building import build_bank
-    from augsynth.coco import read_dataset
+    from augsynth.coco.reader import read_dataset
     from augsynth.cutouts import CutRules
     from augsynth.layout import Layout
 

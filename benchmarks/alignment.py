@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from augsynth.coco import read_dataset
+from augsynth.coco.reader import read_dataset
 from augsynth.compose import cut_window, mask_cells
 from augsynth.core.boxes import grow_box, least_window, square_window
 from augsynth.core.images import read_image

@@ -25,7 +25,7 @@ from PIL import Image as PilImage
 
 from augsynth.bank import Bank, Cutout
 from augsynth.bank_writing import BankWriter
-from augsynth.coco import read_dataset
+from augsynth.coco.reader import read_dataset
 from augsynth.compose import cut_window, mask_cells, stitch
 from augsynth.config import GenerateConfig
 from augsynth.core.boxes import clip_boxes, grow_box, least_window, square_window

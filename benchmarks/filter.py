@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 from grading import wilson
 
-from augsynth.coco import read_dataset
+from augsynth.coco.reader import read_dataset
 from augsynth.core.boxes import (
     clip_boxes,
     grow_box,

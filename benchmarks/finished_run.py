@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.coco import read_dataset
+from augsynth.coco.reader import read_dataset
 from augsynth.config import GenerateConfig, config_from
 from augsynth.core.boxes import box_areas, intersections
 from augsynth.core.errors import DatasetError

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from bank import autoencoder, box_mask, cut_all, iou, paint_known
 
-from augsynth.coco import read_dataset
+from augsynth.coco.reader import read_dataset
 from augsynth.core.images import read_image
 from augsynth.core.masks import as_rle, decoded, to_segmentation
 from augsynth.core.scene import Dataset

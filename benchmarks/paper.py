@@ -24,7 +24,7 @@ import yaml
 from numpy.typing import NDArray
 
 from augsynth.classify import crop_object
-from augsynth.coco import read_dataset
+from augsynth.coco.reader import read_dataset
 from augsynth.core.images import read_image
 from augsynth.core.seeding import derive_rng
 

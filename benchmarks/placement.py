@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from augsynth.appearance import Appearance
-from augsynth.coco import read_dataset
+from augsynth.coco.reader import read_dataset
 from augsynth.core.boxes import intersections
 from augsynth.core.images import read_image
 from augsynth.core.scene import Dataset, FloatArray, Scene

@@ -35,7 +35,7 @@ from crop_features import cut_crop
 from filter import look, mask_of, painted_over, without
 from finished_run import admissible
 
-from augsynth.coco import read_dataset
+from augsynth.coco.reader import read_dataset
 from augsynth.compose import cut_window, mask_cells, stitch
 from augsynth.core.boxes import ious, least_window, square_window
 from augsynth.core.errors import AugsynthError

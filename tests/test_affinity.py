@@ -272,7 +272,7 @@ def test_matching_dataset() -> None:
 
 @pytest.mark.skipif(not (DATA / "taco").exists(), reason="the real annotations of shared/data aren't here")
 def test_real_pairs_make_sense() -> None:
-    from augsynth.coco import read_dataset
+    from augsynth.coco.reader import read_dataset
 
     affinity = Affinity.fit(read_dataset(DATA / "taco" / "annotations_all.json"))
     assert affinity.has_structure()

@@ -25,7 +25,7 @@ from mmengine.registry import init_default_scope
 from augsynth.affinity import Affinity, save_affinity_file
 from augsynth.bank import Bank, Cutout
 from augsynth.bank_writing import BankWriter
-from augsynth.coco import read_dataset
+from augsynth.coco.reader import read_dataset
 from augsynth.core.errors import AugsynthError, ConfigError
 from augsynth.core.scene import Category
 from augsynth.layout import Layout

@@ -325,7 +325,7 @@ def test_wrong_sources_are_one_line(run, tmp_path: Path, words: list[str], says:
 
 @pytest.mark.skipif(not CLIP_TEXT.exists(), reason="the CLIP embeddings of shared/data aren't here")
 def test_fork_belongs_with_knife_and_spoon() -> None:
-    from augsynth.coco import read_dataset
+    from augsynth.coco.reader import read_dataset
 
     coco = read_dataset(COCO_MINI)
     names = [category.name for category in coco.categories]

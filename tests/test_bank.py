@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from augsynth.bank import Bank, BankError, Cutout
 from augsynth.bank_writing import BankWriter
 from augsynth.cli import app
-from augsynth.coco import read_dataset
+from augsynth.coco.reader import read_dataset
 from augsynth.core.errors import AugsynthError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Category

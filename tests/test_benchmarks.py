@@ -10,7 +10,7 @@ import pytest
 
 from augsynth.affinity import Affinity
 from augsynth.appearance import Appearance
-from augsynth.coco import read_dataset
+from augsynth.coco.reader import read_dataset
 from augsynth.config import GenerateConfig
 from augsynth.core.errors import DatasetError
 from augsynth.core.images import read_image, write_image

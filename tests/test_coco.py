@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from augsynth.coco import read_dataset
-from augsynth.coco_faults import repair_lines
-from augsynth.coco_writing import (
+from augsynth.coco.faults import repair_lines
+from augsynth.coco.reader import read_dataset
+from augsynth.coco.writer import (
     augmented_document,
     copied_annotation,
     next_ids,

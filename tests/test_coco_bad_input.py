@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from augsynth.coco import read_dataset
-from augsynth.coco_faults import REPAIRS, repair_lines
-from augsynth.coco_writing import augmented_document
+from augsynth.coco.faults import REPAIRS, repair_lines
+from augsynth.coco.reader import read_dataset
+from augsynth.coco.writer import augmented_document
 from augsynth.core.errors import DatasetError
 
 

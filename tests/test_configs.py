@@ -201,7 +201,7 @@ def test_training_on_a_cpu_ends_with_one_best_and_one_last_checkpoint(name, envi
 
 @ops
 def test_two_stages_train_and_the_checkpoint_serves_as_filter(environment, tmp_path):
-    from augsynth.coco import read_dataset
+    from augsynth.coco.reader import read_dataset
     from augsynth.detect import load_detector
 
     config = read("faster_rcnn_r50.py")

@@ -324,7 +324,7 @@ def test_without_compiled_operators_the_error_names_the_command(tmp_path):
 @ops
 @pytest.mark.skipif(not (DATA / "yolox_nano").is_dir(), reason="needs the data: YOLOX-Nano and COCO photos")
 def test_yolox_nano_reaches_what_mmdetection_itself_measures_on_photographs():
-    from augsynth.coco import read_dataset
+    from augsynth.coco.reader import read_dataset
     from augsynth.core.images import read_image
     from augsynth.detect.evaluation import evaluate_detector
 

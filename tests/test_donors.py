@@ -8,7 +8,7 @@ import pytest
 
 from augsynth.bank import Bank
 from augsynth.building import build_bank
-from augsynth.coco import read_dataset
+from augsynth.coco.reader import read_dataset
 from augsynth.config import GenerateConfig
 from augsynth.core.errors import ConfigError
 from augsynth.core.images import read_image

@@ -12,7 +12,7 @@ import yaml
 from PIL import Image as PilImage
 
 from augsynth.bank import Bank
-from augsynth.coco import read_dataset
+from augsynth.coco.reader import read_dataset
 from augsynth.compose import mask_cells
 from augsynth.config import GenerateConfig, read_config
 from augsynth.core.boxes import view_around

@@ -32,7 +32,7 @@ CONFIG = FinetuneConfig(
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    from augsynth.coco import read_dataset
+    from augsynth.coco.reader import read_dataset
     from augsynth.sample import write_sample
 
     root = tmp_path_factory.mktemp("sample")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from augsynth.coco import read_dataset
+from augsynth.coco.reader import read_dataset
 from augsynth.core.errors import ConfigError
 from augsynth.core.images import read_image
 from augsynth.finetune import FinetuneConfig, autoencoder, finetune

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from augsynth.coco import read_dataset
+from augsynth.coco.reader import read_dataset
 from augsynth.core.errors import DatasetError
 from augsynth.core.images import (
     image_path,

@@ -59,7 +59,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    from augsynth.coco import read_dataset
+    from augsynth.coco.reader import read_dataset
     from augsynth.sample import write_sample
 
     root = tmp_path_factory.mktemp("sample")

@@ -16,7 +16,7 @@ from tiny_segmenters import tiny_mask_rcnn, write_mask2former, write_sam, write_
 
 from augsynth import cli
 from augsynth.bank import Bank
-from augsynth.coco_faults import is_mask
+from augsynth.coco.faults import is_mask
 from augsynth.config import GenerateConfig
 from augsynth.core.boxes import ious
 from augsynth.core.errors import BackendError, ConfigError

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from augsynth.coco_faults import is_mask
+from augsynth.coco.faults import is_mask
 from augsynth.core.masks import (
     as_rle,
     bounds_of,

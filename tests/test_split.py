@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from augsynth.cli import app
-from augsynth.coco import read_dataset
+from augsynth.coco.reader import read_dataset
+from augsynth.coco.split import assign_folds, group_images, split_dataset
 from augsynth.core.errors import ConfigError
-from augsynth.split import assign_folds, group_images, split_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("common", "middling", "rare", "absent")

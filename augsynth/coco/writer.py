@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike
 
-from augsynth.coco_faults import Record, is_mask
+from augsynth.coco.faults import Record, is_mask
 from augsynth.core.images import relative_name, write_atomically
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from augsynth.coco_faults import Record, Repairs, fault, id_fault, is_id, shown
+from augsynth.coco.faults import Record, Repairs, fault, id_fault, is_id, shown
 from augsynth.core.images import IMAGE_SUFFIXES, measure_image, relative_name
 from augsynth.core.scene import Category
 

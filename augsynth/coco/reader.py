@@ -11,8 +11,14 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from augsynth.coco_blocks import distinct, drop_missing_files, file_names, image_sizes, read_categories
-from augsynth.coco_faults import Record, Repairs, fault, id_fault, is_id, is_mask, kind_of, shown
+from augsynth.coco.blocks import (
+    distinct,
+    drop_missing_files,
+    file_names,
+    image_sizes,
+    read_categories,
+)
+from augsynth.coco.faults import Record, Repairs, fault, id_fault, is_id, is_mask, kind_of, shown
 from augsynth.core.images import read_image
 from augsynth.core.scene import Dataset, FloatArray, Scene
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from augsynth.coco_writing import write_json
+from augsynth.coco.writer import write_json
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import Dataset, FloatArray, IntArray
 from augsynth.core.seeding import derive_rng
