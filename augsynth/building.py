@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image as PilImage
 
 from augsynth import __version__
-from augsynth.affinity import DEFAULT_MEASURE, SOURCES, Affinity, save_affinity_file
-from augsynth.affinity_fit import CLIP, check_options, check_source
-from augsynth.affinity_text import Embeddings, encode_names, read_embeddings
+from augsynth.affinity.embeddings import Embeddings, encode_names, read_embeddings
+from augsynth.affinity.model import DEFAULT_MEASURE, SOURCES, Affinity, save_affinity_file
+from augsynth.affinity.scoring import CLIP, check_options, check_source
 from augsynth.bank import Bank, BankError
 from augsynth.bank_writing import BankWriter
 from augsynth.coco.faults import repair_lines

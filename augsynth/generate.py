@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from augsynth import __version__
-from augsynth.affinity import save_affinity_file
+from augsynth.affinity.model import save_affinity_file
 from augsynth.coco.reader import read_dataset
 from augsynth.coco.writer import write_json
 from augsynth.config import GenerateConfig, plain_config

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from augsynth.affinity import Affinity
+from augsynth.affinity.model import Affinity
 from augsynth.core.errors import AugsynthError
 from augsynth.core.scene import FloatArray
 from augsynth.paste import Blend

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from augsynth.affinity import Affinity, load_affinity_file
+from augsynth.affinity.model import Affinity, load_affinity_file
 from augsynth.coco.reader import read_dataset
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import FloatArray, IntArray

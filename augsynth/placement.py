@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.affinity import Affinity
+from augsynth.affinity.model import Affinity
 from augsynth.appearance import Appearance
 from augsynth.core.boxes import box_areas, clip_boxes, intersections, square_window
 from augsynth.core.scene import FloatArray, Image, IntArray, Placement, Reason, Scene

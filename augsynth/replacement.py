@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.affinity import Affinity
+from augsynth.affinity.model import Affinity
 from augsynth.core.boxes import box_areas
 from augsynth.core.scene import FloatArray, Scene
 from augsynth.placement import PlacementRules, fulfils

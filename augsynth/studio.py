@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from augsynth.affinity import DEFAULT_MEASURE, Affinity, load_affinity_file
+from augsynth.affinity.model import DEFAULT_MEASURE, Affinity, load_affinity_file
 from augsynth.appearance import Appearance
 from augsynth.classify import Classifier, check_classifier, load_classifier
 from augsynth.classify_labels import Vocabulary

@@ -21,14 +21,14 @@ from pathlib import Path
 
 import numpy as np
 
-from augsynth.affinity import DEFAULT_MEASURE, SOURCES, Affinity
-from augsynth.affinity_fit import Terms, fit_terms
-from augsynth.affinity_text import Embeddings, encode_names, read_embeddings
+from augsynth.affinity.cooccurrence import FORMULAS, instance_matrix
+from augsynth.affinity.embeddings import Embeddings, encode_names, read_embeddings
+from augsynth.affinity.loglinear import NO_PAIRS
+from augsynth.affinity.model import DEFAULT_MEASURE, SOURCES, Affinity
+from augsynth.affinity.scoring import Terms, fit_terms
 from augsynth.coco.reader import read_dataset
-from augsynth.cooccurrence import FORMULAS, instance_matrix
 from augsynth.core.scene import Dataset, FloatArray, Scene
 from augsynth.core.seeding import derive_rng
-from augsynth.loglinear import NO_PAIRS
 
 Judge = dict[str, FloatArray]
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -32,7 +32,7 @@ def options():
 
 def prepare(args, work):
     """Write a bank and an affinity file of the data; return their paths and the class names."""
-    from augsynth.affinity import Affinity, save_affinity_file
+    from augsynth.affinity.model import Affinity, save_affinity_file
     from augsynth.building import build_bank
     from augsynth.coco.reader import read_dataset
     from augsynth.cutouts import CutRules

@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augsynth.affinity import DEFAULT_MEASURE, MEASURES, Affinity, load_affinity_file, save_affinity_file
+from augsynth.affinity.model import (
+    DEFAULT_MEASURE,
+    MEASURES,
+    Affinity,
+    load_affinity_file,
+    save_affinity_file,
+)
 from augsynth.core.errors import ConfigError, DatasetError
 from augsynth.core.scene import Category, Dataset, Scene
 

@@ -22,7 +22,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate, worker_init_fn
 from mmengine.registry import init_default_scope
 
-from augsynth.affinity import Affinity, save_affinity_file
+from augsynth.affinity.model import Affinity, save_affinity_file
 from augsynth.bank import Bank, Cutout
 from augsynth.bank_writing import BankWriter
 from augsynth.coco.reader import read_dataset

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from augsynth import cli
-from augsynth.affinity import Affinity, load_affinity_file, save_affinity_file
-from augsynth.affinity_text import Embeddings, encode_names, read_embeddings
+from augsynth.affinity.embeddings import Embeddings, encode_names, read_embeddings
+from augsynth.affinity.model import Affinity, load_affinity_file, save_affinity_file
 from augsynth.core.errors import BackendError, ConfigError, DatasetError
 from augsynth.core.scene import Category, Dataset, Scene
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augsynth.affinity import Affinity
+from augsynth.affinity.model import Affinity
 from augsynth.appearance import Appearance
 from augsynth.coco.reader import read_dataset
 from augsynth.config import GenerateConfig

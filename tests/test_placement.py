@@ -5,7 +5,7 @@ import pytest
 from test_appearance import shore, shores
 from test_layout import BOX, CUP, LID, around, cups_with_lids, dataset_of, scene_of
 
-from augsynth.affinity import Affinity
+from augsynth.affinity.model import Affinity
 from augsynth.appearance import Appearance
 from augsynth.core.boxes import square_window
 from augsynth.core.scene import Placement, Reason

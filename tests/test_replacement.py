@@ -10,7 +10,7 @@ import pytest
 import yaml
 from PIL import Image as PilImage
 
-from augsynth.affinity import Affinity
+from augsynth.affinity.model import Affinity
 from augsynth.bank import Bank
 from augsynth.canvas import Canvas
 from augsynth.config import GenerateConfig

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from augsynth.affinity import Affinity
+from augsynth.affinity.model import Affinity
 from augsynth.core.errors import DatasetError
 from augsynth.core.scene import Dataset, Scene
 from augsynth.sample import CATEGORIES, RenderedScene, ground_truth, render_scene, write_sample

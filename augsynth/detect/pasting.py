@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from augsynth.affinity import Affinity
+from augsynth.affinity.model import Affinity
 from augsynth.bank import Bank
 from augsynth.bank_writing import BankWriter
 from augsynth.core.scene import Dataset, Image, IntArray, Scene

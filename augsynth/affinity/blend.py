@@ -12,10 +12,16 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from augsynth.affinity_fit import CLIP, DEFAULT_MEASURE, Part, fit_terms, plain_terms
-from augsynth.cooccurrence import Cooccurrence, HeldOut, best_temperature, cooccurrence, held_out
+from augsynth.affinity.cooccurrence import (
+    Cooccurrence,
+    HeldOut,
+    best_temperature,
+    cooccurrence,
+    held_out,
+)
+from augsynth.affinity.loglinear import Structure, fit_path, hide_one, log_loss, summed_up
+from augsynth.affinity.scoring import CLIP, DEFAULT_MEASURE, Part, fit_terms, plain_terms
 from augsynth.core.scene import FloatArray
-from augsynth.loglinear import Structure, fit_path, hide_one, log_loss, summed_up
 
 UNKNOWN_WEIGHT = 0.5
 _MAX_CASES_CELLS = 1_500_000

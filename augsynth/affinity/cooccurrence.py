@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import minimize_scalar
 
+from augsynth.affinity.loglinear import Examples, folds, hide_one, log_loss, log_odds
 from augsynth.core.scene import FloatArray, IntArray, Scene
-from augsynth.loglinear import Examples, folds, hide_one, log_loss, log_odds
 
 FORMULAS = ("npmi", "lift", "conditional", "jaccard", "cosine")
 UNKNOWN_TEMPERATURE = 0.2

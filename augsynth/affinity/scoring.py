@@ -9,10 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from augsynth.cooccurrence import FORMULAS, Cooccurrence, best_temperature, cooccurrence, held_out
+from augsynth.affinity.cooccurrence import (
+    FORMULAS,
+    Cooccurrence,
+    best_temperature,
+    cooccurrence,
+    held_out,
+)
+from augsynth.affinity.loglinear import fit_path, hide_one, repeat_offset
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import Dataset, FloatArray, IntArray
-from augsynth.loglinear import fit_path, hide_one, repeat_offset
 
 DEFAULT_MEASURE = "loglinear"
 MEASURES = (DEFAULT_MEASURE, *FORMULAS)

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from augsynth.affinity_fit import BLEND, CLIP, MEASURES, Part, Terms
-from augsynth.cooccurrence import Cooccurrence
+from augsynth.affinity.cooccurrence import Cooccurrence
+from augsynth.affinity.loglinear import Structure
+from augsynth.affinity.scoring import BLEND, CLIP, MEASURES, Part, Terms
 from augsynth.core.errors import DatasetError
-from augsynth.loglinear import Structure
 
 FORMAT = "augsynth-affinity"
 VERSION = 1

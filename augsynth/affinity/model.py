@@ -9,9 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from augsynth import affinity_file
-from augsynth.affinity_blend import fit_blend, fit_names, names_structure
-from augsynth.affinity_fit import (
+from augsynth.affinity import file as affinity_file
+from augsynth.affinity.blend import fit_blend, fit_names, names_structure
+from augsynth.affinity.cooccurrence import (
+    Cooccurrence,
+    Pair,
+    cooccurrence,
+    instance_matrix,
+    ranked_pairs,
+)
+from augsynth.affinity.embeddings import Embeddings
+from augsynth.affinity.loglinear import Structure, cross_validate
+from augsynth.affinity.scoring import (
     BLEND,
     CLIP,
     DEFAULT_MEASURE,
@@ -26,11 +35,8 @@ from augsynth.affinity_fit import (
     fit_terms,
     plain_terms,
 )
-from augsynth.affinity_text import Embeddings
-from augsynth.cooccurrence import Cooccurrence, Pair, cooccurrence, instance_matrix, ranked_pairs
 from augsynth.core.errors import ConfigError, DatasetError
 from augsynth.core.scene import Dataset, FloatArray, IntArray
-from augsynth.loglinear import Structure, cross_validate
 
 __all__ = [
     "DEFAULT_MEASURE",

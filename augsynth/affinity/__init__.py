@@ -1,0 +1,1 @@
+"""Which category belongs with which, from co-occurrence or from category names."""
