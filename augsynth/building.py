@@ -27,7 +27,7 @@ from augsynth.core.scene import Dataset, Image, Scene
 from augsynth.cutouts import CutRules, cut_dataset
 from augsynth.inpaint.checkpoints import is_non_commercial
 from augsynth.inpaint.loading import EMBEDDED
-from augsynth.layout import Layout
+from augsynth.placement.layout import Layout
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -24,9 +24,9 @@ from augsynth.core.scene import (
 )
 from augsynth.core.seeding import derive_rng
 from augsynth.inpaint import InpaintRequest
-from augsynth.placement import PlacementRules, propose, propose_uniform
+from augsynth.placement.proposal import PlacementRules, propose, propose_uniform
+from augsynth.placement.replacement import Replaced
 from augsynth.prompts import nearest_categories
-from augsynth.replacement import Replaced
 from augsynth.studio import Studio
 
 

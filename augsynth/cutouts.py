@@ -18,7 +18,7 @@ from augsynth.core.boxes import box_areas, intersection_boxes, intersections, io
 from augsynth.core.errors import DatasetError
 from augsynth.core.masks import as_rle
 from augsynth.core.scene import Dataset, FloatArray, Image, IntArray, Scene
-from augsynth.rings import Rings
+from augsynth.placement.ring_features import Rings
 
 _MARGIN, _MIN_MARGIN, _MAX_MARGIN = 0.15, 2, 48
 _GRID = 48  # sample points a side that measure how much of a box others cover

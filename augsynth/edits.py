@@ -11,7 +11,7 @@ import numpy as np
 from augsynth.canvas import Canvas, draw_place
 from augsynth.core.scene import FloatArray, Placement, Reason
 from augsynth.core.seeding import derive_rng
-from augsynth.replacement import Replaced, object_chances, replaceable
+from augsynth.placement.replacement import Replaced, object_chances, replaceable
 from augsynth.studio import Counts, Studio
 
 

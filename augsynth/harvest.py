@@ -20,7 +20,7 @@ from augsynth.core.scene import Dataset, FloatArray, Image, Reason, Scene
 from augsynth.cutouts import CutRules, box_opacity, crop_around, reduced
 from augsynth.matting import matte, soften
 from augsynth.object_masks import source_of
-from augsynth.rings import Rings
+from augsynth.placement.ring_features import Rings
 
 BANK = "bank"
 _FEATHER_SHARE, _MIN_FEATHER = 0.06, 1.5

@@ -12,9 +12,9 @@ from augsynth.affinity.model import Affinity, load_affinity_file
 from augsynth.coco.reader import read_dataset
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import FloatArray, IntArray
-from augsynth.layout import Layout
 from augsynth.paste import Blend
 from augsynth.paste_places import PasteRules
+from augsynth.placement.layout import Layout
 
 
 def check(fine: bool, name: str, value: Any, wanted: str) -> None:

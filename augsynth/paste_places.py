@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augsynth.core.scene import FloatArray, Image, IntArray, Scene
-from augsynth.layout import Layout
-from augsynth.offsets import NUM_CELLS, cell_offset, offset_cells
 from augsynth.paste import Patch
-from augsynth.placement import overlaps
+from augsynth.placement.layout import Layout
+from augsynth.placement.proposal import overlaps
+from augsynth.placement.relative_position import NUM_CELLS, cell_offset, offset_cells
 
 NUM_RING = 4
 _SIDE = 80

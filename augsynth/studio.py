@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from augsynth.affinity.model import DEFAULT_MEASURE, Affinity, load_affinity_file
-from augsynth.appearance import Appearance
 from augsynth.classify import Classifier, check_classifier, load_classifier
 from augsynth.classify_labels import Vocabulary
 from augsynth.config import GenerateConfig
@@ -23,11 +22,12 @@ from augsynth.detect import Detector, load_detector
 from augsynth.donors import Donors
 from augsynth.inpaint import Inpainter
 from augsynth.inpaint.loading import load_inpainter
-from augsynth.layout import Layout
 from augsynth.object_masks import Outliner, open_outliner
-from augsynth.placement import PlacementRules
+from augsynth.placement.appearance import Appearance
+from augsynth.placement.layout import Layout
+from augsynth.placement.proposal import PlacementRules
+from augsynth.placement.replacement import related_categories
 from augsynth.prompts import PromptBook
-from augsynth.replacement import related_categories
 from augsynth.verify import FilterRules, Thresholds, calibrate
 
 MODELS = Path(__file__).parent / "sample" / "models"

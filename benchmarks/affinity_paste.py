@@ -36,7 +36,7 @@ def prepare(args, work):
     from augsynth.building import build_bank
     from augsynth.coco.reader import read_dataset
     from augsynth.cutouts import CutRules
-    from augsynth.layout import Layout
+    from augsynth.placement.layout import Layout
 
     annotations = args.data / args.annotations
     for line in build_bank(annotations, args.data / args.images, work / "bank", rules=CutRules()):

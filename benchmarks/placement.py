@@ -25,17 +25,17 @@ from pathlib import Path
 
 import numpy as np
 
-from augsynth.appearance import Appearance
 from augsynth.coco.reader import read_dataset
 from augsynth.core.boxes import intersections
 from augsynth.core.images import read_image
 from augsynth.core.scene import Dataset, FloatArray, Scene
 from augsynth.core.seeding import derive_rng
-from augsynth.layout import Layout
-from augsynth.placement import PlacementRules, score_boxes
-from augsynth.places import random_places, without_object
-from augsynth.rings import Rings
-from augsynth.sizes import is_cut
+from augsynth.placement.appearance import Appearance
+from augsynth.placement.layout import Layout
+from augsynth.placement.negatives import random_places, without_object
+from augsynth.placement.proposal import PlacementRules, score_boxes
+from augsynth.placement.ring_features import Rings
+from augsynth.placement.size import is_cut
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 SETS = ("aerial_maritime", "taco", "sample", "blood_cells")

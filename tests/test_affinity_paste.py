@@ -28,7 +28,7 @@ from augsynth.bank_writing import BankWriter
 from augsynth.coco.reader import read_dataset
 from augsynth.core.errors import AugsynthError, ConfigError
 from augsynth.core.scene import Category
-from augsynth.layout import Layout
+from augsynth.placement.layout import Layout
 from pipelines.affinity_paste import AffinityPaste
 
 NAMES = ("ball", "cube", "plate")

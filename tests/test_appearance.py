@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from test_layout import CUP, LID, dataset_of, scene_of
 
-from augsynth.appearance import Appearance
 from augsynth.core.errors import DatasetError
-from augsynth.rings import Rings
+from augsynth.placement.appearance import Appearance
+from augsynth.placement.ring_features import Rings
 
 GRASS, WATER = (70, 120, 40), (60, 90, 150)
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from augsynth.affinity.model import Affinity
-from augsynth.appearance import Appearance
 from augsynth.coco.reader import read_dataset
 from augsynth.config import GenerateConfig
 from augsynth.core.errors import DatasetError
 from augsynth.core.images import read_image, write_image
 from augsynth.core.scene import Category, Detections, Scene
-from augsynth.layout import Layout
+from augsynth.placement.appearance import Appearance
+from augsynth.placement.layout import Layout
 from augsynth.publish import publish_dataset
 from augsynth.sample import write_sample
 
@@ -232,7 +232,7 @@ def test_wilson_interval():
 def test_first_attempts_are_painted_again_as_the_run_painted_them(sample_root, tiny_checkpoint, tmp_path):
     from augsynth import engine
     from augsynth.inpaint.loading import load_inpainter
-    from augsynth.placement import PlacementRules
+    from augsynth.placement.proposal import PlacementRules
     from augsynth.prompts import PromptBook
     from augsynth.studio import Counts, Studio
     from augsynth.verify import FilterRules, Thresholds

@@ -8,11 +8,11 @@ import pytest
 
 from augsynth.core.boxes import intersections
 from augsynth.core.scene import Category, Dataset, Scene
-from augsynth.evidence import Evidence, fit_evidence
-from augsynth.layout import Layout
-from augsynth.offsets import NUM_CELLS, cell_offset, offset_cells, offsets
-from augsynth.places import random_places, without_object
-from augsynth.sizes import fit_sizes
+from augsynth.placement.boosting import Evidence, fit_evidence
+from augsynth.placement.layout import Layout
+from augsynth.placement.negatives import random_places, without_object
+from augsynth.placement.relative_position import NUM_CELLS, cell_offset, offset_cells, offsets
+from augsynth.placement.size import fit_sizes
 
 CUP, LID, BOX = 7, 3, 40
 CATEGORIES = tuple(Category(i, n) for i, n in ((CUP, "cup"), (LID, "lid"), (BOX, "box")))

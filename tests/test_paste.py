@@ -8,7 +8,6 @@ import pytest
 from augsynth.core.errors import ConfigError
 from augsynth.core.masks import bounds_of
 from augsynth.core.scene import Category, Dataset, Scene
-from augsynth.layout import Layout
 from augsynth.paste import Blend, Patch, membrane, opacity, paste
 from augsynth.paste_masks import fill, pixel_region, recut_box, trace
 from augsynth.paste_matte import with_outline
@@ -16,6 +15,7 @@ from augsynth.paste_options import blend_weights, read_rules
 from augsynth.paste_places import PasteRules, Placer, Surroundings
 from augsynth.paste_scene import Canvas, Labels
 from augsynth.paste_stock import Donor, donor_stock
+from augsynth.placement.layout import Layout
 
 
 def disc(side, radius, *, centre=None):

@@ -6,12 +6,18 @@ from test_appearance import shore, shores
 from test_layout import BOX, CUP, LID, around, cups_with_lids, dataset_of, scene_of
 
 from augsynth.affinity.model import Affinity
-from augsynth.appearance import Appearance
 from augsynth.core.boxes import square_window
 from augsynth.core.scene import Placement, Reason
-from augsynth.layout import Layout
-from augsynth.placement import PlacementRules, overlaps, propose, propose_uniform, score_boxes
-from augsynth.rings import Rings
+from augsynth.placement.appearance import Appearance
+from augsynth.placement.layout import Layout
+from augsynth.placement.proposal import (
+    PlacementRules,
+    overlaps,
+    propose,
+    propose_uniform,
+    score_boxes,
+)
+from augsynth.placement.ring_features import Rings
 
 GREY = np.full((240, 320, 3), 128, np.uint8)
 

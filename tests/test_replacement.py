@@ -31,8 +31,13 @@ from augsynth.edits import draw_edit
 from augsynth.engine import Shard, paint_shard
 from augsynth.generate import Tally, generate, open_dataset
 from augsynth.inpaint import InpaintRequest
-from augsynth.placement import PlacementRules
-from augsynth.replacement import Replaced, object_chances, related_categories, replaceable
+from augsynth.placement.proposal import PlacementRules
+from augsynth.placement.replacement import (
+    Replaced,
+    object_chances,
+    related_categories,
+    replaceable,
+)
 from augsynth.sample import write_sample
 from augsynth.shards import RunFolder
 from augsynth.studio import Counts, Studio, open_studio

@@ -17,9 +17,9 @@ import numpy as np
 from augsynth.core.errors import DatasetError
 from augsynth.core.scene import Dataset, FloatArray, Image, IntArray, Scene
 from augsynth.core.seeding import derive_rng
-from augsynth.evidence import Evidence, Growth, fit_evidence
-from augsynth.places import COMPARED, random_places, without_object
-from augsynth.rings import Rings
+from augsynth.placement.boosting import Evidence, Growth, fit_evidence
+from augsynth.placement.negatives import COMPARED, random_places, without_object
+from augsynth.placement.ring_features import Rings
 
 _GROWTH = Growth()
 _NUM_RANDOM = 24

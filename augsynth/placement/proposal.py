@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augsynth.affinity.model import Affinity
-from augsynth.appearance import Appearance
 from augsynth.core.boxes import box_areas, clip_boxes, intersections, square_window
 from augsynth.core.scene import FloatArray, Image, IntArray, Placement, Reason, Scene
-from augsynth.layout import Layout
-from augsynth.places import COMPARED
-from augsynth.rings import Rings
+from augsynth.placement.appearance import Appearance
+from augsynth.placement.layout import Layout
+from augsynth.placement.negatives import COMPARED
+from augsynth.placement.ring_features import Rings
 
 _ROUNDS = 3
 

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from augsynth.affinity.model import Affinity
 from augsynth.core.boxes import box_areas
 from augsynth.core.scene import FloatArray, Scene
-from augsynth.placement import PlacementRules, fulfils
-from augsynth.places import without_object
+from augsynth.placement.negatives import without_object
+from augsynth.placement.proposal import PlacementRules, fulfils
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,10 +16,10 @@ import numpy as np
 from augsynth.core.boxes import box_areas, intersections
 from augsynth.core.scene import Dataset, FloatArray, IntArray, Scene
 from augsynth.core.seeding import derive_rng
-from augsynth.evidence import Evidence, Growth, fit_evidence
-from augsynth.offsets import Offsets, count_offsets, offset_cells, offsets
-from augsynth.places import COMPARED, random_places, without_object
-from augsynth.sizes import Sizes, fit_sizes, heights
+from augsynth.placement.boosting import Evidence, Growth, fit_evidence
+from augsynth.placement.negatives import COMPARED, random_places, without_object
+from augsynth.placement.relative_position import Offsets, count_offsets, offset_cells, offsets
+from augsynth.placement.size import Sizes, fit_sizes, heights
 
 _GROWTH = Growth()
 _NUM_FOLDS = 4

@@ -1,0 +1,1 @@
+"""Where a new object belongs and how large it is there."""
