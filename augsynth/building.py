@@ -25,8 +25,8 @@ from augsynth.core.errors import ConfigError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Dataset, Image, Scene
 from augsynth.cutouts import CutRules, cut_dataset
-from augsynth.inpaint.checkpoints import is_non_commercial
-from augsynth.inpaint.loading import EMBEDDED
+from augsynth.inpainting.checkpoints import is_non_commercial
+from augsynth.inpainting.loading import EMBEDDED
 from augsynth.placement.layout import Layout
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augsynth.classify import Classifier, crop_object
-from augsynth.compose import cells_xyxy, cut_window, mask_cells, stitch
 from augsynth.core.boxes import clip_boxes, grow_box, square_window, view_around
 from augsynth.core.scene import (
     Detections,
@@ -23,10 +22,11 @@ from augsynth.core.scene import (
     Standing,
 )
 from augsynth.core.seeding import derive_rng
-from augsynth.inpaint import InpaintRequest
+from augsynth.inpainting.port import InpaintRequest
+from augsynth.inpainting.prompts.book import nearest_categories
+from augsynth.inpainting.stitching import cells_xyxy, cut_window, mask_cells, stitch
 from augsynth.placement.proposal import PlacementRules, propose, propose_uniform
 from augsynth.placement.replacement import Replaced
-from augsynth.prompts import nearest_categories
 from augsynth.studio import Studio
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import Category
 from augsynth.detect import plain_name
-from augsynth.prompts import category_prompt
+from augsynth.inpainting.prompts.book import category_prompt
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from rich.console import Console
 from augsynth import __version__
 from augsynth.core.devices import Process, check_device
 from augsynth.core.errors import AugsynthError, ConfigError
-from augsynth.templates import DEFAULT_TEMPLATE
+from augsynth.inpainting.prompts.templates import DEFAULT_TEMPLATE
 
 app = typer.Typer(
     add_completion=False,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from augsynth.core.errors import ConfigError
-from augsynth.templates import DEFAULT_TEMPLATE, check_templates
+from augsynth.inpainting.prompts.templates import DEFAULT_TEMPLATE, check_templates
 
 ORIGINALS = ("hardlink", "copy", "omit")
 IMAGE_FORMATS = ("png", "jpg")

@@ -19,9 +19,9 @@ from augsynth.core.scene import Dataset, Scene
 from augsynth.detect import detector_files
 from augsynth.engine import paint_shard, source_order
 from augsynth.harvest import write_bank
-from augsynth.inpaint.checkpoints import inspect_checkpoint, is_non_commercial, read_licence
-from augsynth.inpaint.lora import find_lora
-from augsynth.prompts import PromptBook
+from augsynth.inpainting.checkpoints import inspect_checkpoint, is_non_commercial, read_licence
+from augsynth.inpainting.lora import find_lora
+from augsynth.inpainting.prompts.book import PromptBook
 from augsynth.publish import SUMMARY, publish_dataset, write_contact_sheets
 from augsynth.shards import RunFolder, check_output
 from augsynth.studio import MODELS, Studio, check_models, open_studio

@@ -19,15 +19,15 @@ from augsynth.core.errors import DatasetError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Dataset, Image, Scene
 from augsynth.detect import Detector, load_detector
-from augsynth.donors import Donors
-from augsynth.inpaint import Inpainter
-from augsynth.inpaint.loading import load_inpainter
+from augsynth.inpainting.init_images import Donors
+from augsynth.inpainting.loading import load_inpainter
+from augsynth.inpainting.port import Inpainter
+from augsynth.inpainting.prompts.book import PromptBook
 from augsynth.object_masks import Outliner, open_outliner
 from augsynth.placement.appearance import Appearance
 from augsynth.placement.layout import Layout
 from augsynth.placement.proposal import PlacementRules
 from augsynth.placement.replacement import related_categories
-from augsynth.prompts import PromptBook
 from augsynth.verify import FilterRules, Thresholds, calibrate
 
 MODELS = Path(__file__).parent / "sample" / "models"

@@ -19,15 +19,15 @@ from typing import Any
 import numpy as np
 
 from augsynth.coco.reader import read_dataset
-from augsynth.compose import cut_window, mask_cells
 from augsynth.core.boxes import grow_box, least_window, square_window
 from augsynth.core.images import read_image
 from augsynth.core.scene import Dataset
 from augsynth.core.seeding import derive_rng, derive_seed
-from augsynth.inpaint import InpaintRequest
-from augsynth.inpaint.alignment import ALIGNMENTS
-from augsynth.inpaint.loading import load_inpainter
-from augsynth.prompts import category_prompt
+from augsynth.inpainting.alignment import ALIGNMENTS
+from augsynth.inpainting.loading import load_inpainter
+from augsynth.inpainting.port import InpaintRequest
+from augsynth.inpainting.prompts.book import category_prompt
+from augsynth.inpainting.stitching import cut_window, mask_cells
 from augsynth.studio import default_context
 
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 from scipy import ndimage
 
-from augsynth.compose import resize
 from augsynth.core.scene import FloatArray, Image
+from augsynth.inpainting.stitching import resize
 
 GROWTH = 1.3  # side of the crop over the longer side of the box
 REACH = 2.0  # side of the native patch that the context ring is read from

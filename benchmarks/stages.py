@@ -36,7 +36,6 @@ from filter import look, mask_of, painted_over, without
 from finished_run import admissible
 
 from augsynth.coco.reader import read_dataset
-from augsynth.compose import cut_window, mask_cells, stitch
 from augsynth.core.boxes import ious, least_window, square_window
 from augsynth.core.errors import AugsynthError
 from augsynth.core.images import read_image
@@ -44,9 +43,10 @@ from augsynth.core.scene import Dataset, Detections, Image, Placement, Plan, Rea
 from augsynth.core.seeding import derive_rng, derive_seed
 from augsynth.detect import Detector, load_detector
 from augsynth.detect.calibration import SAME_PLACE_IOU
-from augsynth.inpaint import InpaintRequest
-from augsynth.inpaint.loading import load_inpainter
-from augsynth.prompts import category_prompt
+from augsynth.inpainting.loading import load_inpainter
+from augsynth.inpainting.port import InpaintRequest
+from augsynth.inpainting.prompts.book import category_prompt
+from augsynth.inpainting.stitching import cut_window, mask_cells, stitch
 from augsynth.studio import EMBEDDED_DETECTOR, default_context
 from augsynth.verify import FilterRules, Thresholds, calibrate, judge
 

@@ -231,9 +231,9 @@ def test_wilson_interval():
 
 def test_first_attempts_are_painted_again_as_the_run_painted_them(sample_root, tiny_checkpoint, tmp_path):
     from augsynth import engine
-    from augsynth.inpaint.loading import load_inpainter
+    from augsynth.inpainting.loading import load_inpainter
+    from augsynth.inpainting.prompts.book import PromptBook
     from augsynth.placement.proposal import PlacementRules
-    from augsynth.prompts import PromptBook
     from augsynth.studio import Counts, Studio
     from augsynth.verify import FilterRules, Thresholds
 
@@ -280,7 +280,7 @@ def test_each_stage_changes_the_object_alone_and_more_than_the_one_before(sample
 
     from augsynth.detect import load_detector
     from augsynth.detect.calibration import Thresholds
-    from augsynth.inpaint.loading import load_inpainter
+    from augsynth.inpainting.loading import load_inpainter
     from augsynth.studio import EMBEDDED_DETECTOR
 
     dataset = read_dataset(sample_root / "annotations/instances.json", images=sample_root / "images")

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from augsynth.compose import cut_window, fit_back, mask_cells, stitch
 from augsynth.core.seeding import derive_rng
+from augsynth.inpainting.stitching import cut_window, fit_back, mask_cells, stitch
 
 
 def smooth_image(height: int, width: int) -> np.ndarray:

@@ -19,12 +19,12 @@ from augsynth.core.images import read_image
 from augsynth.core.scene import Detections, Image, Placement, Plan, Reason, Scene
 from augsynth.cutouts import CutRules
 from augsynth.decoys import paint_decoys
-from augsynth.donors import Donors
 from augsynth.engine import Shard, paint_shard
 from augsynth.generate import Tally, generate, open_dataset
-from augsynth.inpaint import Inpainter, InpaintRequest
+from augsynth.inpainting.init_images import Donors
+from augsynth.inpainting.port import Inpainter, InpaintRequest
+from augsynth.inpainting.prompts.book import BACKGROUND_PROMPT
 from augsynth.progress import summary_lines
-from augsynth.prompts import BACKGROUND_PROMPT
 from augsynth.sample import write_sample
 from augsynth.shards import RunFolder
 from augsynth.studio import Counts, Studio, open_studio

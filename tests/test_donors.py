@@ -14,8 +14,8 @@ from augsynth.core.errors import ConfigError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Category, Dataset
 from augsynth.cutouts import CutRules
-from augsynth.donors import MAX_STRETCH, Donors
 from augsynth.generate import generate
+from augsynth.inpainting.init_images import MAX_STRETCH, Donors
 from augsynth.sample import write_sample
 
 

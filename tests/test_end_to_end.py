@@ -13,7 +13,6 @@ from PIL import Image as PilImage
 
 from augsynth.bank import Bank
 from augsynth.coco.reader import read_dataset
-from augsynth.compose import mask_cells
 from augsynth.config import GenerateConfig, read_config
 from augsynth.core.boxes import view_around
 from augsynth.core.errors import BackendError, ResumeError
@@ -21,7 +20,8 @@ from augsynth.core.images import read_image
 from augsynth.core.scene import Detections, Plan, Reason, Scene, Verdict
 from augsynth.engine import paint_shard
 from augsynth.generate import Tally, generate, open_dataset
-from augsynth.inpaint import InpaintRequest
+from augsynth.inpainting.port import InpaintRequest
+from augsynth.inpainting.stitching import mask_cells
 from augsynth.publish import publish_dataset
 from augsynth.sample import write_sample
 from augsynth.shards import RunFolder, read_state

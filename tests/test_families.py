@@ -19,11 +19,11 @@ from tiny_families import (
 from augsynth.config import GenerateConfig
 from augsynth.core.errors import BackendError, ConfigError
 from augsynth.generate import describe_models
-from augsynth.inpaint import InpaintRequest
-from augsynth.inpaint.aligned import AlignedInpainter
-from augsynth.inpaint.checkpoints import inspect_checkpoint, is_non_commercial, read_licence
-from augsynth.inpaint.generic import PipelineInpainter
-from augsynth.inpaint.loading import load_inpainter
+from augsynth.inpainting.aligned import AlignedInpainter
+from augsynth.inpainting.checkpoints import inspect_checkpoint, is_non_commercial, read_licence
+from augsynth.inpainting.diffusers_pipeline import PipelineInpainter
+from augsynth.inpainting.loading import load_inpainter
+from augsynth.inpainting.port import InpaintRequest
 
 FAMILIES = {
     "sd 9": (build_sd, {}),
@@ -134,7 +134,7 @@ def surroundings_psnr(painter, requests):
 
 
 def test_alignment_keeps_the_surroundings_of_the_embedded_model():
-    from augsynth.compose import cut_window, mask_cells
+    from augsynth.inpainting.stitching import cut_window, mask_cells
     from augsynth.sample.render import render_scene
 
     requests = []
@@ -157,7 +157,7 @@ def test_inversion_walks_the_samplers_road_backwards(kind):
     import torch
     from diffusers import DDIMScheduler
 
-    from augsynth.inpaint.alignment import inverted
+    from augsynth.inpainting.alignment import inverted
 
     scheduler = DDIMScheduler.from_config(build_scheduler("DDIMScheduler", kind).config)
     mean, spread = 0.6, 0.8

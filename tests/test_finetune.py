@@ -16,7 +16,7 @@ from augsynth.finetune.autoencoder import principal_kernel
 from augsynth.finetune.loop import Schedule
 from augsynth.finetune.presets import build_tokenizer
 from augsynth.finetune.windows import WindowRules, cut_windows
-from augsynth.inpaint.loading import load_inpainter
+from augsynth.inpainting.loading import load_inpainter
 
 CONFIG = FinetuneConfig(
     preset="tiny-32",

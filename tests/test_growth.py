@@ -23,8 +23,8 @@ from augsynth.finetune.presets import (
     find_preset,
 )
 from augsynth.finetune.windows import Windows
-from augsynth.inpaint import InpaintRequest
-from augsynth.inpaint.loading import load_inpainter
+from augsynth.inpainting.loading import load_inpainter
+from augsynth.inpainting.port import InpaintRequest
 from augsynth.sample import write_sample
 
 CONFIG = FinetuneConfig(

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augsynth.compose import mask_cells
 from augsynth.core.errors import BackendError, ConfigError
 from augsynth.core.seeding import derive_rng
-from augsynth.inpaint import InpaintRequest
-from augsynth.inpaint.aligned import AlignedInpainter
-from augsynth.inpaint.loading import load_inpainter
+from augsynth.inpainting.aligned import AlignedInpainter
+from augsynth.inpainting.loading import load_inpainter
+from augsynth.inpainting.port import InpaintRequest
+from augsynth.inpainting.stitching import mask_cells
 
 PROMPTS = ("a photo of a can", "a photo of a bottle", "background")
 

@@ -26,7 +26,7 @@ from augsynth.finetune.lora_objective import Draw, Objective, Pools
 from augsynth.finetune.lora_options import LoraTraining, check_base, check_kind
 from augsynth.finetune.lora_study import hold_out, open_book
 from augsynth.finetune.windows import WindowRules, cut_windows
-from augsynth.inpaint.loading import load_inpainter
+from augsynth.inpainting.loading import load_inpainter
 
 FAMILIES = {
     "sd 9": (build_sd, {}),
@@ -114,7 +114,7 @@ def test_a_lora_of_each_family_trains_and_loads_in_its_own_pipeline(folders, dat
 
 
 def test_the_folder_says_what_it_is_for(folders, dataset, tmp_path):
-    from augsynth.inpaint.checkpoints import read_licence
+    from augsynth.inpainting.checkpoints import read_licence
 
     base = tmp_path / "base"
     shutil.copytree(folders("sd 9"), base)

@@ -15,7 +15,7 @@ from augsynth.config import GenerateConfig, config_from, plain_config
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import Category, Scene
 from augsynth.finetune.presets import build_tokenizer
-from augsynth.prompts import PromptBook, category_prompt, nearest_categories
+from augsynth.inpainting.prompts.book import PromptBook, category_prompt, nearest_categories
 
 CATEGORIES = (Category(1, "can"), Category(2, "bottle"), Category(5, "Müllsack"), Category(7, "空き缶"))
 

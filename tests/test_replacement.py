@@ -30,7 +30,7 @@ from augsynth.core.seeding import derive_rng
 from augsynth.edits import draw_edit
 from augsynth.engine import Shard, paint_shard
 from augsynth.generate import Tally, generate, open_dataset
-from augsynth.inpaint import InpaintRequest
+from augsynth.inpainting.port import InpaintRequest
 from augsynth.placement.proposal import PlacementRules
 from augsynth.placement.replacement import (
     Replaced,

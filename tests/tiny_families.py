@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 
-from augsynth.compose import mask_cells
 from augsynth.core.seeding import derive_rng
 from augsynth.finetune.presets import build_tokenizer
-from augsynth.inpaint import InpaintRequest
+from augsynth.inpainting.port import InpaintRequest
+from augsynth.inpainting.stitching import mask_cells
 
 PROMPTS = ("a photo of a can", "a photo of a bottle", "background")
 CELL = 2

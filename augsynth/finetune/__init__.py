@@ -23,9 +23,14 @@ from augsynth.finetune.pictures import write_reconstructions, write_samples
 from augsynth.finetune.presets import Preset, find_preset
 from augsynth.finetune.sharpening import sharpen_decoder
 from augsynth.finetune.windows import WindowRules, Windows, cut_windows
-from augsynth.inpaint.checkpoints import first_line, inspect_checkpoint
-from augsynth.prompt_file import Words, tidy
-from augsynth.prompts import BACKGROUND_PROMPT, DEFAULT_TEMPLATE, category_prompt, check_distinct
+from augsynth.inpainting.checkpoints import first_line, inspect_checkpoint
+from augsynth.inpainting.prompts.book import (
+    BACKGROUND_PROMPT,
+    DEFAULT_TEMPLATE,
+    category_prompt,
+    check_distinct,
+)
+from augsynth.inpainting.prompts.file import Words, tidy
 
 if TYPE_CHECKING:
     import torch
@@ -109,7 +114,7 @@ def finetune(
     import torch
     from diffusers import AutoencoderKL
 
-    from augsynth.inpaint.aligned import AlignedInpainter
+    from augsynth.inpainting.aligned import AlignedInpainter
 
     preset = find_preset(config.preset)
     preset = replace(preset, latent_channels=config.latent_channels or preset.latent_channels)

@@ -24,9 +24,9 @@ from augsynth.finetune.lora_objective import held_out_loss
 from augsynth.finetune.lora_options import LoraTraining, chosen_categories
 from augsynth.finetune.lora_study import Study, open_book, open_study
 from augsynth.finetune.pictures import write_samples
-from augsynth.inpaint.aligned import AlignedInpainter
-from augsynth.inpaint.checkpoints import Checkpoint, first_line
-from augsynth.inpaint.loading import load_inpainter
+from augsynth.inpainting.aligned import AlignedInpainter
+from augsynth.inpainting.checkpoints import Checkpoint, first_line
+from augsynth.inpainting.loading import load_inpainter
 
 if TYPE_CHECKING:
     import torch

@@ -13,8 +13,8 @@ from typing import Any
 from augsynth import __version__
 from augsynth.finetune.loop import swap_in
 from augsynth.finetune.lora_options import LoraTraining
-from augsynth.inpaint.checkpoints import Checkpoint
-from augsynth.inpaint.loading import find_pipeline
+from augsynth.inpainting.checkpoints import Checkpoint
+from augsynth.inpainting.loading import find_pipeline
 
 FACTS = "lora.json"
 

@@ -14,8 +14,8 @@ from augsynth.core.scene import Dataset, Image, IntArray, Scene
 from augsynth.core.seeding import derive_seed
 from augsynth.finetune.loop import Progress, processes
 from augsynth.finetune.windows import WindowRules, Windows, cut_windows
-from augsynth.inpaint.aligned import AlignedInpainter
-from augsynth.inpaint.conditioning import Condition, join
+from augsynth.inpainting.aligned import AlignedInpainter
+from augsynth.inpainting.conditioning import Condition, join
 
 if TYPE_CHECKING:
     import torch

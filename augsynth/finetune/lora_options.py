@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from augsynth.core.errors import BackendError, ConfigError
 from augsynth.core.scene import Category
-from augsynth.inpaint.checkpoints import Checkpoint, inspect_checkpoint
-from augsynth.templates import DEFAULT_TEMPLATE, check_templates
+from augsynth.inpainting.checkpoints import Checkpoint, inspect_checkpoint
+from augsynth.inpainting.prompts.templates import DEFAULT_TEMPLATE, check_templates
 
 LR_SCHEDULES = ("cosine", "constant")
 PRECISIONS = ("bfloat16", "float32")

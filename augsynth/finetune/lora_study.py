@@ -18,8 +18,8 @@ from augsynth.finetune.lora_latents import Latents, cache_latents, encode_texts
 from augsynth.finetune.lora_objective import Objective, Pools
 from augsynth.finetune.lora_options import LoraTraining, chosen_categories
 from augsynth.finetune.windows import WindowRules, Windows, cut_windows
-from augsynth.inpaint.aligned import AlignedInpainter
-from augsynth.prompts import BACKGROUND_PROMPT, PromptBook
+from augsynth.inpainting.aligned import AlignedInpainter
+from augsynth.inpainting.prompts.book import BACKGROUND_PROMPT, PromptBook
 
 BACKGROUND_SHARE = 0.12
 HELD_OUT_WINDOWS = 48

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.compose import cut_window, mask_cells
 from augsynth.core.boxes import clip_boxes, grow_box, intersections, least_window, square_window
 from augsynth.core.errors import ConfigError, DatasetError
 from augsynth.core.scene import Dataset, FloatArray, Image, IntArray, Scene
 from augsynth.core.seeding import derive_rng
+from augsynth.inpainting.stitching import cut_window, mask_cells
 
 SYMMETRIES = {"none": 1, "mirror": 2, "dihedral": 8}
 

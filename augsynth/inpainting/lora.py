@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from augsynth.core.errors import BackendError
-from augsynth.inpaint.checkpoints import OFFLINE_ADVICE, first_line
+from augsynth.inpainting.checkpoints import OFFLINE_ADVICE, first_line
 
 _DOWN = re.compile(
     r"^(?:unet|transformer)\.(.+?)(?:\.lora_A(?:\.\w+)?|\.lora\.down|_lora\.down|\.lora_linear_layer\.down)\.weight$"

@@ -14,10 +14,10 @@ import numpy as np
 
 from augsynth.core.errors import BackendError, ConfigError
 from augsynth.core.scene import Image
-from augsynth.inpaint import InpaintRequest
-from augsynth.inpaint.alignment import ALIGNMENTS, Surroundings, inverted, renoised
-from augsynth.inpaint.conditioning import Condition, Conditioner, guidance_embedding, join
-from augsynth.inpaint.schedules import build_scheduler
+from augsynth.inpainting.alignment import ALIGNMENTS, Surroundings, inverted, renoised
+from augsynth.inpainting.conditioning import Condition, Conditioner, guidance_embedding, join
+from augsynth.inpainting.port import InpaintRequest
+from augsynth.inpainting.schedulers import build_scheduler
 
 if TYPE_CHECKING:
     import torch

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from augsynth.core.errors import BackendError, ConfigError
 from augsynth.core.scene import Image
-from augsynth.inpaint import InpaintRequest
-from augsynth.inpaint.aligned import check_options
+from augsynth.inpainting.aligned import check_options
+from augsynth.inpainting.port import InpaintRequest
 
 NATIVE_SIZE = 1024  # of the flow models whose pipelines don't say
 

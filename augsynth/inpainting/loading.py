@@ -8,8 +8,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from augsynth.core.errors import BackendError
-from augsynth.inpaint import Inpainter
-from augsynth.inpaint.checkpoints import EMBEDDED, OFFLINE_ADVICE, Checkpoint, first_line, inspect_checkpoint
+from augsynth.inpainting.checkpoints import (
+    EMBEDDED,
+    OFFLINE_ADVICE,
+    Checkpoint,
+    first_line,
+    inspect_checkpoint,
+)
+from augsynth.inpainting.port import Inpainter
 
 __all__ = ["EMBEDDED", "load_inpainter"]
 
@@ -48,10 +54,10 @@ def load_inpainter(
         BackendError: The checkpoint or LoRA is missing, out of reach, damaged or of another kind; safetensors only.
         ConfigError: An option doesn't fit the checkpoint.
     """
-    from augsynth.inpaint.aligned import AlignedInpainter
-    from augsynth.inpaint.generic import PipelineInpainter, check_generic
-    from augsynth.inpaint.lora import add_lora, find_lora
-    from augsynth.inpaint.schedules import LCM_GUIDANCE, is_few_step
+    from augsynth.inpainting.aligned import AlignedInpainter
+    from augsynth.inpainting.diffusers_pipeline import PipelineInpainter, check_generic
+    from augsynth.inpainting.lora import add_lora, find_lora
+    from augsynth.inpainting.schedulers import LCM_GUIDANCE, is_few_step
 
     checkpoint = inspect_checkpoint(model, revision=revision)
     options |= {"name": model, "alignment": alignment, "sampler": sampler}
@@ -137,7 +143,7 @@ def find_pipeline(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
     """
     import diffusers
 
-    from augsynth.inpaint.generic import check_pipeline
+    from augsynth.inpainting.diffusers_pipeline import check_pipeline
 
     if checkpoint.family == "sd":
         without = {"safety_checker": None, "requires_safety_checker": False}

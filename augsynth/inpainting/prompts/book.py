@@ -14,8 +14,15 @@ from augsynth.config import GenerateConfig
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import Category, FloatArray, IntArray, Scene
 from augsynth.core.seeding import derive_rng
-from augsynth.prompt_file import Words, read_words, tidy
-from augsynth.templates import CATEGORY, DEFAULT_TEMPLATE, DESCRIPTION, NEIGHBOURS, check_templates, gaps
+from augsynth.inpainting.prompts.file import Words, read_words, tidy
+from augsynth.inpainting.prompts.templates import (
+    CATEGORY,
+    DEFAULT_TEMPLATE,
+    DESCRIPTION,
+    NEIGHBOURS,
+    check_templates,
+    gaps,
+)
 
 __all__ = [
     "BACKGROUND_PROMPT",
