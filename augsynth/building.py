@@ -296,7 +296,7 @@ def run_train_detector(options: Mapping[str, Any], *, show: Callable[[str], None
     Raises:
         AugsynthError: As `train_detector`; ConfigError for options out of range.
     """
-    from augsynth.detect.training import DetectorTraining, train_detector
+    from augsynth.training.detector.train import DetectorTraining, train_detector
 
     dataset = read_dataset(options["annotations"], images=options["images"])
     yield from repair_lines(dataset)

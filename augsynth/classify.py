@@ -19,7 +19,7 @@ from augsynth.classify_labels import Vocabulary, check_top_k, match_labels, text
 from augsynth.core.boxes import clip_boxes, square_window
 from augsynth.core.errors import BackendError
 from augsynth.core.scene import FloatArray, Image, Standing
-from augsynth.detect.transformers import load_part
+from augsynth.detectors.transformers import load_part
 
 TEXT_MODELS = ("clip", "siglip")
 ADVICE = "pass --classifier a folder or hub id of a transformers image classifier, or of CLIP or SigLIP"

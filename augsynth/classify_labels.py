@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import Category
-from augsynth.detect import plain_name
+from augsynth.detectors.loading import plain_name
 from augsynth.inpainting.prompts.book import category_prompt
 
 

@@ -16,7 +16,7 @@ from augsynth.coco.writer import write_json
 from augsynth.config import GenerateConfig, plain_config
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import Dataset, Scene
-from augsynth.detect import detector_files
+from augsynth.detectors.loading import detector_files
 from augsynth.engine import paint_shard, source_order
 from augsynth.harvest import write_bank
 from augsynth.inpainting.checkpoints import inspect_checkpoint, is_non_commercial, read_licence

@@ -14,7 +14,7 @@ from augsynth.core.boxes import ious, view_around
 from augsynth.core.errors import ConfigError
 from augsynth.core.masks import Mask, fitted
 from augsynth.core.scene import Dataset, FloatArray, Image, IntArray
-from augsynth.detect import Detector, detect_with_masks, has_masks
+from augsynth.detectors.loading import Detector, detect_with_masks, has_masks
 from augsynth.matting import matte
 from augsynth.segment import Segmenter
 

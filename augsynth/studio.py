@@ -18,7 +18,7 @@ from augsynth.core.boxes import least_window
 from augsynth.core.errors import DatasetError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Dataset, Image, Scene
-from augsynth.detect import Detector, load_detector
+from augsynth.detectors.loading import Detector, load_detector
 from augsynth.inpainting.init_images import Donors
 from augsynth.inpainting.loading import load_inpainter
 from augsynth.inpainting.port import Inpainter

@@ -18,7 +18,7 @@ from augsynth.core.scene import (
     Standing,
     Verdict,
 )
-from augsynth.detect.calibration import SAME_PLACE_IOU, Thresholds, calibrate
+from augsynth.filtering.thresholds import SAME_PLACE_IOU, Thresholds, calibrate
 
 __all__ = [
     "FilterRules",

@@ -49,8 +49,8 @@ from augsynth.core.scene import (
     Scene,
 )
 from augsynth.core.seeding import derive_rng
-from augsynth.detect import Detector, load_detector
-from augsynth.detect.calibration import SAME_PLACE_IOU
+from augsynth.detectors.loading import Detector, load_detector
+from augsynth.filtering.thresholds import SAME_PLACE_IOU
 from augsynth.verify import FilterRules, Thresholds, calibrate, judge
 
 KINDS = ("real", "moved", "swapped", "empty")

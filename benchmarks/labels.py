@@ -30,7 +30,7 @@ from augsynth.core.errors import AugsynthError, DatasetError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Image, Placement
 from augsynth.core.seeding import derive_rng
-from augsynth.detect import Detector, load_detector
+from augsynth.detectors.loading import Detector, load_detector
 from augsynth.studio import EMBEDDED_DETECTOR, Studio, open_studio
 
 MIN_SCORE = 0.1

@@ -22,7 +22,7 @@ from augsynth.core.images import read_image
 from augsynth.core.masks import as_rle, decoded, to_segmentation
 from augsynth.core.scene import Dataset
 from augsynth.cutouts import CutRules
-from augsynth.detect import load_detector
+from augsynth.detectors.loading import load_detector
 from augsynth.object_masks import DetectorOutlines, Edit, MattingOutlines, Outliner, SegmenterOutlines
 from augsynth.segment import Segmenter
 

@@ -41,8 +41,8 @@ from augsynth.core.errors import AugsynthError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Dataset, Detections, Image, Placement, Plan, Reason, Scene
 from augsynth.core.seeding import derive_rng, derive_seed
-from augsynth.detect import Detector, load_detector
-from augsynth.detect.calibration import SAME_PLACE_IOU
+from augsynth.detectors.loading import Detector, load_detector
+from augsynth.filtering.thresholds import SAME_PLACE_IOU
 from augsynth.inpainting.loading import load_inpainter
 from augsynth.inpainting.port import InpaintRequest
 from augsynth.inpainting.prompts.book import category_prompt

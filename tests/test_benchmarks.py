@@ -278,8 +278,8 @@ def test_each_stage_changes_the_object_alone_and_more_than_the_one_before(sample
     """Real models: the embedded detector must know real objects, and noise must not pass for them."""
     import stages
 
-    from augsynth.detect import load_detector
-    from augsynth.detect.calibration import Thresholds
+    from augsynth.detectors.loading import load_detector
+    from augsynth.filtering.thresholds import Thresholds
     from augsynth.inpainting.loading import load_inpainter
     from augsynth.studio import EMBEDDED_DETECTOR
 

@@ -202,7 +202,7 @@ def test_training_on_a_cpu_ends_with_one_best_and_one_last_checkpoint(name, envi
 @ops
 def test_two_stages_train_and_the_checkpoint_serves_as_filter(environment, tmp_path):
     from augsynth.coco.reader import read_dataset
-    from augsynth.detect import load_detector
+    from augsynth.detectors.loading import load_detector
 
     config = read("faster_rcnn_r50.py")
     config.train_cfg.val_interval = 5

@@ -8,14 +8,19 @@ from tiny_shapes import CATEGORIES, draw_shapes, shapes_dataset
 
 from augsynth.core.errors import BackendError, ConfigError, DatasetError, ResumeError
 from augsynth.core.scene import Category, Dataset, Detections, Image, Scene
-from augsynth.detect import load_detector, match_categories
-from augsynth.detect.augment import Example, View, apply_view, draw_view
-from augsynth.detect.calibration import Thresholds, calibrate, thresholds_from_scores
-from augsynth.detect.evaluation import evaluate_detections, evaluate_detector
-from augsynth.detect.examples import choose_image_scale, hold_out, repeated_indices, training_canvas
-from augsynth.detect.folder import DetectorConfig, write_config, write_weights
-from augsynth.detect.torchvision import resize_image
-from augsynth.detect.training import DetectorTraining, Progress, train_detector
+from augsynth.detectors.folder import DetectorConfig, write_config, write_weights
+from augsynth.detectors.loading import load_detector, match_categories
+from augsynth.detectors.torchvision import resize_image
+from augsynth.filtering.thresholds import Thresholds, calibrate, thresholds_from_scores
+from augsynth.training.detector.augment import Example, View, apply_view, draw_view
+from augsynth.training.detector.evaluation import evaluate_detections, evaluate_detector
+from augsynth.training.detector.examples import (
+    choose_image_scale,
+    hold_out,
+    repeated_indices,
+    training_canvas,
+)
+from augsynth.training.detector.train import DetectorTraining, Progress, train_detector
 
 PLAIN = View(1.0, (0.5, 0.5), False, False, (1.0, 1.0, 1.0), 1.0, 1.0, 0.0, 1.0, 0)
 
@@ -50,7 +55,7 @@ def trained(shapes, tmp_path_factory):
 def write_untrained(folder: Path, **changes) -> Path:
     import torch
 
-    from augsynth.detect.architectures import build_model
+    from augsynth.detectors.architectures import build_model
 
     folder.mkdir()
     config = replace(DetectorConfig("fcos_tiny", CATEGORIES, view_px=96), **changes)
@@ -155,8 +160,8 @@ def test_unknown_preset_lists_the_known_ones(shapes, tmp_path):
 
 @pytest.mark.parametrize("preset", ["frcnn_base", "retinanet_resnet50_fpn"])
 def test_other_architectures_take_a_step(preset, shapes):
-    from augsynth.detect.examples import ExampleStream
-    from augsynth.detect.steps import initial_state, take_step
+    from augsynth.training.detector.examples import ExampleStream
+    from augsynth.training.detector.step import initial_state, take_step
 
     dataset, images = shapes
     options = DetectorTraining(preset=preset, steps=2, batch_size=1, image_scale=1.0)
@@ -176,7 +181,7 @@ def test_other_architectures_take_a_step(preset, shapes):
 
 
 def test_small_preset_is_small():
-    from augsynth.detect.architectures import build_model
+    from augsynth.detectors.architectures import build_model
 
     network = build_model("fcos_small", num_categories=8)
     assert sum(p.numel() for p in network.parameters()) <= 1_500_000

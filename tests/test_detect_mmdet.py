@@ -10,8 +10,8 @@ import pytest
 
 from augsynth.core.errors import BackendError, ConfigError
 from augsynth.core.scene import Category
-from augsynth.detect import detector_files, load_detector
-from augsynth.detect.mmdet_files import find_mmdet_files, read_checkpoint
+from augsynth.detectors.loading import detector_files, load_detector
+from augsynth.detectors.mmdet_files import find_mmdet_files, read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -326,7 +326,7 @@ def test_without_compiled_operators_the_error_names_the_command(tmp_path):
 def test_yolox_nano_reaches_what_mmdetection_itself_measures_on_photographs():
     from augsynth.coco.reader import read_dataset
     from augsynth.core.images import read_image
-    from augsynth.detect.evaluation import evaluate_detector
+    from augsynth.training.detector.evaluation import evaluate_detector
 
     dataset = read_dataset(DATA / "coco_mini" / "instances.json", images=DATA / "coco_mini" / "images")
     detector = load_detector(DATA / "yolox_nano", dataset.categories, min_score=0.001)

@@ -6,9 +6,9 @@ import numpy as np
 from tiny_shapes import CATEGORIES, shapes_dataset
 
 from augsynth.core.scene import Dataset, Image, Scene
-from augsynth.detect.augment import Example
-from augsynth.detect.examples import ExampleStream
-from augsynth.detect.pasting import Pasting
+from augsynth.training.detector.augment import Example
+from augsynth.training.detector.examples import ExampleStream
+from augsynth.training.detector.pasting import Pasting
 
 
 def rare_bars(count: int, *, rare: int) -> tuple[Dataset, dict[str, Image]]:

@@ -9,9 +9,9 @@ import pytest
 
 from augsynth.core.errors import BackendError, ConfigError
 from augsynth.core.scene import Category, Dataset, Detections, Scene
-from augsynth.detect import load_detector, split_detectors
-from augsynth.detect.calibration import calibrate
-from augsynth.detect.ensemble import EnsembleDetector, one_vote_each
+from augsynth.detectors.ensemble import EnsembleDetector, one_vote_each
+from augsynth.detectors.loading import load_detector, split_detectors
+from augsynth.filtering.thresholds import calibrate
 from augsynth.studio import EMBEDDED_DETECTOR
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,7 +125,7 @@ def test_detectors_are_named_with_commas(tmp_path):
 def test_two_real_detectors_are_loaded_and_vote(tmp_path):
     import shutil
 
-    from augsynth.detect.folder import read_config
+    from augsynth.detectors.folder import read_config
 
     copy = tmp_path / "copy"
     shutil.copytree(EMBEDDED_DETECTOR, copy)

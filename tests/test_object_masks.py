@@ -22,10 +22,10 @@ from augsynth.core.boxes import ious
 from augsynth.core.errors import BackendError, ConfigError
 from augsynth.core.masks import decoded
 from augsynth.core.scene import Category, Dataset
-from augsynth.detect import Detector, has_masks, load_detector
-from augsynth.detect.ensemble import EnsembleDetector
-from augsynth.detect.folder import DetectorConfig
-from augsynth.detect.torchvision import TorchvisionDetector, to_tensor
+from augsynth.detectors.ensemble import EnsembleDetector
+from augsynth.detectors.folder import DetectorConfig
+from augsynth.detectors.loading import Detector, has_masks, load_detector
+from augsynth.detectors.torchvision import TorchvisionDetector, to_tensor
 from augsynth.generate import Tally, generate, open_dataset
 from augsynth.object_masks import (
     DetectorOutlines,

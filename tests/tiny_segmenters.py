@@ -137,7 +137,7 @@ def tiny_mask_rcnn(num_categories: int) -> Any:
     from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
     from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 
-    from augsynth.detect.architectures import PRESETS, NativeSize, PyramidBackbone
+    from augsynth.detectors.architectures import PRESETS, NativeSize, PyramidBackbone
 
     torch.manual_seed(0)
     backbone = PyramidBackbone(PRESETS["fcos_tiny"])

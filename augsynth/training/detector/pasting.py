@@ -13,13 +13,13 @@ from augsynth.bank import Bank
 from augsynth.bank_writing import BankWriter
 from augsynth.core.scene import Dataset, Image, IntArray, Scene
 from augsynth.cutouts import CutRules, cut_dataset
-from augsynth.detect.augment import Example
 from augsynth.paste import Blend
 from augsynth.paste_objects import Paster
 from augsynth.paste_places import PasteRules, Placer, Stock
 from augsynth.paste_scene import Canvas, Labels
 from augsynth.paste_stock import bank_stock
 from augsynth.placement.layout import Layout
+from augsynth.training.detector.augment import Example
 
 MAX_OBJECTS = 6
 GAMMA = 1.5

@@ -11,8 +11,14 @@ import numpy as np
 
 from augsynth.core.errors import BackendError
 from augsynth.core.scene import Category, Detections, Image
-from augsynth.detect import match_categories
-from augsynth.detect.mmdet_files import MmdetFiles, class_names, first_line, innermost, read_checkpoint
+from augsynth.detectors.loading import match_categories
+from augsynth.detectors.mmdet_files import (
+    MmdetFiles,
+    class_names,
+    first_line,
+    innermost,
+    read_checkpoint,
+)
 
 DEFAULT_VIEW_PX = 640
 INSTALL = "pip install 'augsynth[mmdet]'"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from augsynth.core.errors import BackendError
-from augsynth.detect.folder import CONFIG_FILE
-from augsynth.detect.torch_files import read_torch_file
+from augsynth.detectors.folder import CONFIG_FILE
+from augsynth.detectors.torch_files import read_torch_file
 
 WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt")
 

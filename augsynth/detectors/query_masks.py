@@ -8,7 +8,7 @@ from typing import Any
 import PIL.Image
 
 from augsynth.core.scene import Detections, Image
-from augsynth.detect.transformers import ClosedSetDetector
+from augsynth.detectors.transformers import ClosedSetDetector
 
 MAX_QUERIES = 100
 

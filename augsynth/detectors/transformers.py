@@ -13,7 +13,7 @@ import PIL.Image
 from augsynth.core.boxes import clip_boxes, ious
 from augsynth.core.errors import BackendError
 from augsynth.core.scene import Category, Detections, Image
-from augsynth.detect import OFFLINE, Detector, match_categories
+from augsynth.detectors.loading import OFFLINE, Detector, match_categories
 
 SPAN_MODELS = ("grounding-dino", "mm-grounding-dino")
 TEXT_MODELS = ("owlvit", "owlv2")
@@ -68,7 +68,7 @@ def load_transformers_detector(
     if zero_shot:
         adapter = SpanDetector if kind in SPAN_MODELS else TextQueryDetector
     elif masks:
-        from augsynth.detect.query_masks import QueryMaskDetector
+        from augsynth.detectors.query_masks import QueryMaskDetector
 
         adapter = QueryMaskDetector
     detector: Detector = adapter(

@@ -8,7 +8,7 @@ from typing import Protocol, cast
 
 from augsynth.core.errors import BackendError, ConfigError
 from augsynth.core.scene import Category, Detections, Image
-from augsynth.detect.folder import CONFIG_FILE, FORMAT, read_document
+from augsynth.detectors.folder import CONFIG_FILE, FORMAT, read_document
 
 OFFLINE = (
     "for an offline run pass a local folder to --detector (one written by `augsynth train-detector`, or a "
@@ -100,7 +100,7 @@ def load_detector(
     ]
     if len(found) == 1:
         return found[0]
-    from augsynth.detect.ensemble import EnsembleDetector
+    from augsynth.detectors.ensemble import EnsembleDetector
 
     return EnsembleDetector(found, min_score=min_score)
 
@@ -123,7 +123,7 @@ def split_detectors(model: str) -> list[str]:
 
 def detector_files(model: str) -> list[Path]:
     """Return the local files that a `--detector` depends on, for a digest; a hub id has none."""
-    from augsynth.detect.mmdet_files import find_mmdet_files
+    from augsynth.detectors.mmdet_files import find_mmdet_files
 
     paths: list[Path] = []
     for member in split_detectors(model):
@@ -146,23 +146,23 @@ def _load_one(
 ) -> Detector:
     folder = Path(model)
     if (folder / CONFIG_FILE).is_file() and _is_ours(folder):
-        from augsynth.detect.torchvision import TorchvisionDetector
+        from augsynth.detectors.torchvision import TorchvisionDetector
 
         return TorchvisionDetector.load(
             folder, categories, device=device, batch_size=batch_size, min_score=min_score
         )
-    from augsynth.detect.mmdet_files import find_mmdet_files
+    from augsynth.detectors.mmdet_files import find_mmdet_files
 
     files = find_mmdet_files(model)
     if files is not None:
-        from augsynth.detect.mmdet import MmdetDetector
+        from augsynth.detectors.mmdet import MmdetDetector
 
         return MmdetDetector.load(
             files, categories, device=device, batch_size=batch_size, min_score=min_score
         )
     if _looks_like_a_path(model) and not (folder / CONFIG_FILE).is_file():
         raise BackendError(f"no detector in {folder}: {CONFIG_FILE} is missing; {OFFLINE}")
-    from augsynth.detect.transformers import load_transformers_detector
+    from augsynth.detectors.transformers import load_transformers_detector
 
     return load_transformers_detector(
         model,

@@ -13,8 +13,8 @@ import numpy as np
 
 from augsynth.core.scene import Dataset, Image, IntArray, Scene
 from augsynth.core.seeding import derive_rng
-from augsynth.detect.augment import Example, apply_view, draw_view
-from augsynth.detect.torchvision import resize_image, scaled_size
+from augsynth.detectors.torchvision import resize_image, scaled_size
+from augsynth.training.detector.augment import Example, apply_view, draw_view
 
 SCALES = (1.0, 0.75, 0.5, 0.375, 0.25, 0.125)
 

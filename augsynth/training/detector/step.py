@@ -12,9 +12,9 @@ from torch import nn
 
 from augsynth.core.errors import BackendError, ResumeError
 from augsynth.core.seeding import derive_seed
-from augsynth.detect.architectures import build_model, channels_last
-from augsynth.detect.augment import Example
-from augsynth.detect.torchvision import to_tensor
+from augsynth.detectors.architectures import build_model, channels_last
+from augsynth.detectors.torchvision import to_tensor
+from augsynth.training.detector.augment import Example
 
 
 @dataclass(frozen=True, slots=True)

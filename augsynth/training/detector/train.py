@@ -15,10 +15,18 @@ import torch
 
 from augsynth.core.errors import DatasetError, ResumeError
 from augsynth.core.scene import Dataset, Image, Scene
-from augsynth.detect.architectures import check_preset
-from augsynth.detect.augment import Example
-from augsynth.detect.evaluation import Evaluation, evaluate_detector
-from augsynth.detect.examples import (
+from augsynth.detectors.architectures import check_preset
+from augsynth.detectors.folder import (
+    DetectorConfig,
+    discard,
+    publish,
+    write_config,
+    write_weights,
+)
+from augsynth.detectors.torchvision import TorchvisionDetector
+from augsynth.training.detector.augment import Example
+from augsynth.training.detector.evaluation import Evaluation, evaluate_detector
+from augsynth.training.detector.examples import (
     ExampleStream,
     choose_image_scale,
     dataset_fingerprint,
@@ -26,15 +34,8 @@ from augsynth.detect.examples import (
     hold_out,
     training_canvas,
 )
-from augsynth.detect.folder import (
-    DetectorConfig,
-    discard,
-    publish,
-    write_config,
-    write_weights,
-)
-from augsynth.detect.pasting import Pasting
-from augsynth.detect.steps import (
+from augsynth.training.detector.pasting import Pasting
+from augsynth.training.detector.step import (
     DetectorTraining,
     TrainingState,
     initial_state,
@@ -42,7 +43,6 @@ from augsynth.detect.steps import (
     save_checkpoint,
     take_step,
 )
-from augsynth.detect.torchvision import TorchvisionDetector
 
 __all__ = ["DetectorTraining", "Progress", "TrainingReport", "train_detector"]
 

@@ -1,0 +1,1 @@
+"""Which painted objects are kept."""

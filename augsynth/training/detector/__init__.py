@@ -1,0 +1,1 @@
+"""Train a detector for the filter."""
