@@ -18,8 +18,8 @@ from augsynth.core.masks import Mask, decoded
 from augsynth.core.scene import Dataset, FloatArray, Image, Reason, Scene
 from augsynth.cutouts import CutRules, box_opacity, crop_around, reduced
 from augsynth.inpainting.stitching import cells_xyxy, mask_cells
-from augsynth.matting import matte, soften
-from augsynth.object_masks import source_of
+from augsynth.masking.matting import matte, soften
+from augsynth.masking.sources import source_of
 from augsynth.placement.ring_features import Rings
 
 BANK = "bank"

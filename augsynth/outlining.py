@@ -10,7 +10,7 @@ import numpy as np
 from augsynth.canvas import Canvas
 from augsynth.core.images import read_image
 from augsynth.core.masks import to_rle, visible
-from augsynth.object_masks import Edit
+from augsynth.masking.sources import Edit
 from augsynth.studio import Studio
 
 

@@ -25,7 +25,7 @@ from augsynth.core.figures import contact_sheet
 from augsynth.core.images import place_original, write_atomically
 from augsynth.core.masks import decoded, recut, to_polygons
 from augsynth.core.scene import Dataset, Reason
-from augsynth.object_masks import source_of
+from augsynth.masking.sources import source_of
 
 AUGMENTED = "annotations/instances_augmented.json"
 SYNTHETIC = "annotations/instances_synthetic.json"

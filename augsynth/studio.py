@@ -23,7 +23,7 @@ from augsynth.inpainting.init_images import Donors
 from augsynth.inpainting.loading import load_inpainter
 from augsynth.inpainting.port import Inpainter
 from augsynth.inpainting.prompts.book import PromptBook
-from augsynth.object_masks import Outliner, open_outliner
+from augsynth.masking.sources import Outliner, open_outliner
 from augsynth.placement.appearance import Appearance
 from augsynth.placement.layout import Layout
 from augsynth.placement.proposal import PlacementRules

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from augsynth.core.scene import Reason
-from augsynth.object_masks import source_of
+from augsynth.masking.sources import source_of
 from augsynth.studio import Counts
 
 _WITHOUT_PLACE = (Reason.NO_CATEGORY, Reason.NO_REGION, Reason.BAD_IMAGE)

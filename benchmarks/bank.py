@@ -33,8 +33,8 @@ from augsynth.core.images import read_image
 from augsynth.core.scene import Category, Dataset
 from augsynth.cutouts import CutRules, covered_share, cut_objects, segmentations_of, sort_objects
 from augsynth.inpainting.stitching import cut_window, mask_cells, stitch
-from augsynth.matting import matte
-from augsynth.object_masks import Edit
+from augsynth.masking.matting import matte
+from augsynth.masking.sources import Edit
 from augsynth.studio import MODELS, default_context
 
 WINDOW = 64

@@ -23,8 +23,14 @@ from augsynth.core.masks import as_rle, decoded, to_segmentation
 from augsynth.core.scene import Dataset
 from augsynth.cutouts import CutRules
 from augsynth.detectors.loading import load_detector
-from augsynth.object_masks import DetectorOutlines, Edit, MattingOutlines, Outliner, SegmenterOutlines
-from augsynth.segment import Segmenter
+from augsynth.masking.segmenter import Segmenter
+from augsynth.masking.sources import (
+    DetectorOutlines,
+    Edit,
+    MattingOutlines,
+    Outliner,
+    SegmenterOutlines,
+)
 
 
 def painted_objects(dataset: Dataset, *, num: int, seed: int) -> list[tuple[Edit, np.ndarray]]:

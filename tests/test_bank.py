@@ -31,7 +31,7 @@ from augsynth.cutouts import (
     segmentations_of,
     sort_objects,
 )
-from augsynth.matting import matte
+from augsynth.masking.matting import matte
 
 CATEGORIES = (Category(3, "cup"), Category(7, "lid", "trash"))
 ROOT = Path(__file__).resolve().parents[1]

@@ -27,7 +27,8 @@ from augsynth.detectors.folder import DetectorConfig
 from augsynth.detectors.loading import Detector, has_masks, load_detector
 from augsynth.detectors.torchvision import TorchvisionDetector, to_tensor
 from augsynth.generate import Tally, generate, open_dataset
-from augsynth.object_masks import (
+from augsynth.masking.segmenter import Segmenter
+from augsynth.masking.sources import (
     DetectorOutlines,
     Edit,
     MattingOutlines,
@@ -36,7 +37,6 @@ from augsynth.object_masks import (
 )
 from augsynth.progress import summary_lines
 from augsynth.sample import write_sample
-from augsynth.segment import Segmenter
 from augsynth.studio import EMBEDDED_DETECTOR
 
 CATEGORIES = [Category(7, "can"), Category(3, "jar")]

@@ -15,7 +15,7 @@ from augsynth.core.masks import (
     to_segmentation,
     visible,
 )
-from augsynth.matting import soften
+from augsynth.masking.matting import soften
 
 
 def disc(shape_hw, centre_xy, radius):

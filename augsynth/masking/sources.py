@@ -15,8 +15,8 @@ from augsynth.core.errors import ConfigError
 from augsynth.core.masks import Mask, fitted
 from augsynth.core.scene import Dataset, FloatArray, Image, IntArray
 from augsynth.detectors.loading import Detector, detect_with_masks, has_masks
-from augsynth.matting import matte
-from augsynth.segment import Segmenter
+from augsynth.masking.matting import matte
+from augsynth.masking.segmenter import Segmenter
 
 _MIN_SAME_IOU = 0.5
 _SEGMENTER_CONTEXT = 3.0
