@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.classify import Classifier, crop_object
 from augsynth.core.boxes import clip_boxes, grow_box, square_window, view_around
 from augsynth.core.scene import (
     Detections,
@@ -22,6 +21,7 @@ from augsynth.core.scene import (
     Standing,
 )
 from augsynth.core.seeding import derive_rng
+from augsynth.filtering.classifiers import Classifier, crop_object
 from augsynth.inpainting.port import InpaintRequest
 from augsynth.inpainting.prompts.book import nearest_categories
 from augsynth.inpainting.stitching import cells_xyxy, cut_window, mask_cells, stitch

@@ -12,9 +12,9 @@ from augsynth.canvas import Canvas, Trial, draw_place, look, make_plan, paint, s
 from augsynth.core.boxes import intersections
 from augsynth.core.scene import Detections, Reason
 from augsynth.core.seeding import derive_rng, derive_seed
+from augsynth.filtering.judge import judge_decoy
 from augsynth.inpainting.prompts.book import BACKGROUND_PROMPT
 from augsynth.studio import Studio
-from augsynth.verify import judge_decoy
 
 DRAWS = 8  # places that are drawn for one decoy until one is free
 

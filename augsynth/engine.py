@@ -18,10 +18,10 @@ from augsynth.core.scene import Detections, Image, Plan, Reason, Scene, Verdict
 from augsynth.core.seeding import derive_rng, derive_seed
 from augsynth.decoys import paint_decoys
 from augsynth.edits import draw_edit
+from augsynth.filtering.judge import judge, judge_class, unfiltered
+from augsynth.filtering.judge_replacement import judge_replacement
 from augsynth.outlining import outline_objects
 from augsynth.studio import Counts, Studio
-from augsynth.verify import judge, judge_class, unfiltered
-from augsynth.verify_replacement import judge_replacement
 
 MAX_TILES = 48
 

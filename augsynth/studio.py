@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from augsynth.affinity.model import DEFAULT_MEASURE, Affinity, load_affinity_file
-from augsynth.classify import Classifier, check_classifier, load_classifier
-from augsynth.classify_labels import Vocabulary
 from augsynth.config import GenerateConfig
 from augsynth.core.boxes import least_window
 from augsynth.core.errors import DatasetError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Dataset, Image, Scene
 from augsynth.detectors.loading import Detector, load_detector
+from augsynth.filtering.class_labels import Vocabulary
+from augsynth.filtering.classifiers import Classifier, check_classifier, load_classifier
+from augsynth.filtering.judge import FilterRules, Thresholds, calibrate
 from augsynth.inpainting.init_images import Donors
 from augsynth.inpainting.loading import load_inpainter
 from augsynth.inpainting.port import Inpainter
@@ -28,7 +29,6 @@ from augsynth.placement.appearance import Appearance
 from augsynth.placement.layout import Layout
 from augsynth.placement.proposal import PlacementRules
 from augsynth.placement.replacement import related_categories
-from augsynth.verify import FilterRules, Thresholds, calibrate
 
 MODELS = Path(__file__).parent / "sample" / "models"
 EMBEDDED_DETECTOR = str(MODELS / "detector")

@@ -50,8 +50,8 @@ from augsynth.core.scene import (
 )
 from augsynth.core.seeding import derive_rng
 from augsynth.detectors.loading import Detector, load_detector
+from augsynth.filtering.judge import FilterRules, Thresholds, calibrate, judge
 from augsynth.filtering.thresholds import SAME_PLACE_IOU
-from augsynth.verify import FilterRules, Thresholds, calibrate, judge
 
 KINDS = ("real", "moved", "swapped", "empty")
 MIN_SIDE = 8  # as min_size of generate

@@ -23,10 +23,10 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from augsynth.classify import crop_object
 from augsynth.coco.reader import read_dataset
 from augsynth.core.images import read_image
 from augsynth.core.seeding import derive_rng
+from augsynth.filtering.classifiers import crop_object
 
 HERE = Path(__file__).resolve().parent
 CROP_PX = 64

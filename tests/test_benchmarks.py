@@ -231,11 +231,11 @@ def test_wilson_interval():
 
 def test_first_attempts_are_painted_again_as_the_run_painted_them(sample_root, tiny_checkpoint, tmp_path):
     from augsynth import engine
+    from augsynth.filtering.judge import FilterRules, Thresholds
     from augsynth.inpainting.loading import load_inpainter
     from augsynth.inpainting.prompts.book import PromptBook
     from augsynth.placement.proposal import PlacementRules
     from augsynth.studio import Counts, Studio
-    from augsynth.verify import FilterRules, Thresholds
 
     dataset = read_dataset(sample_root / "annotations/instances.json", images=sample_root / "images")
     dataset = replace(dataset, scenes=dataset.scenes[:8])

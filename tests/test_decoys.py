@@ -20,6 +20,7 @@ from augsynth.core.scene import Detections, Image, Placement, Plan, Reason, Scen
 from augsynth.cutouts import CutRules
 from augsynth.decoys import paint_decoys
 from augsynth.engine import Shard, paint_shard
+from augsynth.filtering.judge import FilterRules, Thresholds, judge_decoy
 from augsynth.generate import Tally, generate, open_dataset
 from augsynth.inpainting.init_images import Donors
 from augsynth.inpainting.port import Inpainter, InpaintRequest
@@ -28,7 +29,6 @@ from augsynth.progress import summary_lines
 from augsynth.sample import write_sample
 from augsynth.shards import RunFolder
 from augsynth.studio import Counts, Studio, open_studio
-from augsynth.verify import FilterRules, Thresholds, judge_decoy
 
 
 def ignore(stage: str, tally: Tally) -> None:

@@ -19,6 +19,7 @@ from augsynth.core.errors import BackendError, ResumeError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Detections, Plan, Reason, Scene, Verdict
 from augsynth.engine import paint_shard
+from augsynth.filtering.judge import Thresholds
 from augsynth.generate import Tally, generate, open_dataset
 from augsynth.inpainting.port import InpaintRequest
 from augsynth.inpainting.stitching import mask_cells
@@ -26,7 +27,6 @@ from augsynth.publish import publish_dataset
 from augsynth.sample import write_sample
 from augsynth.shards import RunFolder, read_state
 from augsynth.studio import Counts, Studio, open_studio
-from augsynth.verify import Thresholds
 
 
 def ignore(stage: str, tally: Tally) -> None:

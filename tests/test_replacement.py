@@ -29,6 +29,8 @@ from augsynth.core.scene import (
 from augsynth.core.seeding import derive_rng
 from augsynth.edits import draw_edit
 from augsynth.engine import Shard, paint_shard
+from augsynth.filtering.judge import FilterRules, Thresholds
+from augsynth.filtering.judge_replacement import judge_replacement
 from augsynth.generate import Tally, generate, open_dataset
 from augsynth.inpainting.port import InpaintRequest
 from augsynth.placement.proposal import PlacementRules
@@ -41,8 +43,6 @@ from augsynth.placement.replacement import (
 from augsynth.sample import write_sample
 from augsynth.shards import RunFolder
 from augsynth.studio import Counts, Studio, open_studio
-from augsynth.verify import FilterRules, Thresholds
-from augsynth.verify_replacement import judge_replacement
 
 SIZE = (100, 100)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from augsynth.core.scene import Detections, Placement, Plan, Reason, Scene
-from augsynth.verify import FilterRules, Thresholds, judge, refit_box, unfiltered
+from augsynth.filtering.judge import FilterRules, Thresholds, judge, refit_box, unfiltered
 
 CUP, CAN = 4, 9
 PLANNED = (50.0, 50.0, 80.0, 90.0)

@@ -15,11 +15,11 @@ from typing import Any, Protocol
 import numpy as np
 import PIL.Image
 
-from augsynth.classify_labels import Vocabulary, check_top_k, match_labels, texts_of
 from augsynth.core.boxes import clip_boxes, square_window
 from augsynth.core.errors import BackendError
 from augsynth.core.scene import FloatArray, Image, Standing
 from augsynth.detectors.transformers import load_part
+from augsynth.filtering.class_labels import Vocabulary, check_top_k, match_labels, texts_of
 
 TEXT_MODELS = ("clip", "siglip")
 ADVICE = "pass --classifier a folder or hub id of a transformers image classifier, or of CLIP or SigLIP"

@@ -8,9 +8,9 @@ import numpy as np
 
 from augsynth.core.boxes import ious
 from augsynth.core.scene import Detections, Plan, Reason, Verdict
+from augsynth.filtering.judge import FilterRules, judge
 from augsynth.filtering.thresholds import SAME_PLACE_IOU, Thresholds
 from augsynth.placement.replacement import Replaced
-from augsynth.verify import FilterRules, judge
 
 
 def judge_replacement(
