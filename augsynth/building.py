@@ -16,15 +16,15 @@ from augsynth import __version__
 from augsynth.affinity.embeddings import Embeddings, encode_names, read_embeddings
 from augsynth.affinity.model import DEFAULT_MEASURE, SOURCES, Affinity, save_affinity_file
 from augsynth.affinity.scoring import CLIP, check_options, check_source
-from augsynth.bank import Bank, BankError
-from augsynth.bank_writing import BankWriter
+from augsynth.bank.cutting import CutRules, cut_dataset
+from augsynth.bank.reader import Bank, BankError
+from augsynth.bank.writer import BankWriter
 from augsynth.coco.faults import repair_lines
 from augsynth.coco.reader import read_dataset
 from augsynth.coco.split import balance_table, split_dataset, write_folds
 from augsynth.core.errors import ConfigError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Dataset, Image, Scene
-from augsynth.cutouts import CutRules, cut_dataset
 from augsynth.inpainting.checkpoints import is_non_commercial
 from augsynth.inpainting.loading import EMBEDDED
 from augsynth.placement.layout import Layout

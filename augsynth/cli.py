@@ -188,7 +188,7 @@ def generate(
     for line in summary_lines(tally, Path(settings.out)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if settings.bank and tally.accepted:
-        from augsynth.bank import Bank
+        from augsynth.bank.reader import Bank
 
         summary = Bank.open(Path(settings.out) / "bank").summary()
         console.print(summary, markup=False, highlight=False, soft_wrap=True)
@@ -209,8 +209,8 @@ def bank(
     max_side: Annotated[int, typer.Option(help="Reduce larger cut-outs to this longer side.")] = 640,
 ) -> None:
     """Cut a dataset's own objects out of its images: an object bank for AffinityPaste."""
+    from augsynth.bank.cutting import CutRules
     from augsynth.building import build_bank
-    from augsynth.cutouts import CutRules
 
     try:
         rules = CutRules(

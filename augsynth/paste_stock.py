@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.bank import Bank
+from augsynth.bank.reader import Bank
 from augsynth.core.boxes import box_areas, intersection_boxes, intersections, shown_along
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import FloatArray, Image, IntArray

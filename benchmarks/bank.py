@@ -23,15 +23,21 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image as PilImage
 
-from augsynth.bank import Bank, Cutout
-from augsynth.bank_writing import BankWriter
+from augsynth.bank.cutting import (
+    CutRules,
+    covered_share,
+    cut_objects,
+    segmentations_of,
+    sort_objects,
+)
+from augsynth.bank.reader import Bank, Cutout
+from augsynth.bank.writer import BankWriter
 from augsynth.coco.reader import read_dataset
 from augsynth.config import GenerateConfig
 from augsynth.core.boxes import clip_boxes, grow_box, least_window, square_window
 from augsynth.core.errors import DatasetError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Category, Dataset
-from augsynth.cutouts import CutRules, covered_share, cut_objects, segmentations_of, sort_objects
 from augsynth.inpainting.stitching import cut_window, mask_cells, stitch
 from augsynth.masking.matting import matte
 from augsynth.masking.sources import Edit

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from bank import autoencoder, box_mask, cut_all, iou, paint_known
 
+from augsynth.bank.cutting import CutRules
 from augsynth.coco.reader import read_dataset
 from augsynth.core.images import read_image
 from augsynth.core.masks import as_rle, decoded, to_segmentation
 from augsynth.core.scene import Dataset
-from augsynth.cutouts import CutRules
 from augsynth.detectors.loading import load_detector
 from augsynth.masking.segmenter import Segmenter
 from augsynth.masking.sources import (

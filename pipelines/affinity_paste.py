@@ -15,7 +15,7 @@ from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmengine.logging import print_log
 from numpy.typing import NDArray
 
-from augsynth.bank import Bank
+from augsynth.bank.reader import Bank
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import FloatArray, IntArray, Scene
 from augsynth.paste_masks import fill

@@ -23,8 +23,8 @@ from mmengine.dataset import pseudo_collate, worker_init_fn
 from mmengine.registry import init_default_scope
 
 from augsynth.affinity.model import Affinity, save_affinity_file
-from augsynth.bank import Bank, Cutout
-from augsynth.bank_writing import BankWriter
+from augsynth.bank.reader import Bank, Cutout
+from augsynth.bank.writer import BankWriter
 from augsynth.coco.reader import read_dataset
 from augsynth.core.errors import AugsynthError, ConfigError
 from augsynth.core.scene import Category

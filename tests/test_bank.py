@@ -14,14 +14,7 @@ import pytest
 from PIL import Image as PilImage
 from typer.testing import CliRunner
 
-from augsynth.bank import Bank, BankError, Cutout
-from augsynth.bank_writing import BankWriter
-from augsynth.cli import app
-from augsynth.coco.reader import read_dataset
-from augsynth.core.errors import AugsynthError
-from augsynth.core.images import read_image
-from augsynth.core.scene import Category
-from augsynth.cutouts import (
+from augsynth.bank.cutting import (
     CutRules,
     Leftover,
     box_opacity,
@@ -31,6 +24,13 @@ from augsynth.cutouts import (
     segmentations_of,
     sort_objects,
 )
+from augsynth.bank.reader import Bank, BankError, Cutout
+from augsynth.bank.writer import BankWriter
+from augsynth.cli import app
+from augsynth.coco.reader import read_dataset
+from augsynth.core.errors import AugsynthError
+from augsynth.core.images import read_image
+from augsynth.core.scene import Category
 from augsynth.masking.matting import matte
 
 CATEGORIES = (Category(3, "cup"), Category(7, "lid", "trash"))

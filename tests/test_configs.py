@@ -20,8 +20,8 @@ def data(tmp_path_factory):
     """A few small images of the sample, laid out as a user's data, an augmented run and a bank."""
     from PIL import Image
 
+    from augsynth.bank.cutting import CutRules
     from augsynth.building import build_bank
-    from augsynth.cutouts import CutRules
     from augsynth.sample import write_sample
 
     root = tmp_path_factory.mktemp("data")

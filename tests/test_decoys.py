@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image as PilImage
 
-from augsynth.bank import Bank
+from augsynth.bank.cutting import CutRules
+from augsynth.bank.reader import Bank
 from augsynth.building import build_bank
 from augsynth.canvas import Canvas
 from augsynth.config import GenerateConfig
@@ -17,7 +18,6 @@ from augsynth.core.boxes import intersections
 from augsynth.core.errors import ConfigError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Detections, Image, Placement, Plan, Reason, Scene
-from augsynth.cutouts import CutRules
 from augsynth.decoys import paint_decoys
 from augsynth.engine import Shard, paint_shard
 from augsynth.filtering.judge import FilterRules, Thresholds, judge_decoy

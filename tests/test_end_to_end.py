@@ -11,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image as PilImage
 
-from augsynth.bank import Bank
+from augsynth.bank.reader import Bank
 from augsynth.coco.reader import read_dataset
 from augsynth.config import GenerateConfig, read_config
 from augsynth.core.boxes import view_around

@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from tiny_segmenters import tiny_mask_rcnn, write_mask2former, write_sam, write_sam2, write_sam_hq
 
 from augsynth import cli
-from augsynth.bank import Bank
+from augsynth.bank.reader import Bank
 from augsynth.coco.faults import is_mask
 from augsynth.config import GenerateConfig
 from augsynth.core.boxes import ious

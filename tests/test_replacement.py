@@ -11,7 +11,7 @@ import yaml
 from PIL import Image as PilImage
 
 from augsynth.affinity.model import Affinity
-from augsynth.bank import Bank
+from augsynth.bank.reader import Bank
 from augsynth.canvas import Canvas
 from augsynth.config import GenerateConfig
 from augsynth.core.errors import ConfigError

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image as PilImage
 from PIL import ImageFilter
 
-from augsynth.bank import Bank
+from augsynth.bank.reader import Bank
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import Category, FloatArray, Image, IntArray
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from augsynth.affinity.model import Affinity
-from augsynth.bank import Bank
-from augsynth.bank_writing import BankWriter
+from augsynth.bank.cutting import CutRules, cut_dataset
+from augsynth.bank.reader import Bank
+from augsynth.bank.writer import BankWriter
 from augsynth.core.scene import Dataset, Image, IntArray, Scene
-from augsynth.cutouts import CutRules, cut_dataset
 from augsynth.paste import Blend
 from augsynth.paste_objects import Paster
 from augsynth.paste_places import PasteRules, Placer, Stock

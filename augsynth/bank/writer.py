@@ -12,7 +12,18 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.bank import FILES, INDEX, MANIFEST, OTHER, OTHERS, PIXELS, ROW, VERSION, BankError, Cutout
+from augsynth.bank.reader import (
+    FILES,
+    INDEX,
+    MANIFEST,
+    OTHER,
+    OTHERS,
+    PIXELS,
+    ROW,
+    VERSION,
+    BankError,
+    Cutout,
+)
 from augsynth.core.scene import Category
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PilImage
 
-from augsynth.bank import Cutout
+from augsynth.bank.reader import Cutout
 from augsynth.coco.faults import is_mask
 from augsynth.core.boxes import box_areas, intersection_boxes, intersections, ious, shown_along
 from augsynth.core.errors import DatasetError

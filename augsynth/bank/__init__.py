@@ -1,0 +1,1 @@
+"""The object bank: cut-outs with opacity in one folder."""
