@@ -18,12 +18,19 @@ from numpy.typing import NDArray
 from augsynth.bank.reader import Bank
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import FloatArray, IntArray, Scene
-from augsynth.paste_masks import fill
-from augsynth.paste_objects import Paster
-from augsynth.paste_options import blend_weights, category_weights, check, class_names, learn, read_rules
-from augsynth.paste_places import Placer, Stock
-from augsynth.paste_scene import Canvas, Labels, Masks
-from augsynth.paste_stock import Donor, bank_ids, bank_stock, donor_stock
+from augsynth.pasting.options import (
+    blend_weights,
+    category_weights,
+    check,
+    class_names,
+    learn,
+    read_rules,
+)
+from augsynth.pasting.paster import Paster
+from augsynth.pasting.placer import Placer, Stock
+from augsynth.pasting.stock import Donor, bank_ids, bank_stock, donor_stock
+from augsynth.pasting.target import Canvas, Labels, Masks
+from augsynth.pasting.visibility import fill
 
 _REASONS = {
     "not_colour": "an image without three channels passes unchanged",
@@ -94,7 +101,7 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         min_visible (float): An object of which less than this share stays visible loses its label. Defaults to
             0.3.
         into_empty (bool): Paste into images without objects too, by the categories' frequency. Defaults to False.
-        rules (dict, optional): Fields of ``augsynth.paste_places.PasteRules``.
+        rules (dict, optional): Fields of ``augsynth.pasting.placer.PasteRules``.
     """
 
     def __init__(

@@ -8,13 +8,13 @@ import pytest
 from augsynth.core.errors import ConfigError
 from augsynth.core.masks import bounds_of
 from augsynth.core.scene import Category, Dataset, Scene
-from augsynth.paste import Blend, Patch, membrane, opacity, paste
-from augsynth.paste_masks import fill, pixel_region, recut_box, trace
-from augsynth.paste_matte import with_outline
-from augsynth.paste_options import blend_weights, read_rules
-from augsynth.paste_places import PasteRules, Placer, Surroundings
-from augsynth.paste_scene import Canvas, Labels
-from augsynth.paste_stock import Donor, donor_stock
+from augsynth.pasting.estimated_outline import with_outline
+from augsynth.pasting.options import blend_weights, read_rules
+from augsynth.pasting.patch import Blend, Patch, membrane, opacity, paste
+from augsynth.pasting.placer import PasteRules, Placer, Surroundings
+from augsynth.pasting.stock import Donor, donor_stock
+from augsynth.pasting.target import Canvas, Labels
+from augsynth.pasting.visibility import fill, pixel_region, recut_box, trace
 from augsynth.placement.layout import Layout
 
 

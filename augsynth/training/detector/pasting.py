@@ -13,11 +13,11 @@ from augsynth.bank.cutting import CutRules, cut_dataset
 from augsynth.bank.reader import Bank
 from augsynth.bank.writer import BankWriter
 from augsynth.core.scene import Dataset, Image, IntArray, Scene
-from augsynth.paste import Blend
-from augsynth.paste_objects import Paster
-from augsynth.paste_places import PasteRules, Placer, Stock
-from augsynth.paste_scene import Canvas, Labels
-from augsynth.paste_stock import bank_stock
+from augsynth.pasting.paster import Paster
+from augsynth.pasting.patch import Blend
+from augsynth.pasting.placer import PasteRules, Placer, Stock
+from augsynth.pasting.stock import bank_stock
+from augsynth.pasting.target import Canvas, Labels
 from augsynth.placement.layout import Layout
 from augsynth.training.detector.augment import Example
 

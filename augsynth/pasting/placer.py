@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augsynth.core.scene import FloatArray, Image, IntArray, Scene
-from augsynth.paste import Patch
+from augsynth.pasting.patch import Patch
 from augsynth.placement.layout import Layout
 from augsynth.placement.proposal import overlaps
 from augsynth.placement.relative_position import NUM_CELLS, cell_offset, offset_cells

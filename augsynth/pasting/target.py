@@ -11,8 +11,16 @@ from numpy.typing import NDArray
 from augsynth.core.boxes import clip_boxes
 from augsynth.core.masks import bounds_of
 from augsynth.core.scene import FloatArray, IntArray, Scene
-from augsynth.paste import Blend, Patch, paste
-from augsynth.paste_masks import Cover, Polygons, pixel_region, recut_box, recut_mask, recut_polygons, trace
+from augsynth.pasting.patch import Blend, Patch, paste
+from augsynth.pasting.visibility import (
+    Cover,
+    Polygons,
+    pixel_region,
+    recut_box,
+    recut_mask,
+    recut_polygons,
+    trace,
+)
 
 Masks = NDArray[np.uint8] | list[Polygons] | None
 _SLACK = 2

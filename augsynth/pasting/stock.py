@@ -13,9 +13,9 @@ from augsynth.bank.reader import Bank
 from augsynth.core.boxes import box_areas, intersection_boxes, intersections, shown_along
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import FloatArray, Image, IntArray
-from augsynth.paste import Opacity, Patch
-from augsynth.paste_masks import pixel_region
-from augsynth.paste_places import NUM_RING, Stock, Surroundings, bank_ring
+from augsynth.pasting.patch import Opacity, Patch
+from augsynth.pasting.placer import NUM_RING, Stock, Surroundings, bank_ring
+from augsynth.pasting.visibility import pixel_region
 
 _MARGIN = 0.25
 _MAX_SHARED = 0.1

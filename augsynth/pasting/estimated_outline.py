@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from augsynth.core.masks import bounds_of
 from augsynth.core.scene import FloatArray
-from augsynth.paste import Patch
+from augsynth.pasting.patch import Patch
 
 _SIDE, _MAX_SAMPLES = 36, 240
 _NUM_BEHIND, _NUM_FRONT = 5, 4

@@ -12,8 +12,8 @@ from augsynth.affinity.model import Affinity, load_affinity_file
 from augsynth.coco.reader import read_dataset
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import FloatArray, IntArray
-from augsynth.paste import Blend
-from augsynth.paste_places import PasteRules
+from augsynth.pasting.patch import Blend
+from augsynth.pasting.placer import PasteRules
 from augsynth.placement.layout import Layout
 
 

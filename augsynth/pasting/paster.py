@@ -10,10 +10,10 @@ import numpy as np
 from augsynth.affinity.model import Affinity
 from augsynth.core.errors import AugsynthError
 from augsynth.core.scene import FloatArray
-from augsynth.paste import Blend
-from augsynth.paste_matte import with_outline
-from augsynth.paste_places import Placer, Places, Stock, Surroundings
-from augsynth.paste_scene import Canvas
+from augsynth.pasting.estimated_outline import with_outline
+from augsynth.pasting.patch import Blend
+from augsynth.pasting.placer import Placer, Places, Stock, Surroundings
+from augsynth.pasting.target import Canvas
 
 _ROUNDS = 3
 

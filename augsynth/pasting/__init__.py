@@ -1,0 +1,1 @@
+"""AffinityPaste without MMDetection: cut-outs pasted into an image where they belong."""
