@@ -244,7 +244,7 @@ def run_finetune(
     """
     import torch
 
-    from augsynth.finetune import FinetuneConfig, finetune
+    from augsynth.training.painter.train import FinetuneConfig, finetune
 
     if options["threads"]:
         torch.set_num_threads(options["threads"])
@@ -271,8 +271,8 @@ def _run_lora(
     progress: Callable[[str, int, int, float], None],
     show: Callable[[str], None],
 ) -> Path:
-    from augsynth.finetune.lora import train_lora
-    from augsynth.finetune.lora_options import LoraTraining, check_base
+    from augsynth.training.lora.options import LoraTraining, check_base
+    from augsynth.training.lora.train import train_lora
 
     names = LoraTraining.__dataclass_fields__
     chosen = {k: v for k, v in options.items() if k in names and v is not None}

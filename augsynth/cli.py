@@ -326,8 +326,8 @@ def finetune(
     options["device"] = process.device(device)
     check_device(options["device"])
     from augsynth.building import run_finetune
-    from augsynth.finetune.lora_options import check_kind
     from augsynth.progress import TrainingDisplay
+    from augsynth.training.lora.options import check_kind
 
     check_kind(given, has_model=model is not None)
     if process.count > 1 and model is None:

@@ -20,8 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from augsynth.finetune.presets import build_tokenizer
 from augsynth.sample import write_sample
+from augsynth.training.painter.presets import build_tokenizer
 
 TEXT_LENGTH, VOCABULARY = 77, 49408
 RUN = """

@@ -34,7 +34,7 @@ def build_parts(prediction_type: str) -> dict[str, object]:
     import torch
     from diffusers import DDIMScheduler
 
-    from augsynth.finetune.presets import (
+    from augsynth.training.painter.presets import (
         build_autoencoder,
         build_denoiser,
         build_text_encoder,

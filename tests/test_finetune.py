@@ -11,12 +11,12 @@ import torch
 from augsynth.core.errors import ConfigError, DatasetError, ResumeError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Category, Dataset, Image, Scene
-from augsynth.finetune import FinetuneConfig, finetune
-from augsynth.finetune.autoencoder import principal_kernel
-from augsynth.finetune.loop import Schedule
-from augsynth.finetune.presets import build_tokenizer
-from augsynth.finetune.windows import WindowRules, cut_windows
 from augsynth.inpainting.loading import load_inpainter
+from augsynth.training.loop import Schedule
+from augsynth.training.painter.autoencoder import principal_kernel
+from augsynth.training.painter.presets import build_tokenizer
+from augsynth.training.painter.train import FinetuneConfig, finetune
+from augsynth.training.windows import WindowRules, cut_windows
 
 CONFIG = FinetuneConfig(
     preset="tiny-32",
@@ -125,7 +125,7 @@ def test_the_learning_rate_rises_and_falls() -> None:
 def test_a_stopped_training_ends_as_if_it_had_not_been(
     dataset: Dataset, tmp_path: Path, stop: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from augsynth.finetune import loop
+    from augsynth.training import loop
 
     clock = iter(range(0, 10**6, 2))  # progress is shown at most once a second
     monkeypatch.setattr(loop, "time", type("Clock", (), {"monotonic": staticmethod(lambda: next(clock))}))

@@ -11,10 +11,13 @@ import torch
 from augsynth.coco.reader import read_dataset
 from augsynth.core.errors import ConfigError
 from augsynth.core.images import read_image
-from augsynth.finetune import FinetuneConfig, autoencoder, finetune
-from augsynth.finetune.growth import even_out, grow_latents, grow_window
-from augsynth.finetune.loop import Schedule
-from augsynth.finetune.presets import (
+from augsynth.inpainting.loading import load_inpainter
+from augsynth.inpainting.port import InpaintRequest
+from augsynth.sample import write_sample
+from augsynth.training.loop import Schedule
+from augsynth.training.painter import autoencoder
+from augsynth.training.painter.growth import even_out, grow_latents, grow_window
+from augsynth.training.painter.presets import (
     PRESETS,
     Preset,
     build_autoencoder,
@@ -22,10 +25,8 @@ from augsynth.finetune.presets import (
     build_scheduler,
     find_preset,
 )
-from augsynth.finetune.windows import Windows
-from augsynth.inpainting.loading import load_inpainter
-from augsynth.inpainting.port import InpaintRequest
-from augsynth.sample import write_sample
+from augsynth.training.painter.train import FinetuneConfig, finetune
+from augsynth.training.windows import Windows
 
 CONFIG = FinetuneConfig(
     preset="tiny-32",

@@ -19,14 +19,14 @@ from augsynth.core.devices import Process
 from augsynth.core.errors import BackendError, ConfigError, ResumeError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Category, Dataset, Scene
-from augsynth.finetune import loop
-from augsynth.finetune.lora import add_adapters, load_base, train_lora
-from augsynth.finetune.lora_latents import cache_latents, encode_texts
-from augsynth.finetune.lora_objective import Draw, Objective, Pools
-from augsynth.finetune.lora_options import LoraTraining, check_base, check_kind
-from augsynth.finetune.lora_study import hold_out, open_book
-from augsynth.finetune.windows import WindowRules, cut_windows
 from augsynth.inpainting.loading import load_inpainter
+from augsynth.training import loop
+from augsynth.training.lora.data import hold_out, open_book
+from augsynth.training.lora.latents import cache_latents, encode_texts
+from augsynth.training.lora.objective import Draw, Objective, Pools
+from augsynth.training.lora.options import LoraTraining, check_base, check_kind
+from augsynth.training.lora.train import add_adapters, load_base, train_lora
+from augsynth.training.windows import WindowRules, cut_windows
 
 FAMILIES = {
     "sd 9": (build_sd, {}),

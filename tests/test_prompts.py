@@ -14,8 +14,8 @@ from augsynth import cli
 from augsynth.config import GenerateConfig, config_from, plain_config
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import Category, Scene
-from augsynth.finetune.presets import build_tokenizer
 from augsynth.inpainting.prompts.book import PromptBook, category_prompt, nearest_categories
+from augsynth.training.painter.presets import build_tokenizer
 
 CATEGORIES = (Category(1, "can"), Category(2, "bottle"), Category(5, "Müllsack"), Category(7, "空き缶"))
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 
 from augsynth.core.seeding import derive_rng
-from augsynth.finetune.presets import build_tokenizer
 from augsynth.inpainting.port import InpaintRequest
 from augsynth.inpainting.stitching import mask_cells
+from augsynth.training.painter.presets import build_tokenizer
 
 PROMPTS = ("a photo of a can", "a photo of a bottle", "background")
 CELL = 2

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from augsynth.core.errors import ConfigError
-from augsynth.finetune.presets import shift_noise
+from augsynth.training.painter.presets import shift_noise
 
 if TYPE_CHECKING:
     import torch

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from augsynth.core.seeding import derive_rng, derive_seed
-from augsynth.finetune.loop import Progress, Schedule, run_training
-from augsynth.finetune.presets import (
+from augsynth.training.loop import Progress, Schedule, run_training
+from augsynth.training.painter.presets import (
     Preset,
     build_denoiser,
     build_scheduler,
     build_text_encoder,
     build_tokenizer,
 )
-from augsynth.finetune.windows import Windows
+from augsynth.training.windows import Windows
 
 if TYPE_CHECKING:
     import torch

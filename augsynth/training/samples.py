@@ -11,8 +11,8 @@ from PIL import Image as PilImage
 
 from augsynth.core.scene import Image
 from augsynth.core.seeding import derive_rng, derive_seed
-from augsynth.finetune.windows import Windows
 from augsynth.inpainting.port import Inpainter, InpaintRequest
+from augsynth.training.windows import Windows
 
 
 def write_samples(painter: Inpainter, windows: Windows, prompts: Sequence[str], path: Path) -> None:

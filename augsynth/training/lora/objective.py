@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from augsynth.core.scene import IntArray
 from augsynth.core.seeding import derive_rng, derive_seed
-from augsynth.finetune.denoiser import MASK_WEIGHT, quick_attention, stratified_timesteps
-from augsynth.finetune.lora_latents import Latents, Texts
+from augsynth.training.lora.latents import Latents, Texts
+from augsynth.training.painter.denoiser import MASK_WEIGHT, quick_attention, stratified_timesteps
 
 if TYPE_CHECKING:
     import torch

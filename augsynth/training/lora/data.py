@@ -13,13 +13,13 @@ from augsynth.config import GenerateConfig
 from augsynth.core.errors import DatasetError
 from augsynth.core.scene import Category, Dataset, Image, IntArray, Scene
 from augsynth.core.seeding import derive_rng, derive_seed
-from augsynth.finetune.loop import Progress
-from augsynth.finetune.lora_latents import Latents, cache_latents, encode_texts
-from augsynth.finetune.lora_objective import Objective, Pools
-from augsynth.finetune.lora_options import LoraTraining, chosen_categories
-from augsynth.finetune.windows import WindowRules, Windows, cut_windows
 from augsynth.inpainting.aligned import AlignedInpainter
 from augsynth.inpainting.prompts.book import BACKGROUND_PROMPT, PromptBook
+from augsynth.training.loop import Progress
+from augsynth.training.lora.latents import Latents, cache_latents, encode_texts
+from augsynth.training.lora.objective import Objective, Pools
+from augsynth.training.lora.options import LoraTraining, chosen_categories
+from augsynth.training.windows import WindowRules, Windows, cut_windows
 
 BACKGROUND_SHARE = 0.12
 HELD_OUT_WINDOWS = 48

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from augsynth.core.seeding import derive_rng, derive_seed
-from augsynth.finetune.autoencoder import reconstruction_loss
-from augsynth.finetune.loop import Progress, Schedule, run_training
-from augsynth.finetune.windows import Windows
+from augsynth.training.loop import Progress, Schedule, run_training
+from augsynth.training.painter.autoencoder import reconstruction_loss
+from augsynth.training.windows import Windows
 
 if TYPE_CHECKING:
     import torch

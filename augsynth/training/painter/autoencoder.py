@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augsynth.core.seeding import derive_rng, derive_seed
-from augsynth.finetune.growth import even_out
-from augsynth.finetune.loop import Progress, Schedule, run_training
-from augsynth.finetune.presets import Preset, build_autoencoder
-from augsynth.finetune.windows import Windows
+from augsynth.training.loop import Progress, Schedule, run_training
+from augsynth.training.painter.growth import even_out
+from augsynth.training.painter.presets import Preset, build_autoencoder
+from augsynth.training.windows import Windows
 
 if TYPE_CHECKING:
     import torch

@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 from augsynth.core.errors import BackendError, ResumeError
 from augsynth.core.scene import Dataset, Image, Scene
 from augsynth.core.seeding import derive_seed
-from augsynth.finetune.loop import Progress, Schedule, processes, run_training
-from augsynth.finetune.lora_files import best_loss, describe_lora, save_lora
-from augsynth.finetune.lora_objective import held_out_loss
-from augsynth.finetune.lora_options import LoraTraining, chosen_categories
-from augsynth.finetune.lora_study import Study, open_book, open_study
-from augsynth.finetune.pictures import write_samples
 from augsynth.inpainting.aligned import AlignedInpainter
 from augsynth.inpainting.checkpoints import Checkpoint, first_line
 from augsynth.inpainting.loading import load_inpainter
+from augsynth.training.loop import Progress, Schedule, processes, run_training
+from augsynth.training.lora.data import Study, open_book, open_study
+from augsynth.training.lora.files import best_loss, describe_lora, save_lora
+from augsynth.training.lora.objective import held_out_loss
+from augsynth.training.lora.options import LoraTraining, chosen_categories
+from augsynth.training.samples import write_samples
 
 if TYPE_CHECKING:
     import torch

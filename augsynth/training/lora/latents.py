@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from augsynth.core.scene import Dataset, Image, IntArray, Scene
 from augsynth.core.seeding import derive_seed
-from augsynth.finetune.loop import Progress, processes
-from augsynth.finetune.windows import WindowRules, Windows, cut_windows
 from augsynth.inpainting.aligned import AlignedInpainter
 from augsynth.inpainting.conditioning import Condition, join
+from augsynth.training.loop import Progress, processes
+from augsynth.training.windows import WindowRules, Windows, cut_windows
 
 if TYPE_CHECKING:
     import torch

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from augsynth import __version__
-from augsynth.finetune.loop import swap_in
-from augsynth.finetune.lora_options import LoraTraining
 from augsynth.inpainting.checkpoints import Checkpoint
 from augsynth.inpainting.loading import find_pipeline
+from augsynth.training.loop import swap_in
+from augsynth.training.lora.options import LoraTraining
 
 FACTS = "lora.json"
 

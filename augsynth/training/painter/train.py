@@ -15,14 +15,6 @@ import numpy as np
 from augsynth.core.errors import BackendError, ConfigError
 from augsynth.core.scene import Dataset, Image, Scene
 from augsynth.core.seeding import derive_seed
-from augsynth.finetune.autoencoder import train_autoencoder
-from augsynth.finetune.denoiser import encode_windows, train_denoiser
-from augsynth.finetune.growth import grow_latents, grow_window
-from augsynth.finetune.loop import Progress, Schedule, swap_in
-from augsynth.finetune.pictures import write_reconstructions, write_samples
-from augsynth.finetune.presets import Preset, find_preset
-from augsynth.finetune.sharpening import sharpen_decoder
-from augsynth.finetune.windows import WindowRules, Windows, cut_windows
 from augsynth.inpainting.checkpoints import first_line, inspect_checkpoint
 from augsynth.inpainting.prompts.book import (
     BACKGROUND_PROMPT,
@@ -31,6 +23,14 @@ from augsynth.inpainting.prompts.book import (
     check_distinct,
 )
 from augsynth.inpainting.prompts.file import Words, tidy
+from augsynth.training.loop import Progress, Schedule, swap_in
+from augsynth.training.painter.autoencoder import train_autoencoder
+from augsynth.training.painter.decoder import sharpen_decoder
+from augsynth.training.painter.denoiser import encode_windows, train_denoiser
+from augsynth.training.painter.growth import grow_latents, grow_window
+from augsynth.training.painter.presets import Preset, find_preset
+from augsynth.training.samples import write_reconstructions, write_samples
+from augsynth.training.windows import WindowRules, Windows, cut_windows
 
 if TYPE_CHECKING:
     import torch

@@ -1,0 +1,1 @@
+"""Training of painting models, LoRAs and detectors."""

@@ -1,0 +1,1 @@
+"""Train a LoRA of a Stable Diffusion checkpoint."""

@@ -1,0 +1,1 @@
+"""Train a small inpainting model from scratch."""
