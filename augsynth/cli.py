@@ -176,12 +176,12 @@ def generate(
 ) -> None:
     """Paint objects where they belong until N are accepted, and write the augmented dataset."""
     options = {k: v for k, v in locals().items() if k != "config"}
-    from augsynth.config import read_config
+    from augsynth.generation.config import read_config
     from augsynth.progress import RunDisplay, summary_lines
 
     settings = read_config(config, **options)
     check_device(settings.device)
-    from augsynth.generate import generate as run
+    from augsynth.generation.run import generate as run
 
     with RunDisplay(console) as display:
         tally = run(settings, progress=display.update)

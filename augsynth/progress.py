@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from augsynth.tally import Tally
+    from augsynth.generation.statistics import Tally
 
 _STAGES = {
     "reading": "reading the dataset",

@@ -23,12 +23,12 @@ from augsynth.core.boxes import grow_box, least_window, square_window
 from augsynth.core.images import read_image
 from augsynth.core.scene import Dataset
 from augsynth.core.seeding import derive_rng, derive_seed
+from augsynth.generation.context import default_context
 from augsynth.inpainting.alignment import ALIGNMENTS
 from augsynth.inpainting.loading import load_inpainter
 from augsynth.inpainting.port import InpaintRequest
 from augsynth.inpainting.prompts.book import category_prompt
 from augsynth.inpainting.stitching import cut_window, mask_cells
-from augsynth.studio import default_context
 
 
 def draw_requests(dataset: Dataset, painter: Any, *, num: int, seed: int) -> list[InpaintRequest]:

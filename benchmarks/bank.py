@@ -33,15 +33,15 @@ from augsynth.bank.cutting import (
 from augsynth.bank.reader import Bank, Cutout
 from augsynth.bank.writer import BankWriter
 from augsynth.coco.reader import read_dataset
-from augsynth.config import GenerateConfig
 from augsynth.core.boxes import clip_boxes, grow_box, least_window, square_window
 from augsynth.core.errors import DatasetError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Category, Dataset
+from augsynth.generation.config import GenerateConfig
+from augsynth.generation.context import MODELS, default_context
 from augsynth.inpainting.stitching import cut_window, mask_cells, stitch
 from augsynth.masking.matting import matte
 from augsynth.masking.sources import Edit
-from augsynth.studio import MODELS, default_context
 
 WINDOW = 64
 

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augsynth.coco.reader import read_dataset
-from augsynth.config import GenerateConfig, config_from
 from augsynth.core.boxes import box_areas, intersections
 from augsynth.core.errors import DatasetError
 from augsynth.core.scene import Dataset, Scene
-from augsynth.publish import AUGMENTED, DECOYS, PROVENANCE, SYNTHETIC
+from augsynth.generation.config import GenerateConfig, config_from
+from augsynth.generation.export import AUGMENTED, DECOYS, PROVENANCE, SYNTHETIC
 
 
 @dataclass(frozen=True, slots=True, eq=False)

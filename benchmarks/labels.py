@@ -25,13 +25,13 @@ import numpy as np
 from finished_run import FinishedRun, admissible, read_run
 from grading import Grades, grade, wilson
 
-from augsynth.canvas import Canvas, Trial, make_plan, paint, start_trial
 from augsynth.core.errors import AugsynthError, DatasetError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Image, Placement
 from augsynth.core.seeding import derive_rng
 from augsynth.detectors.loading import Detector, load_detector
-from augsynth.studio import EMBEDDED_DETECTOR, Studio, open_studio
+from augsynth.generation.context import EMBEDDED_DETECTOR, Studio, open_studio
+from augsynth.generation.stages import Canvas, Trial, make_plan, paint, start_trial
 
 MIN_SCORE = 0.1
 CHUNK = 32
@@ -173,7 +173,7 @@ def print_tables(found: Mapping[str, Grades], names: Mapping[int, str]) -> None:
 
 def is_own_detector(run: FinishedRun, judge_folder: str) -> bool:
     """Tell whether the judge has the weights of the detector that filtered the run."""
-    from augsynth.generate import weights_digest
+    from augsynth.generation.run import weights_digest
 
     if run.config.filter not in ("detector", "both"):
         return False
@@ -187,7 +187,7 @@ def judge_run(
     run: FinishedRun, judge_folder: str, *, num_repainted: int, min_score: float, device: str
 ) -> None:
     """Print the tables of one run."""
-    from augsynth.generate import open_dataset
+    from augsynth.generation.run import open_dataset
 
     start = time.perf_counter()
     judge = load_detector(judge_folder, run.source.categories, device=device, min_score=min_score)

@@ -44,11 +44,11 @@ from augsynth.core.seeding import derive_rng, derive_seed
 from augsynth.detectors.loading import Detector, load_detector
 from augsynth.filtering.judge import FilterRules, Thresholds, calibrate, judge
 from augsynth.filtering.thresholds import SAME_PLACE_IOU
+from augsynth.generation.context import EMBEDDED_DETECTOR, default_context
 from augsynth.inpainting.loading import load_inpainter
 from augsynth.inpainting.port import InpaintRequest
 from augsynth.inpainting.prompts.book import category_prompt
 from augsynth.inpainting.stitching import cut_window, mask_cells, stitch
-from augsynth.studio import EMBEDDED_DETECTOR, default_context
 
 RULES = FilterRules(min_iou=0.6)
 MAX_ZOOM, FEATHER, MIN_SIDE = 4.0, 3.0, 8.0  # as generate has them

@@ -10,13 +10,13 @@ import pytest
 
 from augsynth.affinity.model import Affinity
 from augsynth.coco.reader import read_dataset
-from augsynth.config import GenerateConfig
 from augsynth.core.errors import DatasetError
 from augsynth.core.images import read_image, write_image
 from augsynth.core.scene import Category, Detections, Scene
+from augsynth.generation.config import GenerateConfig
+from augsynth.generation.export import publish_dataset
 from augsynth.placement.appearance import Appearance
 from augsynth.placement.layout import Layout
-from augsynth.publish import publish_dataset
 from augsynth.sample import write_sample
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
@@ -230,12 +230,12 @@ def test_wilson_interval():
 
 
 def test_first_attempts_are_painted_again_as_the_run_painted_them(sample_root, tiny_checkpoint, tmp_path):
-    from augsynth import engine
     from augsynth.filtering.judge import FilterRules, Thresholds
+    from augsynth.generation import engine
+    from augsynth.generation.context import Counts, Studio
     from augsynth.inpainting.loading import load_inpainter
     from augsynth.inpainting.prompts.book import PromptBook
     from augsynth.placement.proposal import PlacementRules
-    from augsynth.studio import Counts, Studio
 
     dataset = read_dataset(sample_root / "annotations/instances.json", images=sample_root / "images")
     dataset = replace(dataset, scenes=dataset.scenes[:8])
@@ -280,8 +280,8 @@ def test_each_stage_changes_the_object_alone_and_more_than_the_one_before(sample
 
     from augsynth.detectors.loading import load_detector
     from augsynth.filtering.thresholds import Thresholds
+    from augsynth.generation.context import EMBEDDED_DETECTOR
     from augsynth.inpainting.loading import load_inpainter
-    from augsynth.studio import EMBEDDED_DETECTOR
 
     dataset = read_dataset(sample_root / "annotations/instances.json", images=sample_root / "images")
     dataset = replace(dataset, scenes=dataset.scenes[:12])

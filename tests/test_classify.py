@@ -13,10 +13,8 @@ import transformers
 import yaml
 
 from augsynth import cli
-from augsynth.config import GenerateConfig, read_config
 from augsynth.core.errors import BackendError, ConfigError
 from augsynth.core.scene import Category, Image, Reason, Standing, Verdict
-from augsynth.engine import paint_shard
 from augsynth.filtering.class_labels import Vocabulary, match_labels
 from augsynth.filtering.classifiers import (
     Classifier,
@@ -26,9 +24,11 @@ from augsynth.filtering.classifiers import (
     stand,
 )
 from augsynth.filtering.judge import FilterRules, judge_class
-from augsynth.generate import Tally, generate, open_dataset
+from augsynth.generation.config import GenerateConfig, read_config
+from augsynth.generation.context import Counts, Studio, open_studio
+from augsynth.generation.engine import paint_shard
+from augsynth.generation.run import Tally, generate, open_dataset
 from augsynth.sample import write_sample
-from augsynth.studio import Counts, Studio, open_studio
 
 CATEGORIES = (Category(3, "dark_square"), Category(7, "bright bar"), Category(9, "Zebra"))
 LABELS = ("tench, Tinca tinca", "Dark Square", "zebra", "bar, bright bar", "crane", "crane", "sorrel")

@@ -12,23 +12,23 @@ from PIL import Image as PilImage
 from augsynth.bank.cutting import CutRules
 from augsynth.bank.reader import Bank
 from augsynth.building import build_bank
-from augsynth.canvas import Canvas
-from augsynth.config import GenerateConfig
 from augsynth.core.boxes import intersections
 from augsynth.core.errors import ConfigError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Detections, Image, Placement, Plan, Reason, Scene
-from augsynth.decoys import paint_decoys
-from augsynth.engine import Shard, paint_shard
 from augsynth.filtering.judge import FilterRules, Thresholds, judge_decoy
-from augsynth.generate import Tally, generate, open_dataset
+from augsynth.generation.config import GenerateConfig
+from augsynth.generation.context import Counts, Studio, open_studio
+from augsynth.generation.decoys import paint_decoys
+from augsynth.generation.engine import Shard, paint_shard
+from augsynth.generation.run import Tally, generate, open_dataset
+from augsynth.generation.run_folder import RunFolder
+from augsynth.generation.stages import Canvas
 from augsynth.inpainting.init_images import Donors
 from augsynth.inpainting.port import Inpainter, InpaintRequest
 from augsynth.inpainting.prompts.book import BACKGROUND_PROMPT
 from augsynth.progress import summary_lines
 from augsynth.sample import write_sample
-from augsynth.shards import RunFolder
-from augsynth.studio import Counts, Studio, open_studio
 
 
 def ignore(stage: str, tally: Tally) -> None:

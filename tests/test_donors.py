@@ -10,11 +10,11 @@ from augsynth.bank.cutting import CutRules
 from augsynth.bank.reader import Bank
 from augsynth.building import build_bank
 from augsynth.coco.reader import read_dataset
-from augsynth.config import GenerateConfig
 from augsynth.core.errors import ConfigError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Category, Dataset
-from augsynth.generate import generate
+from augsynth.generation.config import GenerateConfig
+from augsynth.generation.run import generate
 from augsynth.inpainting.init_images import MAX_STRETCH, Donors
 from augsynth.sample import write_sample
 

@@ -13,20 +13,20 @@ from PIL import Image as PilImage
 
 from augsynth.bank.reader import Bank
 from augsynth.coco.reader import read_dataset
-from augsynth.config import GenerateConfig, read_config
 from augsynth.core.boxes import view_around
 from augsynth.core.errors import BackendError, ResumeError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Detections, Plan, Reason, Scene, Verdict
-from augsynth.engine import paint_shard
 from augsynth.filtering.judge import Thresholds
-from augsynth.generate import Tally, generate, open_dataset
+from augsynth.generation.config import GenerateConfig, read_config
+from augsynth.generation.context import Counts, Studio, open_studio
+from augsynth.generation.engine import paint_shard
+from augsynth.generation.export import publish_dataset
+from augsynth.generation.run import Tally, generate, open_dataset
+from augsynth.generation.run_folder import RunFolder, read_state
 from augsynth.inpainting.port import InpaintRequest
 from augsynth.inpainting.stitching import mask_cells
-from augsynth.publish import publish_dataset
 from augsynth.sample import write_sample
-from augsynth.shards import RunFolder, read_state
-from augsynth.studio import Counts, Studio, open_studio
 
 
 def ignore(stage: str, tally: Tally) -> None:
@@ -319,7 +319,7 @@ def test_second_objects_get_labels_of_their_own(
         return Verdict(Reason.ACCEPTED, box, 0.9, 1.0, second)
 
     studio = open_studio(*open_dataset(replace(config, steps=2, detector="embedded")))
-    monkeypatch.setattr("augsynth.engine.judge", accepting)
+    monkeypatch.setattr("augsynth.generation.engine.judge", accepting)
     jobs = list(enumerate(studio.dataset.scenes[:2]))
     shard = paint_shard(studio, jobs, wanted=2, budget=6, before=Counts(), image_dir=tmp_path / "images")
     record = {"attempts": shard.attempts, "decoys": shard.decoys, "images": shard.images}

@@ -16,9 +16,9 @@ from tiny_families import (
     write_index,
 )
 
-from augsynth.config import GenerateConfig
 from augsynth.core.errors import BackendError, ConfigError
-from augsynth.generate import describe_models
+from augsynth.generation.config import GenerateConfig
+from augsynth.generation.run import describe_models
 from augsynth.inpainting.aligned import AlignedInpainter
 from augsynth.inpainting.checkpoints import inspect_checkpoint, is_non_commercial, read_licence
 from augsynth.inpainting.diffusers_pipeline import PipelineInpainter

@@ -17,7 +17,6 @@ from tiny_segmenters import tiny_mask_rcnn, write_mask2former, write_sam, write_
 from augsynth import cli
 from augsynth.bank.reader import Bank
 from augsynth.coco.faults import is_mask
-from augsynth.config import GenerateConfig
 from augsynth.core.boxes import ious
 from augsynth.core.errors import BackendError, ConfigError
 from augsynth.core.masks import decoded
@@ -26,7 +25,9 @@ from augsynth.detectors.ensemble import EnsembleDetector
 from augsynth.detectors.folder import DetectorConfig
 from augsynth.detectors.loading import Detector, has_masks, load_detector
 from augsynth.detectors.torchvision import TorchvisionDetector, to_tensor
-from augsynth.generate import Tally, generate, open_dataset
+from augsynth.generation.config import GenerateConfig
+from augsynth.generation.context import EMBEDDED_DETECTOR
+from augsynth.generation.run import Tally, generate, open_dataset
 from augsynth.masking.segmenter import Segmenter
 from augsynth.masking.sources import (
     DetectorOutlines,
@@ -37,7 +38,6 @@ from augsynth.masking.sources import (
 )
 from augsynth.progress import summary_lines
 from augsynth.sample import write_sample
-from augsynth.studio import EMBEDDED_DETECTOR
 
 CATEGORIES = [Category(7, "can"), Category(3, "jar")]
 WRITERS = {"sam": write_sam, "sam2": write_sam2, "sam_hq": write_sam_hq}
@@ -314,7 +314,7 @@ def test_a_detectors_masks_need_a_detector(tmp_path: Path) -> None:
         GenerateConfig(masks="detector", filter="off")
     (tmp_path / "c.yaml").write_text("masks: off\n")
     assert yaml.safe_load((tmp_path / "c.yaml").read_text())["masks"] is False
-    from augsynth.config import read_config
+    from augsynth.generation.config import read_config
 
     assert read_config(tmp_path / "c.yaml").masks == "off"
 

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from augsynth import cli
-from augsynth.config import GenerateConfig, config_from, plain_config
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import Category, Scene
+from augsynth.generation.config import GenerateConfig, config_from, plain_config
 from augsynth.inpainting.prompts.book import PromptBook, category_prompt, nearest_categories
 from augsynth.training.painter.presets import build_tokenizer
 

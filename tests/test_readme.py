@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from augsynth.cli import app
-from augsynth.config import GenerateConfig, read_config
+from augsynth.generation.config import GenerateConfig, read_config
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

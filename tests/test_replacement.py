@@ -12,8 +12,6 @@ from PIL import Image as PilImage
 
 from augsynth.affinity.model import Affinity
 from augsynth.bank.reader import Bank
-from augsynth.canvas import Canvas
-from augsynth.config import GenerateConfig
 from augsynth.core.errors import ConfigError
 from augsynth.core.images import read_image
 from augsynth.core.scene import (
@@ -27,11 +25,15 @@ from augsynth.core.scene import (
     Scene,
 )
 from augsynth.core.seeding import derive_rng
-from augsynth.edits import draw_edit
-from augsynth.engine import Shard, paint_shard
 from augsynth.filtering.judge import FilterRules, Thresholds
 from augsynth.filtering.judge_replacement import judge_replacement
-from augsynth.generate import Tally, generate, open_dataset
+from augsynth.generation.config import GenerateConfig
+from augsynth.generation.context import Counts, Studio, open_studio
+from augsynth.generation.edits import draw_edit
+from augsynth.generation.engine import Shard, paint_shard
+from augsynth.generation.run import Tally, generate, open_dataset
+from augsynth.generation.run_folder import RunFolder
+from augsynth.generation.stages import Canvas
 from augsynth.inpainting.port import InpaintRequest
 from augsynth.placement.proposal import PlacementRules
 from augsynth.placement.replacement import (
@@ -41,8 +43,6 @@ from augsynth.placement.replacement import (
     replaceable,
 )
 from augsynth.sample import write_sample
-from augsynth.shards import RunFolder
-from augsynth.studio import Counts, Studio, open_studio
 
 SIZE = (100, 100)
 

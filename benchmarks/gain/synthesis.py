@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from augsynth.config import GenerateConfig
+from augsynth.generation.config import GenerateConfig
 from gain.arms import SWITCHES, Recipe
 from gain.cells import claim
 from gain.sources import Source
@@ -140,7 +140,7 @@ class Workshop:
 
 def painter_digest(models: dict[str, str]) -> list[str | None]:
     """Return digests of the weights that paint and judge."""
-    from augsynth.generate import detector_digest, weights_digest
+    from augsynth.generation.run import detector_digest, weights_digest
 
     return [weights_digest(models["model"]), detector_digest(models["detector"])]
 

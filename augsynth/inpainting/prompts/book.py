@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from augsynth.config import GenerateConfig
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import Category, FloatArray, IntArray, Scene
 from augsynth.core.seeding import derive_rng
+from augsynth.generation.config import GenerateConfig
 from augsynth.inpainting.prompts.file import Words, read_words, tidy
 from augsynth.inpainting.prompts.templates import (
     CATEGORY,

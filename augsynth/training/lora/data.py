@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from augsynth.config import GenerateConfig
 from augsynth.core.errors import DatasetError
 from augsynth.core.scene import Category, Dataset, Image, IntArray, Scene
 from augsynth.core.seeding import derive_rng, derive_seed
+from augsynth.generation.config import GenerateConfig
 from augsynth.inpainting.aligned import AlignedInpainter
 from augsynth.inpainting.prompts.book import BACKGROUND_PROMPT, PromptBook
 from augsynth.training.loop import Progress

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from augsynth.canvas import Canvas, draw_place
 from augsynth.core.scene import FloatArray, Placement, Reason
 from augsynth.core.seeding import derive_rng
+from augsynth.generation.context import Counts, Studio
+from augsynth.generation.stages import Canvas, draw_place
 from augsynth.placement.replacement import Replaced, object_chances, replaceable
-from augsynth.studio import Counts, Studio
 
 
 @dataclass(frozen=True, slots=True, eq=False)

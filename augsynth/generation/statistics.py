@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from augsynth.core.scene import Reason
+from augsynth.generation.context import Counts
 from augsynth.masking.sources import source_of
-from augsynth.studio import Counts
 
 _WITHOUT_PLACE = (Reason.NO_CATEGORY, Reason.NO_REGION, Reason.BAD_IMAGE)
 

@@ -22,12 +22,12 @@ from augsynth.core.scene import (
 )
 from augsynth.core.seeding import derive_rng
 from augsynth.filtering.classifiers import Classifier, crop_object
+from augsynth.generation.context import Studio
 from augsynth.inpainting.port import InpaintRequest
 from augsynth.inpainting.prompts.book import nearest_categories
 from augsynth.inpainting.stitching import cells_xyxy, cut_window, mask_cells, stitch
 from augsynth.placement.proposal import PlacementRules, propose, propose_uniform
 from augsynth.placement.replacement import Replaced
-from augsynth.studio import Studio
 
 
 @dataclass(slots=True)

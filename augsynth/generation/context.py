@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from augsynth.affinity.model import DEFAULT_MEASURE, Affinity, load_affinity_file
-from augsynth.config import GenerateConfig
 from augsynth.core.boxes import least_window
 from augsynth.core.errors import DatasetError
 from augsynth.core.images import read_image
@@ -20,6 +19,7 @@ from augsynth.detectors.loading import Detector, load_detector
 from augsynth.filtering.class_labels import Vocabulary
 from augsynth.filtering.classifiers import Classifier, check_classifier, load_classifier
 from augsynth.filtering.judge import FilterRules, Thresholds, calibrate
+from augsynth.generation.config import GenerateConfig
 from augsynth.inpainting.init_images import Donors
 from augsynth.inpainting.loading import load_inpainter
 from augsynth.inpainting.port import Inpainter
@@ -30,7 +30,7 @@ from augsynth.placement.layout import Layout
 from augsynth.placement.proposal import PlacementRules
 from augsynth.placement.replacement import related_categories
 
-MODELS = Path(__file__).parent / "sample" / "models"
+MODELS = Path(__file__).parents[1] / "sample" / "models"
 EMBEDDED_DETECTOR = str(MODELS / "detector")
 CALIBRATION_IMAGES = 120
 YIELD_PRIOR = 4.0  # attempts' worth of belief that a category is accepted as often as all are

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from augsynth.canvas import Canvas
 from augsynth.core.images import read_image
 from augsynth.core.masks import to_rle, visible
+from augsynth.generation.context import Studio
+from augsynth.generation.stages import Canvas
 from augsynth.masking.sources import Edit
-from augsynth.studio import Studio
 
 
 def outline_objects(studio: Studio, canvases: Sequence[Canvas], attempts: Sequence[dict[str, Any]]) -> None:

@@ -13,19 +13,19 @@ from augsynth import __version__
 from augsynth.affinity.model import save_affinity_file
 from augsynth.coco.reader import read_dataset
 from augsynth.coco.writer import write_json
-from augsynth.config import GenerateConfig, plain_config
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import Dataset, Scene
 from augsynth.detectors.loading import detector_files
-from augsynth.engine import paint_shard, source_order
-from augsynth.harvest import write_bank
+from augsynth.generation.config import GenerateConfig, plain_config
+from augsynth.generation.context import MODELS, Studio, check_models, open_studio
+from augsynth.generation.engine import paint_shard, source_order
+from augsynth.generation.export import SUMMARY, publish_dataset, write_contact_sheets
+from augsynth.generation.export_bank import write_bank
+from augsynth.generation.run_folder import RunFolder, check_output
+from augsynth.generation.statistics import Tally
 from augsynth.inpainting.checkpoints import inspect_checkpoint, is_non_commercial, read_licence
 from augsynth.inpainting.lora import find_lora
 from augsynth.inpainting.prompts.book import PromptBook
-from augsynth.publish import SUMMARY, publish_dataset, write_contact_sheets
-from augsynth.shards import RunFolder, check_output
-from augsynth.studio import MODELS, Studio, check_models, open_studio
-from augsynth.tally import Tally
 
 JOBS_PER_SHARD = 8
 # What a run may change without becoming another run: where it runs and what it shows.

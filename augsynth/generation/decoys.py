@@ -8,13 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from augsynth.canvas import Canvas, Trial, draw_place, look, make_plan, paint, start_trial
 from augsynth.core.boxes import intersections
 from augsynth.core.scene import Detections, Reason
 from augsynth.core.seeding import derive_rng, derive_seed
 from augsynth.filtering.judge import judge_decoy
+from augsynth.generation.context import Studio
+from augsynth.generation.stages import (
+    Canvas,
+    Trial,
+    draw_place,
+    look,
+    make_plan,
+    paint,
+    start_trial,
+)
 from augsynth.inpainting.prompts.book import BACKGROUND_PROMPT
-from augsynth.studio import Studio
 
 DRAWS = 8  # places that are drawn for one decoy until one is free
 

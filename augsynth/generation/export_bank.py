@@ -12,11 +12,11 @@ from augsynth import __version__
 from augsynth.bank.cutting import CutRules, box_opacity, crop_around, reduced
 from augsynth.bank.reader import Cutout
 from augsynth.bank.writer import BankWriter
-from augsynth.config import GenerateConfig
 from augsynth.core.boxes import clip_boxes, grow_box
 from augsynth.core.images import read_image
 from augsynth.core.masks import Mask, decoded
 from augsynth.core.scene import Dataset, FloatArray, Image, Reason, Scene
+from augsynth.generation.config import GenerateConfig
 from augsynth.inpainting.stitching import cells_xyxy, mask_cells
 from augsynth.masking.matting import matte, soften
 from augsynth.masking.sources import source_of

@@ -11,17 +11,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.canvas import Canvas, Trial, look, look_closely, make_plan, paint, start_trial
 from augsynth.core.errors import DatasetError
 from augsynth.core.images import read_image, write_image
 from augsynth.core.scene import Detections, Image, Plan, Reason, Scene, Verdict
 from augsynth.core.seeding import derive_rng, derive_seed
-from augsynth.decoys import paint_decoys
-from augsynth.edits import draw_edit
 from augsynth.filtering.judge import judge, judge_class, unfiltered
 from augsynth.filtering.judge_replacement import judge_replacement
-from augsynth.outlining import outline_objects
-from augsynth.studio import Counts, Studio
+from augsynth.generation.context import Counts, Studio
+from augsynth.generation.decoys import paint_decoys
+from augsynth.generation.edits import draw_edit
+from augsynth.generation.outlining import outline_objects
+from augsynth.generation.stages import (
+    Canvas,
+    Trial,
+    look,
+    look_closely,
+    make_plan,
+    paint,
+    start_trial,
+)
 
 MAX_TILES = 48
 

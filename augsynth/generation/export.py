@@ -20,11 +20,11 @@ from augsynth.coco.writer import (
     synthetic_image_record,
     write_json,
 )
-from augsynth.config import GenerateConfig, plain_config
 from augsynth.core.figures import contact_sheet
 from augsynth.core.images import place_original, write_atomically
 from augsynth.core.masks import decoded, recut, to_polygons
 from augsynth.core.scene import Dataset, Reason
+from augsynth.generation.config import GenerateConfig, plain_config
 from augsynth.masking.sources import source_of
 
 AUGMENTED = "annotations/instances_augmented.json"

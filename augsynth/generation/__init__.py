@@ -1,0 +1,1 @@
+"""A generation run: from a dataset to an augmented dataset."""
