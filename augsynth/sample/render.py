@@ -14,10 +14,9 @@ from augsynth.core.scene import FloatArray, Image, IntArray
 from augsynth.core.seeding import derive_rng
 from augsynth.sample import world
 from augsynth.sample.arrange import Item, arrange, category_id
-from augsynth.sample.grounds import draw_ground
-from augsynth.sample.oddments import draw_bulb, draw_glove, draw_lighter
-from augsynth.sample.rarities import draw_jar, draw_tube
-from augsynth.sample.shapes import (
+from augsynth.sample.drawing.backgrounds import draw_ground
+from augsynth.sample.drawing.clutter import strew
+from augsynth.sample.drawing.common_objects import (
     Array,
     Drawn,
     Easel,
@@ -27,8 +26,9 @@ from augsynth.sample.shapes import (
     draw_cup,
     draw_lid,
 )
-from augsynth.sample.sheets import draw_bag, draw_carton, draw_paper
-from augsynth.sample.strewn import strew
+from augsynth.sample.drawing.paper_objects import draw_bag, draw_carton, draw_paper
+from augsynth.sample.drawing.rare_containers import draw_jar, draw_tube
+from augsynth.sample.drawing.rare_objects import draw_bulb, draw_glove, draw_lighter
 
 _SUPERSAMPLING = 3
 _PEN: dict[str, Callable[[Easel], Drawn]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from augsynth.sample.shapes import Array, Drawn, Easel, colour, paint, shade
+from augsynth.sample.drawing.common_objects import Array, Drawn, Easel, colour, paint, shade
 
 
 def draw_carton(e: Easel) -> Drawn:

@@ -6,7 +6,15 @@ import math
 
 import numpy as np
 
-from augsynth.sample.shapes import METAL, Array, Drawn, Easel, colour, paint, shade
+from augsynth.sample.drawing.common_objects import (
+    METAL,
+    Array,
+    Drawn,
+    Easel,
+    colour,
+    paint,
+    shade,
+)
 
 _FOOD = np.array(
     [

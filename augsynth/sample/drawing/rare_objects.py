@@ -6,8 +6,16 @@ import math
 
 import numpy as np
 
-from augsynth.sample.rarities import ripple
-from augsynth.sample.shapes import METAL, Array, Drawn, Easel, colour, paint, shade
+from augsynth.sample.drawing.common_objects import (
+    METAL,
+    Array,
+    Drawn,
+    Easel,
+    colour,
+    paint,
+    shade,
+)
+from augsynth.sample.drawing.rare_containers import ripple
 
 _RUBBER = (3, 3, 1, 6, 4, 10, 11, 7, 8)
 
