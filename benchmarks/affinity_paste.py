@@ -34,8 +34,8 @@ def prepare(args, work):
     """Write a bank and an affinity file of the data; return their paths and the class names."""
     from augsynth.affinity.model import Affinity, save_affinity_file
     from augsynth.bank.cutting import CutRules
-    from augsynth.building import build_bank
     from augsynth.coco.reader import read_dataset
+    from augsynth.commands.building import build_bank
     from augsynth.placement.layout import Layout
 
     annotations = args.data / args.annotations

@@ -11,7 +11,8 @@ from PIL import Image as PilImage
 
 from augsynth.bank.cutting import CutRules
 from augsynth.bank.reader import Bank
-from augsynth.building import build_bank
+from augsynth.commands.building import build_bank
+from augsynth.commands.progress import summary_lines
 from augsynth.core.boxes import intersections
 from augsynth.core.errors import ConfigError
 from augsynth.core.images import read_image
@@ -27,7 +28,6 @@ from augsynth.generation.stages import Canvas
 from augsynth.inpainting.init_images import Donors
 from augsynth.inpainting.port import Inpainter, InpaintRequest
 from augsynth.inpainting.prompts.book import BACKGROUND_PROMPT
-from augsynth.progress import summary_lines
 from augsynth.sample import write_sample
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from augsynth.bank.cutting import CutRules
 from augsynth.bank.reader import Bank
-from augsynth.building import build_bank
 from augsynth.coco.reader import read_dataset
+from augsynth.commands.building import build_bank
 from augsynth.core.errors import ConfigError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Category, Dataset

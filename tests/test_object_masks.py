@@ -17,6 +17,7 @@ from tiny_segmenters import tiny_mask_rcnn, write_mask2former, write_sam, write_
 from augsynth import cli
 from augsynth.bank.reader import Bank
 from augsynth.coco.faults import is_mask
+from augsynth.commands.progress import summary_lines
 from augsynth.core.boxes import ious
 from augsynth.core.errors import BackendError, ConfigError
 from augsynth.core.masks import decoded
@@ -36,7 +37,6 @@ from augsynth.masking.sources import (
     SegmenterOutlines,
     open_outliner,
 )
-from augsynth.progress import summary_lines
 from augsynth.sample import write_sample
 
 CATEGORIES = [Category(7, "can"), Category(3, "jar")]

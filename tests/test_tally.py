@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
+from augsynth.commands.progress import category_lines, summary_lines
 from augsynth.generation.statistics import Tally
-from augsynth.progress import category_lines, summary_lines
 
 ATTEMPTS = [
     {"reason": "accepted", "category_id": 3},
