@@ -124,7 +124,7 @@ def test_a_worker_holds_next_to_nothing(tmp_path):
         for _ in range(20_000):
             writer.add(one)
     code = (
-        "import sys, numpy as np\nfrom pathlib import Path\nfrom augsynth.bank import Bank\n"
+        "import sys, numpy as np\nfrom pathlib import Path\nfrom augsynth.bank.reader import Bank\n"
         "def held():\n"
         "    text = Path('/proc/self/smaps_rollup').read_text()\n"
         "    return sum(int(l.split()[1]) for l in text.splitlines() if l.startswith(('Anonymous:', 'Swap:')))\n"

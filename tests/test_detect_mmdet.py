@@ -295,8 +295,8 @@ def load_without(module, config):
     """Load a detector in an interpreter that lacks a module; return the error's text."""
     code = (
         f"import sys; sys.modules[{module!r}] = None\n"
-        "from augsynth.detect import load_detector\nfrom augsynth.scene import Category\n"
-        "from augsynth.errors import BackendError\n"
+        "from augsynth.detectors.loading import load_detector\nfrom augsynth.core.scene import Category\n"
+        "from augsynth.core.errors import BackendError\n"
         f"try: load_detector({str(config)!r}, [Category(1, 'can')])\n"
         "except BackendError as error: print(error)\n"
     )

@@ -143,7 +143,7 @@ def test_two_real_detectors_are_loaded_and_vote(tmp_path):
 def test_without_the_library_the_error_names_the_command():
     code = (
         "import sys; sys.modules['ensemble_boxes'] = None\n"
-        "from augsynth.detect.ensemble import EnsembleDetector\n"
+        "from augsynth.detectors.ensemble import EnsembleDetector\n"
         "try: EnsembleDetector([type('D', (), {'name': 'a', 'view_px': 1})()])\n"
         "except Exception as error: print(type(error).__name__, error)\n"
     )

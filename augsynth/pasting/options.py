@@ -46,7 +46,7 @@ def read_rules(rules: Mapping[str, Any] | None) -> PasteRules:
     try:
         return PasteRules(**(rules or {}))
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"AffinityPaste: rules: {error}; see augsynth.paste_places.PasteRules") from None
+        raise ConfigError(f"AffinityPaste: rules: {error}; see augsynth.pasting.placer.PasteRules") from None
 
 
 def learn(affinity: str | None, annotations: str | None) -> tuple[Affinity, Layout]:
