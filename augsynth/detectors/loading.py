@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from augsynth.core.errors import BackendError, ConfigError
+from augsynth.core.hub import _looks_like_a_path, plain_name
 from augsynth.core.scene import Category, Detections, Image
 from augsynth.detectors.folder import CONFIG_FILE, FORMAT, read_document
 
@@ -190,16 +191,6 @@ def match_categories(names: Sequence[str], categories: Sequence[Category], *, so
             "zero-shot detector to --detector"
         )
     return {index[plain_name(category.name)]: category.id for category in reversed(categories)}
-
-
-def plain_name(name: str) -> str:
-    """Return a name as it is compared with others: without case, underscores and hyphens as spaces."""
-    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
-
-
-def _looks_like_a_path(model: str) -> bool:
-    is_hub_id = model.count("/") <= 1 and ".py" not in model and not model.startswith((".", "/", "~", "\\"))
-    return Path(model).exists() or not is_hub_id
 
 
 def _is_ours(folder: Path) -> bool:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import PIL.Image
 
 from augsynth.core.boxes import clip_boxes, ious
 from augsynth.core.errors import BackendError
+from augsynth.core.hub import load_part
 from augsynth.core.scene import Category, Detections, Image
 from augsynth.detectors.loading import OFFLINE, Detector, match_categories
 
@@ -86,22 +86,6 @@ def load_transformers_detector(
 
 def _loading(model: str, load: Any) -> Any:
     return load_part(model, load, what="detector", advice=OFFLINE)
-
-
-def load_part(model: str, load: Callable[[], Any], *, what: str, advice: str) -> Any:
-    """Call `load` and turn any failure into one line that ends with an advice.
-
-    Raises:
-        BackendError: It failed.
-    """
-    try:
-        return load()
-    except Exception as error:  # the hub client, safetensors and transformers raise many kinds
-        reason = next(
-            (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
-        )
-        where = "the folder" if Path(model).exists() else "the hub"
-        raise BackendError(f"can't load the {what} {model} from {where}: {reason[:200]}; {advice}") from None
 
 
 class ClosedSetDetector:

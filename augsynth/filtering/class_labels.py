@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from augsynth.core.errors import ConfigError
+from augsynth.core.hub import plain_name
 from augsynth.core.scene import Category
-from augsynth.detectors.loading import plain_name
 from augsynth.inpainting.prompts.book import category_prompt
 
 

@@ -17,8 +17,8 @@ import PIL.Image
 
 from augsynth.core.boxes import clip_boxes, square_window
 from augsynth.core.errors import BackendError
+from augsynth.core.hub import load_part
 from augsynth.core.scene import FloatArray, Image, Standing
-from augsynth.detectors.transformers import load_part
 from augsynth.filtering.class_labels import Vocabulary, check_top_k, match_labels, texts_of
 
 TEXT_MODELS = ("clip", "siglip")

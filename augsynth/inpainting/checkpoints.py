@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from augsynth.core.errors import BackendError
+from augsynth.core.hub import first_line
 
 EMBEDDED = Path(__file__).parents[1] / "sample" / "models" / "inpainter"
 OFFLINE_ADVICE = "without a network pass --model FOLDER (a diffusers folder), or --model embedded"
@@ -208,8 +209,3 @@ def _licence_of_card(card: Path | None) -> str | None:
     licence = values.get("license")
     named = values.get("license_name") if licence in ("other", None) else licence
     return str(named or licence) if named or licence else None
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or its type where it has none."""
-    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__

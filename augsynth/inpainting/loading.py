@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from augsynth.core.errors import BackendError
+from augsynth.core.hub import first_line
 from augsynth.inpainting.checkpoints import (
     EMBEDDED,
     OFFLINE_ADVICE,
     Checkpoint,
-    first_line,
     inspect_checkpoint,
 )
 from augsynth.inpainting.port import Inpainter

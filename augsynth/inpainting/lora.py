@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from augsynth.core.errors import BackendError
-from augsynth.inpainting.checkpoints import OFFLINE_ADVICE, first_line
+from augsynth.core.hub import first_line
+from augsynth.inpainting.checkpoints import OFFLINE_ADVICE
 
 _DOWN = re.compile(
     r"^(?:unet|transformer)\.(.+?)(?:\.lora_A(?:\.\w+)?|\.lora\.down|_lora\.down|\.lora_linear_layer\.down)\.weight$"

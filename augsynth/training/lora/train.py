@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from augsynth.core.errors import BackendError, ResumeError
+from augsynth.core.hub import first_line
 from augsynth.core.scene import Dataset, Image, Scene
 from augsynth.core.seeding import derive_seed
 from augsynth.inpainting.aligned import AlignedInpainter
-from augsynth.inpainting.checkpoints import Checkpoint, first_line
+from augsynth.inpainting.checkpoints import Checkpoint
 from augsynth.inpainting.loading import load_inpainter
 from augsynth.training.loop import Progress, Schedule, processes, run_training
 from augsynth.training.lora.data import Study, open_book, open_study

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from augsynth.core.errors import BackendError, ConfigError
+from augsynth.core.hub import first_line
 from augsynth.core.scene import Dataset, Image, Scene
 from augsynth.core.seeding import derive_seed
-from augsynth.inpainting.checkpoints import first_line, inspect_checkpoint
+from augsynth.inpainting.checkpoints import inspect_checkpoint
 from augsynth.inpainting.prompts.book import (
     BACKGROUND_PROMPT,
     DEFAULT_TEMPLATE,
