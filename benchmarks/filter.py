@@ -49,7 +49,8 @@ from augsynth.core.scene import (
     Scene,
 )
 from augsynth.core.seeding import derive_rng
-from augsynth.detectors.loading import Detector, load_detector
+from augsynth.detectors.loading import load_detector
+from augsynth.detectors.port import Detector
 from augsynth.filtering.judge import FilterRules, Thresholds, calibrate, judge
 from augsynth.filtering.thresholds import SAME_PLACE_IOU
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from augsynth.core.boxes import ious, view_around
 from augsynth.core.scene import Detections, FloatArray, Image, IntArray
-from augsynth.detectors.loading import Detector
+from augsynth.detectors.port import Detector
 
 SAME_PLACE_IOU = 0.7
 RIGHT_IOU = 0.7

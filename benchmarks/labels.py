@@ -29,7 +29,8 @@ from augsynth.core.errors import AugsynthError, DatasetError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Image, Placement
 from augsynth.core.seeding import derive_rng
-from augsynth.detectors.loading import Detector, load_detector
+from augsynth.detectors.loading import load_detector
+from augsynth.detectors.port import Detector
 from augsynth.generation.context import EMBEDDED_DETECTOR, Studio, open_studio
 from augsynth.generation.stages import Canvas, Trial, make_plan, paint, start_trial
 

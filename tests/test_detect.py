@@ -9,7 +9,8 @@ from tiny_shapes import CATEGORIES, draw_shapes, shapes_dataset
 from augsynth.core.errors import BackendError, ConfigError, DatasetError, ResumeError
 from augsynth.core.scene import Category, Dataset, Detections, Image, Scene
 from augsynth.detectors.folder import DetectorConfig, write_config, write_weights
-from augsynth.detectors.loading import load_detector, match_categories
+from augsynth.detectors.loading import load_detector
+from augsynth.detectors.port import match_categories
 from augsynth.detectors.torchvision import resize_image
 from augsynth.filtering.thresholds import Thresholds, calibrate, thresholds_from_scores
 from augsynth.training.detector.augment import Example, View, apply_view, draw_view

@@ -24,7 +24,8 @@ from augsynth.core.masks import decoded
 from augsynth.core.scene import Category, Dataset
 from augsynth.detectors.ensemble import EnsembleDetector
 from augsynth.detectors.folder import DetectorConfig
-from augsynth.detectors.loading import Detector, has_masks, load_detector
+from augsynth.detectors.loading import load_detector
+from augsynth.detectors.port import Detector, has_masks
 from augsynth.detectors.torchvision import TorchvisionDetector, to_tensor
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.context import EMBEDDED_DETECTOR

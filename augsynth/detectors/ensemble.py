@@ -11,7 +11,7 @@ import numpy as np
 from augsynth.core.boxes import clip_boxes, ious
 from augsynth.core.errors import BackendError
 from augsynth.core.scene import Detections, FloatArray, Image, IntArray
-from augsynth.detectors.loading import Detector, MaskDetector, has_masks
+from augsynth.detectors.port import Detector, MaskDetector, has_masks
 
 SAME_OBJECT_IOU = 0.55
 INSTALL = "pip install 'augsynth[ensemble]'"

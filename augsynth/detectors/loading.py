@@ -4,53 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, cast
 
 from augsynth.core.errors import BackendError, ConfigError
-from augsynth.core.hub import _looks_like_a_path, plain_name
-from augsynth.core.scene import Category, Detections, Image
+from augsynth.core.hub import _looks_like_a_path
+from augsynth.core.scene import Category
 from augsynth.detectors.folder import CONFIG_FILE, FORMAT, read_document
-
-OFFLINE = (
-    "for an offline run pass a local folder to --detector (one written by `augsynth train-detector`, or a "
-    "downloaded transformers model), or leave --detector out to use the detector embedded for the sample"
-)
-
-
-class Detector(Protocol):
-    """Finds objects of the dataset's categories in images.
-
-    Attributes:
-        name: What was loaded, for provenance.
-        view_px: Side in source pixels of the images it works best on.
-    """
-
-    name: str
-    view_px: int
-
-    def detect(self, images: Sequence[Image]) -> list[Detections]:
-        """Return the detections of each HWC uint8 RGB image, in that image's pixels, best score first."""
-        ...
-
-
-class MaskDetector(Detector, Protocol):
-    """A detector that may have a mask head; whether it does is known once it is loaded."""
-
-    has_masks: bool
-
-    def detect_masks(self, images: Sequence[Image]) -> list[Detections]:
-        """Return what `detect` does, with the `masks` of the detections."""
-        ...
-
-
-def has_masks(detector: Detector) -> bool:
-    """Tell whether a detector has a mask head."""
-    return bool(getattr(detector, "has_masks", False))
-
-
-def detect_with_masks(detector: Detector, image: Image) -> Detections:
-    """Return the detections of one image with their masks, by a detector that has a mask head."""
-    return cast(MaskDetector, detector).detect_masks([image])[0]
+from augsynth.detectors.port import OFFLINE, Detector
 
 
 def load_detector(
@@ -173,24 +132,6 @@ def _load_one(
         revision=revision,
         min_score=min_score,
     )
-
-
-def match_categories(names: Sequence[str], categories: Sequence[Category], *, source: str) -> dict[int, int]:
-    """Return label index -> COCO id for the detector's label names, matched by name.
-
-    Raises:
-        ConfigError: Some of the dataset's categories are unknown to the detector.
-    """
-    index = {plain_name(name): label for label, name in reversed(list(enumerate(names)))}
-    missing = [category.name for category in categories if plain_name(category.name) not in index]
-    if missing:
-        known = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
-        raise ConfigError(
-            f"the detector {source} doesn't know {len(missing)} of the dataset's categories: "
-            f"{', '.join(missing)} (it knows {known}); train one with `augsynth train-detector`, or pass a "
-            "zero-shot detector to --detector"
-        )
-    return {index[plain_name(category.name)]: category.id for category in reversed(categories)}
 
 
 def _is_ours(folder: Path) -> bool:

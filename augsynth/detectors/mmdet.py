@@ -11,7 +11,6 @@ import numpy as np
 
 from augsynth.core.errors import BackendError
 from augsynth.core.scene import Category, Detections, Image
-from augsynth.detectors.loading import match_categories
 from augsynth.detectors.mmdet_files import (
     MmdetFiles,
     class_names,
@@ -19,6 +18,7 @@ from augsynth.detectors.mmdet_files import (
     innermost,
     read_checkpoint,
 )
+from augsynth.detectors.port import match_categories
 
 DEFAULT_VIEW_PX = 640
 INSTALL = "pip install 'augsynth[mmdet]'"

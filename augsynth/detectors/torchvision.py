@@ -16,7 +16,7 @@ from augsynth.core.errors import BackendError
 from augsynth.core.scene import Category, Detections, Image
 from augsynth.detectors.architectures import build_model, channels_last
 from augsynth.detectors.folder import DetectorConfig, read_config, read_weights
-from augsynth.detectors.loading import match_categories
+from augsynth.detectors.port import match_categories
 
 
 def scaled_size(size_wh: tuple[int, int], image_scale: float) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from augsynth.core.boxes import clip_boxes, ious
 from augsynth.core.errors import BackendError
 from augsynth.core.hub import load_part
 from augsynth.core.scene import Category, Detections, Image
-from augsynth.detectors.loading import OFFLINE, Detector, match_categories
+from augsynth.detectors.port import OFFLINE, Detector, match_categories
 
 SPAN_MODELS = ("grounding-dino", "mm-grounding-dino")
 TEXT_MODELS = ("owlvit", "owlv2")

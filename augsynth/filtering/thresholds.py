@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from augsynth.core.boxes import ious, view_around
 from augsynth.core.scene import Dataset, Detections, FloatArray, Image, IntArray, Scene
 from augsynth.core.seeding import derive_rng
-from augsynth.detectors.loading import Detector
+from augsynth.detectors.port import Detector
 
 SAME_PLACE_IOU = 0.5
 MIN_INSTANCES = 10

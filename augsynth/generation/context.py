@@ -15,7 +15,8 @@ from augsynth.core.boxes import least_window
 from augsynth.core.errors import DatasetError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Dataset, Image, Scene
-from augsynth.detectors.loading import Detector, load_detector
+from augsynth.detectors.loading import load_detector
+from augsynth.detectors.port import Detector
 from augsynth.filtering.class_labels import Vocabulary
 from augsynth.filtering.classifiers import Classifier, check_classifier, load_classifier
 from augsynth.filtering.judge import FilterRules, Thresholds, calibrate

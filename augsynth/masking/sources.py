@@ -13,7 +13,7 @@ from augsynth.core.boxes import ious, view_around
 from augsynth.core.errors import ConfigError
 from augsynth.core.masks import Mask, fitted
 from augsynth.core.scene import Dataset, FloatArray, Image, IntArray
-from augsynth.detectors.loading import Detector, detect_with_masks, has_masks
+from augsynth.detectors.port import Detector, detect_with_masks, has_masks
 from augsynth.generation.config import GenerateConfig
 from augsynth.masking.matting import matte
 from augsynth.masking.segmenter import Segmenter

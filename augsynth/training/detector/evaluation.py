@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from augsynth.core.scene import Category, Dataset, Detections, Image, Scene
-from augsynth.detectors.loading import Detector
+from augsynth.detectors.port import Detector
 
 CHUNK = 32
 
