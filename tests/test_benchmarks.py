@@ -232,7 +232,8 @@ def test_wilson_interval():
 def test_first_attempts_are_painted_again_as_the_run_painted_them(sample_root, tiny_checkpoint, tmp_path):
     from augsynth.filtering.judge import FilterRules, Thresholds
     from augsynth.generation import engine
-    from augsynth.generation.context import Counts, Studio
+    from augsynth.generation.context import Studio
+    from augsynth.generation.statistics import Counts
     from augsynth.inpainting.loading import load_inpainter
     from augsynth.inpainting.prompts.book import PromptBook
     from augsynth.placement.proposal import PlacementRules

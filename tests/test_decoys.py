@@ -19,12 +19,13 @@ from augsynth.core.images import read_image
 from augsynth.core.scene import Detections, Image, Placement, Plan, Reason, Scene
 from augsynth.filtering.judge import FilterRules, Thresholds, judge_decoy
 from augsynth.generation.config import GenerateConfig
-from augsynth.generation.context import Counts, Studio, open_studio
+from augsynth.generation.context import Studio, open_studio
 from augsynth.generation.decoys import paint_decoys
 from augsynth.generation.engine import Shard, paint_shard
 from augsynth.generation.run import Tally, generate, open_dataset
 from augsynth.generation.run_folder import RunFolder
 from augsynth.generation.stages import Canvas
+from augsynth.generation.statistics import Counts
 from augsynth.inpainting.init_images import Donors
 from augsynth.inpainting.port import Inpainter, InpaintRequest
 from augsynth.inpainting.prompts.book import BACKGROUND_PROMPT

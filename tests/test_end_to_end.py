@@ -19,11 +19,12 @@ from augsynth.core.images import read_image
 from augsynth.core.scene import Detections, Plan, Reason, Scene, Verdict
 from augsynth.filtering.judge import Thresholds
 from augsynth.generation.config import GenerateConfig, read_config
-from augsynth.generation.context import Counts, Studio, open_studio
+from augsynth.generation.context import Studio, open_studio
 from augsynth.generation.engine import paint_shard
 from augsynth.generation.export import publish_dataset
 from augsynth.generation.run import Tally, generate, open_dataset
 from augsynth.generation.run_folder import RunFolder, read_state
+from augsynth.generation.statistics import Counts
 from augsynth.inpainting.port import InpaintRequest
 from augsynth.inpainting.stitching import mask_cells
 from augsynth.sample import write_sample

@@ -28,12 +28,13 @@ from augsynth.core.seeding import derive_rng
 from augsynth.filtering.judge import FilterRules, Thresholds
 from augsynth.filtering.judge_replacement import judge_replacement
 from augsynth.generation.config import GenerateConfig
-from augsynth.generation.context import Counts, Studio, open_studio
+from augsynth.generation.context import Studio, open_studio
 from augsynth.generation.edits import draw_edit
 from augsynth.generation.engine import Shard, paint_shard
 from augsynth.generation.run import Tally, generate, open_dataset
 from augsynth.generation.run_folder import RunFolder
 from augsynth.generation.stages import Canvas
+from augsynth.generation.statistics import Counts
 from augsynth.inpainting.port import InpaintRequest
 from augsynth.placement.proposal import PlacementRules
 from augsynth.placement.replacement import (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,6 +20,7 @@ from augsynth.filtering.class_labels import Vocabulary
 from augsynth.filtering.classifiers import Classifier, check_classifier, load_classifier
 from augsynth.filtering.judge import FilterRules, Thresholds, calibrate
 from augsynth.generation.config import GenerateConfig
+from augsynth.generation.statistics import Counts
 from augsynth.inpainting.init_images import Donors
 from augsynth.inpainting.loading import load_inpainter
 from augsynth.inpainting.port import Inpainter
@@ -34,28 +34,6 @@ from augsynth.placement.replacement import related_categories
 MODELS = Path(__file__).parents[1] / "sample" / "models"
 EMBEDDED_DETECTOR = str(MODELS / "detector")
 CALIBRATION_IMAGES = 120
-YIELD_PRIOR = 4.0  # attempts' worth of belief that a category is accepted as often as all are
-LEAST_YIELD = 1 / 8  # of the yield of all: no category is tried more than 8 times as often
-
-
-@dataclass(slots=True)
-class Counts:
-    """What a run has done so far, by category id.
-
-    Attributes:
-        tried: Attempts.
-        accepted: Accepted objects.
-    """
-
-    tried: Counter[int] = field(default_factory=Counter)
-    accepted: Counter[int] = field(default_factory=Counter)
-
-    def relative_yield(self, category_id: int) -> float:
-        """Return the category's accepted share over that of all, smoothed, from 1/8 to 1."""
-        pooled = (self.accepted.total() + 1) / (self.tried.total() + 2)
-        tried = self.tried[category_id] + YIELD_PRIOR
-        own = (self.accepted[category_id] + YIELD_PRIOR * pooled) / tried
-        return float(np.clip(own / pooled, LEAST_YIELD, 1.0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

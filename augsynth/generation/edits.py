@@ -10,8 +10,9 @@ import numpy as np
 
 from augsynth.core.scene import FloatArray, Placement, Reason
 from augsynth.core.seeding import derive_rng
-from augsynth.generation.context import Counts, Studio
+from augsynth.generation.context import Studio
 from augsynth.generation.stages import Canvas, draw_place
+from augsynth.generation.statistics import Counts
 from augsynth.placement.replacement import Replaced, object_chances, replaceable
 
 

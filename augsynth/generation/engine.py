@@ -17,7 +17,7 @@ from augsynth.core.scene import Detections, Image, Plan, Reason, Scene, Verdict
 from augsynth.core.seeding import derive_rng, derive_seed
 from augsynth.filtering.judge import judge, judge_class, unfiltered
 from augsynth.filtering.judge_replacement import judge_replacement
-from augsynth.generation.context import Counts, Studio
+from augsynth.generation.context import Studio
 from augsynth.generation.decoys import paint_decoys
 from augsynth.generation.edits import draw_edit
 from augsynth.generation.outlining import outline_objects
@@ -30,6 +30,7 @@ from augsynth.generation.stages import (
     paint,
     start_trial,
 )
+from augsynth.generation.statistics import Counts
 
 MAX_TILES = 48
 

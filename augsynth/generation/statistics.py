@@ -7,9 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from augsynth.core.scene import Reason
-from augsynth.generation.context import Counts
 from augsynth.masking.sources import source_of
+
+YIELD_PRIOR = 4.0  # attempts' worth of belief that a category is accepted as often as all are
+LEAST_YIELD = 1 / 8  # of the yield of all: no category is tried more than 8 times as often
+
 
 _WITHOUT_PLACE = (Reason.NO_CATEGORY, Reason.NO_REGION, Reason.BAD_IMAGE)
 
@@ -123,3 +128,23 @@ def _count_reasons(attempts: Sequence[Mapping[str, Any]]) -> Counter[str]:
 def _kept_attempts(shard: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the attempts whose object is in a written image."""
     return [a for a in shard["attempts"] if a["reason"] == Reason.ACCEPTED and not a.get("surplus", False)]
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a run has done so far, by category id.
+
+    Attributes:
+        tried: Attempts.
+        accepted: Accepted objects.
+    """
+
+    tried: Counter[int] = field(default_factory=Counter)
+    accepted: Counter[int] = field(default_factory=Counter)
+
+    def relative_yield(self, category_id: int) -> float:
+        """Return the category's accepted share over that of all, smoothed, from 1/8 to 1."""
+        pooled = (self.accepted.total() + 1) / (self.tried.total() + 2)
+        tried = self.tried[category_id] + YIELD_PRIOR
+        own = (self.accepted[category_id] + YIELD_PRIOR * pooled) / tried
+        return float(np.clip(own / pooled, LEAST_YIELD, 1.0))
