@@ -23,7 +23,7 @@ from augsynth.core.boxes import grow_box, least_window, square_window
 from augsynth.core.images import read_image
 from augsynth.core.scene import Dataset
 from augsynth.core.seeding import derive_rng, derive_seed
-from augsynth.generation.context import default_context
+from augsynth.generation.loading import default_context
 from augsynth.inpainting.alignment import ALIGNMENTS
 from augsynth.inpainting.loading import load_inpainter
 from augsynth.inpainting.port import InpaintRequest

@@ -38,7 +38,7 @@ from augsynth.core.errors import DatasetError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Category, Dataset
 from augsynth.generation.config import GenerateConfig
-from augsynth.generation.context import MODELS, default_context
+from augsynth.generation.loading import MODELS, default_context
 from augsynth.inpainting.stitching import cut_window, mask_cells, stitch
 from augsynth.masking.matting import matte
 from augsynth.masking.sources import Edit

@@ -31,7 +31,8 @@ from augsynth.core.scene import Image, Placement
 from augsynth.core.seeding import derive_rng
 from augsynth.detectors.loading import load_detector
 from augsynth.detectors.port import Detector
-from augsynth.generation.context import EMBEDDED_DETECTOR, Studio, open_studio
+from augsynth.generation.context import Studio
+from augsynth.generation.loading import EMBEDDED_DETECTOR, open_studio
 from augsynth.generation.stages import Canvas, Trial, make_plan, paint, start_trial
 
 MIN_SCORE = 0.1
@@ -188,7 +189,7 @@ def judge_run(
     run: FinishedRun, judge_folder: str, *, num_repainted: int, min_score: float, device: str
 ) -> None:
     """Print the tables of one run."""
-    from augsynth.generation.run import open_dataset
+    from augsynth.generation.loading import open_dataset
 
     start = time.perf_counter()
     judge = load_detector(judge_folder, run.source.categories, device=device, min_score=min_score)

@@ -45,7 +45,7 @@ from augsynth.detectors.loading import load_detector
 from augsynth.detectors.port import Detector
 from augsynth.filtering.judge import FilterRules, Thresholds, calibrate, judge
 from augsynth.filtering.thresholds import SAME_PLACE_IOU
-from augsynth.generation.context import EMBEDDED_DETECTOR, default_context
+from augsynth.generation.loading import EMBEDDED_DETECTOR, default_context
 from augsynth.inpainting.loading import load_inpainter
 from augsynth.inpainting.port import InpaintRequest
 from augsynth.inpainting.prompts.book import category_prompt

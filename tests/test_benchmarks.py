@@ -281,7 +281,7 @@ def test_each_stage_changes_the_object_alone_and_more_than_the_one_before(sample
 
     from augsynth.detectors.loading import load_detector
     from augsynth.filtering.thresholds import Thresholds
-    from augsynth.generation.context import EMBEDDED_DETECTOR
+    from augsynth.generation.loading import EMBEDDED_DETECTOR
     from augsynth.inpainting.loading import load_inpainter
 
     dataset = read_dataset(sample_root / "annotations/instances.json", images=sample_root / "images")

@@ -25,9 +25,10 @@ from augsynth.filtering.classifiers import (
 )
 from augsynth.filtering.judge import FilterRules, judge_class
 from augsynth.generation.config import GenerateConfig, read_config
-from augsynth.generation.context import Studio, open_studio
+from augsynth.generation.context import Studio
 from augsynth.generation.engine import paint_shard
-from augsynth.generation.run import Tally, generate, open_dataset
+from augsynth.generation.loading import open_dataset, open_studio
+from augsynth.generation.run import Tally, generate
 from augsynth.generation.statistics import Counts
 from augsynth.sample import write_sample
 

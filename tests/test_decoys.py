@@ -19,10 +19,11 @@ from augsynth.core.images import read_image
 from augsynth.core.scene import Detections, Image, Placement, Plan, Reason, Scene
 from augsynth.filtering.judge import FilterRules, Thresholds, judge_decoy
 from augsynth.generation.config import GenerateConfig
-from augsynth.generation.context import Studio, open_studio
+from augsynth.generation.context import Studio
 from augsynth.generation.decoys import paint_decoys
 from augsynth.generation.engine import Shard, paint_shard
-from augsynth.generation.run import Tally, generate, open_dataset
+from augsynth.generation.loading import open_dataset, open_studio
+from augsynth.generation.run import Tally, generate
 from augsynth.generation.run_folder import RunFolder
 from augsynth.generation.stages import Canvas
 from augsynth.generation.statistics import Counts

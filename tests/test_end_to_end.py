@@ -19,10 +19,11 @@ from augsynth.core.images import read_image
 from augsynth.core.scene import Detections, Plan, Reason, Scene, Verdict
 from augsynth.filtering.judge import Thresholds
 from augsynth.generation.config import GenerateConfig, read_config
-from augsynth.generation.context import Studio, open_studio
+from augsynth.generation.context import Studio
 from augsynth.generation.engine import paint_shard
 from augsynth.generation.export import publish_dataset
-from augsynth.generation.run import Tally, generate, open_dataset
+from augsynth.generation.loading import open_dataset, open_studio
+from augsynth.generation.run import Tally, generate
 from augsynth.generation.run_folder import RunFolder, read_state
 from augsynth.generation.statistics import Counts
 from augsynth.inpainting.port import InpaintRequest

@@ -12,7 +12,7 @@ from augsynth.core.scene import Category, Dataset, Detections, Scene
 from augsynth.detectors.ensemble import EnsembleDetector, one_vote_each
 from augsynth.detectors.loading import load_detector, split_detectors
 from augsynth.filtering.thresholds import calibrate
-from augsynth.generation.context import EMBEDDED_DETECTOR
+from augsynth.generation.loading import EMBEDDED_DETECTOR
 
 ROOT = Path(__file__).resolve().parents[1]
 FAR = 2**40 + 1

@@ -28,16 +28,10 @@ from augsynth.detectors.loading import load_detector
 from augsynth.detectors.port import Detector, has_masks
 from augsynth.detectors.torchvision import TorchvisionDetector, to_tensor
 from augsynth.generation.config import GenerateConfig
-from augsynth.generation.context import EMBEDDED_DETECTOR
-from augsynth.generation.run import Tally, generate, open_dataset
+from augsynth.generation.loading import EMBEDDED_DETECTOR, open_dataset, open_outliner
+from augsynth.generation.run import Tally, generate
 from augsynth.masking.segmenter import Segmenter
-from augsynth.masking.sources import (
-    DetectorOutlines,
-    Edit,
-    MattingOutlines,
-    SegmenterOutlines,
-    open_outliner,
-)
+from augsynth.masking.sources import DetectorOutlines, Edit, MattingOutlines, SegmenterOutlines
 from augsynth.sample import write_sample
 
 CATEGORIES = [Category(7, "can"), Category(3, "jar")]

@@ -28,10 +28,11 @@ from augsynth.core.seeding import derive_rng
 from augsynth.filtering.judge import FilterRules, Thresholds
 from augsynth.filtering.judge_replacement import judge_replacement
 from augsynth.generation.config import GenerateConfig
-from augsynth.generation.context import Studio, open_studio
+from augsynth.generation.context import Studio
 from augsynth.generation.edits import draw_edit
 from augsynth.generation.engine import Shard, paint_shard
-from augsynth.generation.run import Tally, generate, open_dataset
+from augsynth.generation.loading import open_dataset, open_studio
+from augsynth.generation.run import Tally, generate
 from augsynth.generation.run_folder import RunFolder
 from augsynth.generation.stages import Canvas
 from augsynth.generation.statistics import Counts

@@ -5,27 +5,24 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from augsynth import __version__
 from augsynth.affinity.model import save_affinity_file
-from augsynth.coco.reader import read_dataset
 from augsynth.coco.writer import write_json
-from augsynth.core.errors import ConfigError
 from augsynth.core.scene import Dataset, Scene
 from augsynth.detectors.loading import detector_files
 from augsynth.generation.config import GenerateConfig, plain_config
-from augsynth.generation.context import MODELS, Studio, check_models, open_studio
+from augsynth.generation.context import Studio
 from augsynth.generation.engine import paint_shard, source_order
 from augsynth.generation.export import SUMMARY, publish_dataset, write_contact_sheets
 from augsynth.generation.export_bank import write_bank
+from augsynth.generation.loading import MODELS, open_dataset, open_studio
 from augsynth.generation.run_folder import RunFolder, check_output
 from augsynth.generation.statistics import Tally
 from augsynth.inpainting.checkpoints import inspect_checkpoint, is_non_commercial, read_licence
 from augsynth.inpainting.lora import find_lora
-from augsynth.inpainting.prompts.book import PromptBook
 
 JOBS_PER_SHARD = 8
 # What a run may change without becoming another run: where it runs and what it shows.
@@ -110,47 +107,6 @@ def _work(
     }
     folder.commit(index, record, tiles=shard.tiles)
     return record
-
-
-def open_dataset(config: GenerateConfig) -> tuple[GenerateConfig, Dataset]:
-    """Read the dataset, or draw the sample into the output, and fill in the models' defaults.
-
-    What the filter doesn't ask for isn't there, whatever the options say.
-
-    Raises:
-        BackendError: The classifier is none.
-        ConfigError: A category, quota, prompt or label names no category of the dataset, no prompt can tell two
-            categories apart, or the classifier doesn't know one.
-        DatasetError: The dataset can't be used.
-    """
-    if config.annotations is None or config.images is None:
-        from augsynth.sample import write_sample
-
-        root = Path(config.out) / "sample"
-        annotations, images = write_sample(root), root / "images"
-        defaults = {"model": "embedded", "detector": "embedded"}
-    else:
-        annotations, images = Path(config.annotations), Path(config.images)
-        defaults = {
-            "model": "stable-diffusion-v1-5/stable-diffusion-inpainting",
-            "detector": "IDEA-Research/grounding-dino-tiny",
-        }
-    dataset = read_dataset(annotations, images=images)
-    names = {category.name for category in dataset.categories}
-    for key in (*config.categories, *config.quotas, *config.class_map):
-        if key not in names:
-            raise ConfigError(f"category {key!r} isn't in {annotations}; it has {', '.join(sorted(names))}")
-    if config.mode == "replace" and len(names) < 2:
-        raise ConfigError(
-            f"mode replace needs two categories, {annotations} has {len(names)}; choose mode insert"
-        )
-    check_models(config, dataset, PromptBook.open(config, dataset.categories))
-    filled: dict[str, Any] = {k: getattr(config, k) or v for k, v in defaults.items()}
-    if not config.asks_detector:
-        filled.update(detector="", detector_revision=None)
-    if not config.asks_classifier:
-        filled.update(classifier="", classifier_revision=None)
-    return replace(config, **filled), dataset
 
 
 def fingerprint(config: GenerateConfig, dataset: Dataset) -> dict[str, Any]:

@@ -8,13 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from augsynth.coco.faults import is_mask
 from augsynth.core.boxes import ious, view_around
-from augsynth.core.errors import ConfigError
 from augsynth.core.masks import Mask, fitted
-from augsynth.core.scene import Dataset, FloatArray, Image, IntArray
-from augsynth.detectors.port import Detector, detect_with_masks, has_masks
-from augsynth.generation.config import GenerateConfig
+from augsynth.core.scene import FloatArray, Image, IntArray
+from augsynth.detectors.port import Detector, detect_with_masks
 from augsynth.masking.matting import matte
 from augsynth.masking.segmenter import Segmenter
 
@@ -139,42 +136,6 @@ class SegmenterOutlines:
             fitted(_placed(mask, (crop[0], crop[1]), edit.size_wh), edit.box_xyxy)
             for edit, crop, mask in zip(edits, crops, found, strict=True)
         ]
-
-
-def open_outliner(config: GenerateConfig, dataset: Dataset, detector: Detector | None) -> Outliner | None:
-    """Return who finds the masks of a run, None where objects get boxes only.
-
-    `auto` is the segmenter where one is given; otherwise, in a dataset that has masks itself, the detector if it has a
-    mask head, else matting.
-
-    Raises:
-        BackendError: The segmenter can't be loaded.
-        ConfigError: The detector has no mask head, or there is none.
-    """
-    kind = config.masks
-    if kind == "auto":
-        kind = _choose(config, dataset, detector)
-    if kind == "segmenter":
-        assert config.segmenter is not None  # the configuration has been checked
-        return SegmenterOutlines(
-            Segmenter.load(config.segmenter, revision=config.segmenter_revision, device=config.device)
-        )
-    if kind == "detector":
-        if detector is None or not has_masks(detector):
-            name = "nothing is detected" if detector is None else f"{detector.name} has no mask head"
-            raise ConfigError(
-                f"masks is 'detector', but {name}; take a detector with masks, or masks: matting or segmenter"
-            )
-        return DetectorOutlines(detector)
-    return MattingOutlines() if kind == "matting" else None
-
-
-def _choose(config: GenerateConfig, dataset: Dataset, detector: Detector | None) -> str:
-    if config.segmenter is not None:
-        return "segmenter"
-    if not any(is_mask(record.get("segmentation")) for record in dataset.document["annotations"]):
-        return "off"
-    return "detector" if detector is not None and has_masks(detector) else "matting"
 
 
 def source_of(attempt: Mapping[str, Any]) -> str | None:
