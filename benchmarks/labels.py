@@ -175,7 +175,7 @@ def print_tables(found: Mapping[str, Grades], names: Mapping[int, str]) -> None:
 
 def is_own_detector(run: FinishedRun, judge_folder: str) -> bool:
     """Tell whether the judge has the weights of the detector that filtered the run."""
-    from augsynth.generation.run import weights_digest
+    from augsynth.generation.provenance import weights_digest
 
     if run.config.filter not in ("detector", "both"):
         return False

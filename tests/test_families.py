@@ -18,7 +18,7 @@ from tiny_families import (
 
 from augsynth.core.errors import BackendError, ConfigError
 from augsynth.generation.config import GenerateConfig
-from augsynth.generation.run import describe_models
+from augsynth.generation.provenance import describe_models
 from augsynth.inpainting.aligned import AlignedInpainter
 from augsynth.inpainting.checkpoints import inspect_checkpoint, is_non_commercial, read_licence
 from augsynth.inpainting.diffusers_pipeline import PipelineInpainter

@@ -140,7 +140,7 @@ class Workshop:
 
 def painter_digest(models: dict[str, str]) -> list[str | None]:
     """Return digests of the weights that paint and judge."""
-    from augsynth.generation.run import detector_digest, weights_digest
+    from augsynth.generation.provenance import detector_digest, weights_digest
 
     return [weights_digest(models["model"]), detector_digest(models["detector"])]
 
