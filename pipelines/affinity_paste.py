@@ -27,8 +27,8 @@ from augsynth.pasting.options import (
     read_rules,
 )
 from augsynth.pasting.paster import Paster
-from augsynth.pasting.placer import Placer, Stock
-from augsynth.pasting.stock import Donor, bank_ids, bank_stock, donor_stock
+from augsynth.pasting.placer import Placer
+from augsynth.pasting.stock import Donor, Stock, bank_ids, bank_stock, donor_stock
 from augsynth.pasting.target import Canvas, Labels, Masks
 from augsynth.pasting.visibility import fill
 

@@ -11,8 +11,9 @@ from augsynth.core.scene import Category, Dataset, Scene
 from augsynth.pasting.estimated_outline import with_outline
 from augsynth.pasting.options import blend_weights, read_rules
 from augsynth.pasting.patch import Blend, Patch, membrane, opacity, paste
-from augsynth.pasting.placer import PasteRules, Placer, Surroundings
+from augsynth.pasting.placer import PasteRules, Placer
 from augsynth.pasting.stock import Donor, donor_stock
+from augsynth.pasting.surroundings import Surroundings
 from augsynth.pasting.target import Canvas, Labels
 from augsynth.pasting.visibility import fill, pixel_region, recut_box, trace
 from augsynth.placement.layout import Layout

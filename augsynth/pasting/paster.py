@@ -12,7 +12,9 @@ from augsynth.core.errors import AugsynthError
 from augsynth.core.scene import FloatArray
 from augsynth.pasting.estimated_outline import with_outline
 from augsynth.pasting.patch import Blend
-from augsynth.pasting.placer import Placer, Places, Stock, Surroundings
+from augsynth.pasting.placer import Placer, Places
+from augsynth.pasting.stock import Stock
+from augsynth.pasting.surroundings import Surroundings
 from augsynth.pasting.target import Canvas
 
 _ROUNDS = 3

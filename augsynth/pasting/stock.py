@@ -14,7 +14,7 @@ from augsynth.core.boxes import box_areas, intersection_boxes, intersections, sh
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import FloatArray, Image, IntArray
 from augsynth.pasting.patch import Opacity, Patch
-from augsynth.pasting.placer import NUM_RING, Stock, Surroundings, bank_ring
+from augsynth.pasting.surroundings import NUM_RING, Surroundings, bank_ring
 from augsynth.pasting.visibility import pixel_region
 
 _MARGIN = 0.25
@@ -198,3 +198,22 @@ def donor_stock(donors: Sequence[Donor], *, min_size: float, bgr: bool) -> Stock
 def _shown(names: Sequence[str]) -> str:
     text = ", ".join(names[:6])
     return text + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stock:
+    """Cut-outs to choose from, described without their pixels.
+
+    Attributes:
+        members: Category id -> positions of its cut-outs.
+        sizes_wh: (N, 2) boxes' sides over the square root of their picture's area.
+        ring: Position -> (4,) surroundings as of `Surroundings.rings`; nan when unknown.
+        cut: Position -> the cut-out in its own size; raises AugsynthError when it is damaged.
+        areas: (N,) areas of their pictures in pixels.
+    """
+
+    members: dict[int, IntArray]
+    sizes_wh: FloatArray
+    ring: Callable[[int], FloatArray]
+    cut: Callable[[int], Patch]
+    areas: FloatArray

@@ -15,8 +15,8 @@ from augsynth.bank.writer import BankWriter
 from augsynth.core.scene import Dataset, Image, IntArray, Scene
 from augsynth.pasting.paster import Paster
 from augsynth.pasting.patch import Blend
-from augsynth.pasting.placer import PasteRules, Placer, Stock
-from augsynth.pasting.stock import bank_stock
+from augsynth.pasting.placer import PasteRules, Placer
+from augsynth.pasting.stock import Stock, bank_stock
 from augsynth.pasting.target import Canvas, Labels
 from augsynth.placement.layout import Layout
 from augsynth.training.detector.augment import Example
