@@ -99,7 +99,7 @@ def build_affinity(
     ] = None,
 ) -> None:
     """Learn what appears with what, and where: affinity matrix, layout statistics and a heat map."""
-    from augsynth.commands.building import AffinitySource, build_affinity_file
+    from augsynth.commands.affinity import AffinitySource, build_affinity_file
 
     chosen = AffinitySource(source, clip_model, clip_revision, embeddings, blend_weight)
     for line in build_affinity_file(
@@ -210,7 +210,7 @@ def bank(
 ) -> None:
     """Cut a dataset's own objects out of its images: an object bank for AffinityPaste."""
     from augsynth.bank.cutting import CutRules
-    from augsynth.commands.building import build_bank
+    from augsynth.commands.bank import build_bank
 
     try:
         rules = CutRules(
@@ -236,7 +236,7 @@ def split(
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 42,
 ) -> None:
     """Divide a dataset into folds with the same categories; groups of images stay together."""
-    from augsynth.commands.building import build_folds
+    from augsynth.commands.split import build_folds
 
     for line in build_folds(
         annotations, out, num_folds=folds, group_pattern=group_pattern, group_key=group_key, seed=seed
@@ -325,8 +325,8 @@ def finetune(
     process = Process.current()
     options["device"] = process.device(device)
     check_device(options["device"])
-    from augsynth.commands.building import run_finetune
     from augsynth.commands.progress import TrainingDisplay
+    from augsynth.commands.train import run_finetune
     from augsynth.training.lora.options import check_kind
 
     check_kind(given, has_model=model is not None)
@@ -380,7 +380,7 @@ def train_detector(
         raise ConfigError(
             "val_images is given without val_annotations; give both, or neither for a held-out tenth"
         )
-    from augsynth.commands.building import run_train_detector
+    from augsynth.commands.train import run_train_detector
 
     for line in run_train_detector(
         options, show=lambda text: console.print(text, markup=False, highlight=False)

@@ -35,7 +35,7 @@ def prepare(args, work):
     from augsynth.affinity.model import Affinity, save_affinity_file
     from augsynth.bank.cutting import CutRules
     from augsynth.coco.reader import read_dataset
-    from augsynth.commands.building import build_bank
+    from augsynth.commands.bank import build_bank
     from augsynth.placement.layout import Layout
 
     annotations = args.data / args.annotations

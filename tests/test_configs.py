@@ -21,7 +21,7 @@ def data(tmp_path_factory):
     from PIL import Image
 
     from augsynth.bank.cutting import CutRules
-    from augsynth.commands.building import build_bank
+    from augsynth.commands.bank import build_bank
     from augsynth.sample import write_sample
 
     root = tmp_path_factory.mktemp("data")

@@ -11,7 +11,7 @@ from PIL import Image as PilImage
 
 from augsynth.bank.cutting import CutRules
 from augsynth.bank.reader import Bank
-from augsynth.commands.building import build_bank
+from augsynth.commands.bank import build_bank
 from augsynth.commands.progress import summary_lines
 from augsynth.core.boxes import intersections
 from augsynth.core.errors import ConfigError

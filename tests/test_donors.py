@@ -9,7 +9,7 @@ import pytest
 from augsynth.bank.cutting import CutRules
 from augsynth.bank.reader import Bank
 from augsynth.coco.reader import read_dataset
-from augsynth.commands.building import build_bank
+from augsynth.commands.bank import build_bank
 from augsynth.core.errors import ConfigError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Category, Dataset
