@@ -63,7 +63,7 @@ class Cutout:
         score: What the filter's detector gave; 1.0 for a real annotation.
         source_size_wh: Size of the picture it comes from.
         has_mask: Whether `alpha` follows the object's outline.
-        ring: (F,) what surrounded it, `augsynth.placement.ring_features.Rings.features`, kept in single precision; empty when unknown.
+        ring: (F,) what surrounded it, `Rings.features`, in single precision; empty when unknown.
         others_xyxy: (M, 4) boxes of other objects that are pasted along, since they lie in a box without an outline.
         other_ids: (M,) their COCO category ids.
 
