@@ -9,7 +9,7 @@ A bank is a folder:
 
 Pixels are stored raw because they are read far more often than written: a cut-out costs one copy instead of
 a decoder's run, and all loader workers share the operating system's pages of the file. Opacity is mostly
-flat, so deflate makes it vanish at little cost. `benchmarks/bank.py` compares this with other encodings.
+flat, so deflate makes it vanish at little cost. `benchmarks/cost/bank.py` compares this with other encodings.
 """
 
 from __future__ import annotations

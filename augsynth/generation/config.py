@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from augsynth.core.errors import ConfigError
+from augsynth.inpainting.prompts.book import PromptRules
 from augsynth.inpainting.prompts.templates import DEFAULT_TEMPLATE, check_templates
 
 ORIGINALS = ("hardlink", "copy", "omit")
@@ -214,6 +215,11 @@ class GenerateConfig:
             raise ConfigError(
                 "masks is 'detector', but filter is 'off' and no detector is loaded; set masks to matting or segmenter"
             )
+
+    @property
+    def prompt_rules(self) -> PromptRules:
+        """How the model is told what to paint."""
+        return PromptRules(self.template, self.prompts, self.negative_prompt, self.categories)
 
     @property
     def attempt_budget(self) -> int:

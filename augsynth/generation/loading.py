@@ -50,7 +50,7 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
         ConfigError: Detector, affinity file or prompts don't fit the dataset or the model.
         DatasetError: The affinity file is damaged, or nothing can be learnt from the dataset.
     """
-    prompts = PromptBook.open(config, dataset.categories)
+    prompts = PromptBook.open(config.prompt_rules, dataset.categories)
     donors = None if config.donors is None else Donors.open(config.donors, dataset.categories)
     inpainter = load_inpainter(
         config.model,
@@ -230,7 +230,7 @@ def open_dataset(config: GenerateConfig) -> tuple[GenerateConfig, Dataset]:
         raise ConfigError(
             f"mode replace needs two categories, {annotations} has {len(names)}; choose mode insert"
         )
-    check_models(config, dataset, PromptBook.open(config, dataset.categories))
+    check_models(config, dataset, PromptBook.open(config.prompt_rules, dataset.categories))
     filled: dict[str, Any] = {k: getattr(config, k) or v for k, v in defaults.items()}
     if not config.asks_detector:
         filled.update(detector="", detector_revision=None)

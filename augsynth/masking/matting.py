@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from augsynth.core.scene import FloatArray, Image
 
-# Judged on the contact sheets of runs on the rendered sample and on blood cells; see `benchmarks/bank.py`.
+# Judged on the contact sheets of runs on the rendered sample and on blood cells; see `benchmarks/cost/bank.py`.
 _LOW_QUANTILE, _MIN_STEP = 0.9, 10.0
 _MIN_RING_PIXELS = 24
 _MIN_SHARE, _MAX_SHARE = 0.25, 0.97

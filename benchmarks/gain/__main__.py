@@ -1,7 +1,7 @@
 """Does it help? Train detectors in every arm, and print what each step is worth.
 
-    python benchmarks/gain run --data SHARED_DATA --work WORK [--source sample] [--share 0.05] [--arm none] …
-    python benchmarks/gain table [--work WORK [--record]]
+    python -m benchmarks.gain run --data SHARED_DATA --work WORK [--source sample] [--share 0.05] [--arm none] …
+    python -m benchmarks.gain table [--work WORK [--record]]
 
 `run` trains the cells (arm × data × detector × seed) that aren't done yet, here or on record (`cells.jsonl`); several
 processes may run side by side, and one that was stopped loses the cell it was at. `table` shows what is on record
@@ -18,7 +18,6 @@ import hashlib
 import json
 import os
 import platform
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,16 +25,14 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from gain import sources
-from gain.arms import ARMS, Arm, Recipe, settings_of, with_settings
-from gain.cells import Cell, claim, finish, merge, put_on_record, read_record, read_results
-from gain.detectors import DETECTORS
+from benchmarks.gain import sources
+from benchmarks.gain.arms import ARMS, Arm, Recipe, settings_of, with_settings
+from benchmarks.gain.cells import Cell, claim, finish, merge, put_on_record, read_record, read_results
+from benchmarks.gain.detectors import DETECTORS
 
 if TYPE_CHECKING:
-    from gain.synthesis import Workshop
-    from gain.training import Material
+    from benchmarks.gain.synthesis import Workshop
+    from benchmarks.gain.training import Material
 
 # Optimizer steps by data set and share; the same for every arm. A two-stage detector, both of whose heads start from
 # nothing, takes twice as many.
@@ -57,7 +54,9 @@ WAIT_S = 10  # before asking again for what another process makes
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="benchmarks/gain", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.gain",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
     run = verbs.add_parser("run", help="train the cells that aren't done yet")
@@ -92,8 +91,8 @@ def options() -> argparse.Namespace:
 
 def wanted_cells(args: argparse.Namespace, recipe: Recipe) -> list[Cell]:
     """Return the cells that are asked for, all arms of a seed together."""
-    from gain.synthesis import model_identity
-    from gain.training import design
+    from benchmarks.gain.synthesis import model_identity
+    from benchmarks.gain.training import design
 
     start = hashlib.sha256(start_weights(args).read_bytes()).hexdigest()[:10]
     cells = []
@@ -142,9 +141,9 @@ def work_at(cell: Cell, args: argparse.Namespace, recipe: Recipe) -> None:
     """Do one cell: make what it trains on, train, detect, judge."""
     import numpy as np
 
-    from gain import training
-    from gain.figures import judge
-    from gain.synthesis import Workshop
+    from benchmarks.gain import training
+    from benchmarks.gain.figures import judge
+    from benchmarks.gain.synthesis import Workshop
 
     arm, folder = ARMS[cell.arm], cell.folder(args.work)
     source = sources.prepare(cell.source, data=args.data, work=args.work)
@@ -182,7 +181,7 @@ def work_at(cell: Cell, args: argparse.Namespace, recipe: Recipe) -> None:
 
 def gather(arm: Arm, shop: Workshop, recipe: Recipe) -> Material:
     """Return what an arm trains on; a painted set without objects is left out, as a user would leave it out."""
-    from gain.training import Material, count_images
+    from benchmarks.gain.training import Material, count_images
 
     material = Material(shop.share)
     if arm.painted:
@@ -228,7 +227,7 @@ def run(args: argparse.Namespace) -> None:
 
 def try_at(cell: Cell, args: argparse.Namespace, recipe: Recipe) -> bool:
     """Do a cell unless another process is at it; return False where it waits for what another one makes."""
-    from gain.synthesis import Busy
+    from benchmarks.gain.synthesis import Busy
 
     with claim(cell.folder(args.work)) as free:
         if free and not cell.is_done(args.work):
@@ -241,7 +240,7 @@ def try_at(cell: Cell, args: argparse.Namespace, recipe: Recipe) -> bool:
 
 
 def table(args: argparse.Namespace) -> None:
-    from gain import table as tables
+    from benchmarks.gain import table as tables
 
     recipe = with_settings(Recipe(), args.set)
     made = read_results(args.work) if args.work else []

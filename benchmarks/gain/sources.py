@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image as PilImage
 
-from gain.cells import write_whole
+from benchmarks.gain.cells import write_whole
 
 SEEN_AT_LEAST = 2  # objects of every category in a share
 RARE_BELOW = 0.1  # share of all objects under which a category counts as rare

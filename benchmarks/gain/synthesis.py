@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 
 from augsynth.generation.config import GenerateConfig
-from gain.arms import SWITCHES, Recipe
-from gain.cells import claim
-from gain.sources import Source
+from benchmarks.gain.arms import SWITCHES, Recipe
+from benchmarks.gain.cells import claim
+from benchmarks.gain.sources import Source
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from gain.arms import ARMS
-from gain.detectors import DETECTORS
+from benchmarks.gain.arms import ARMS
+from benchmarks.gain.detectors import DETECTORS
 
 Results = Sequence[Mapping[str, Any]]
 Group = tuple[str, float, str]

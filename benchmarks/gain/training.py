@@ -18,9 +18,9 @@ from mmdet.registry import DATA_SAMPLERS, TRANSFORMS
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from gain.arms import Arm, Recipe
-from gain.detectors import compute_in_bfloat16, model_config, start_from, unfold_batch_norm
-from gain.sources import Source, category_names
+from benchmarks.gain.arms import Arm, Recipe
+from benchmarks.gain.detectors import compute_in_bfloat16, model_config, start_from, unfold_batch_norm
+from benchmarks.gain.sources import Source, category_names
 
 GREY = dict(img=(114, 114, 114))
 FINISH = [dict(type="YOLOXHSVRandomAug"), dict(type="PackDetInputs")]

@@ -13,7 +13,6 @@ import numpy as np
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import Category, FloatArray, IntArray, Scene
 from augsynth.core.seeding import derive_rng
-from augsynth.generation.config import GenerateConfig
 from augsynth.inpainting.prompts.file import Words, read_words, tidy
 from augsynth.inpainting.prompts.templates import (
     CATEGORY,
@@ -28,6 +27,7 @@ __all__ = [
     "BACKGROUND_PROMPT",
     "DEFAULT_TEMPLATE",
     "PromptBook",
+    "PromptRules",
     "TokenLimit",
     "category_prompt",
     "check_distinct",
@@ -71,6 +71,23 @@ class TokenLimit:
         return len(self.tokenizer(text, truncation=False, verbose=False).input_ids)
 
 
+@dataclass(frozen=True, slots=True)
+class PromptRules:
+    """How a model is told what to paint.
+
+    Attributes:
+        template: Prompt with `{category}`, or several to draw from; `{neighbours}` and `{description}` are filled, too.
+        prompts: YAML or JSON file of synonyms, descriptions and negative prompts by category name.
+        negative_prompt: Text of the unconditional branch.
+        categories: Names of the categories that are painted; empty means all.
+    """
+
+    template: str | tuple[str, ...] = DEFAULT_TEMPLATE
+    prompts: str | None = None
+    negative_prompt: str = ""
+    categories: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PromptBook:
     """Everything a run says to the model about its categories.
@@ -88,21 +105,21 @@ class PromptBook:
     limit: TokenLimit | None = field(default=None)
 
     @classmethod
-    def open(cls, config: GenerateConfig, categories: Sequence[Category]) -> PromptBook:
+    def open(cls, rules: PromptRules, categories: Sequence[Category]) -> PromptBook:
         """Return the book of a run, checked before any model is loaded.
 
         Raises:
             ConfigError: A template or the file of prompts is wrong, or no prompt could tell two wanted
                 categories apart.
         """
-        templates = (config.template,) if isinstance(config.template, str) else config.template
+        templates = (rules.template,) if isinstance(rules.template, str) else rules.template
         check_templates(templates)
         words = {category.id: Words((tidy(category.name),)) for category in categories}
-        if config.prompts is not None:
-            words |= read_words(Path(config.prompts), categories)
-        wanted = [c for c in categories if not config.categories or c.name in config.categories]
+        if rules.prompts is not None:
+            words |= read_words(Path(rules.prompts), categories)
+        wanted = [c for c in categories if not rules.categories or c.name in rules.categories]
         check_distinct(wanted, words)
-        return cls(words, tuple(tidy(t) for t in templates), tidy(config.negative_prompt))
+        return cls(words, tuple(tidy(t) for t in templates), tidy(rules.negative_prompt))
 
     def limited_to(self, tokenizer: Any, category_ids: Iterable[int]) -> PromptBook:
         """Return the book for a model that reads no more than its tokenizer's length.

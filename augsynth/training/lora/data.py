@@ -12,9 +12,8 @@ import numpy as np
 from augsynth.core.errors import DatasetError
 from augsynth.core.scene import Category, Dataset, Image, IntArray, Scene
 from augsynth.core.seeding import derive_rng, derive_seed
-from augsynth.generation.config import GenerateConfig
 from augsynth.inpainting.aligned import AlignedInpainter
-from augsynth.inpainting.prompts.book import BACKGROUND_PROMPT, PromptBook
+from augsynth.inpainting.prompts.book import BACKGROUND_PROMPT, PromptBook, PromptRules
 from augsynth.training.loop import Progress
 from augsynth.training.lora.latents import Latents, cache_latents, encode_texts
 from augsynth.training.lora.objective import Objective, Pools
@@ -52,8 +51,8 @@ def open_book(training: LoraTraining, categories: Sequence[Category]) -> PromptB
     """
     chosen = chosen_categories(categories, training.categories)
     names = tuple(category.name for category in chosen)
-    config = GenerateConfig(template=training.template, prompts=training.prompts, categories=names)
-    return PromptBook.open(config, categories)
+    rules = PromptRules(template=training.template, prompts=training.prompts, categories=names)
+    return PromptBook.open(rules, categories)
 
 
 def open_study(

@@ -1,0 +1,1 @@
+"""Figures: what each step is worth, measured on real data."""

@@ -1,0 +1,1 @@
+"""Whole roads: photographs, the paper, a novel category."""

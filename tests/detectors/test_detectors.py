@@ -1,0 +1,601 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from augsynth.core.errors import BackendError, ConfigError, DatasetError, ResumeError
+from augsynth.core.scene import Category, Dataset, Detections, Image, Scene
+from augsynth.detectors.folder import DetectorConfig, write_config, write_weights
+from augsynth.detectors.loading import load_detector
+from augsynth.detectors.port import match_categories
+from augsynth.detectors.torchvision import resize_image
+from augsynth.filtering.thresholds import Thresholds, calibrate, thresholds_from_scores
+from augsynth.training.detector.augment import Example, View, apply_view, draw_view
+from augsynth.training.detector.evaluation import evaluate_detections, evaluate_detector
+from augsynth.training.detector.examples import (
+    choose_image_scale,
+    hold_out,
+    repeated_indices,
+    training_canvas,
+)
+from augsynth.training.detector.train import DetectorTraining, Progress, train_detector
+from tests.tiny_shapes import CATEGORIES, draw_shapes, shapes_dataset
+
+PLAIN = View(1.0, (0.5, 0.5), False, False, (1.0, 1.0, 1.0), 1.0, 1.0, 0.0, 1.0, 0)
+
+
+@pytest.fixture(scope="module")
+def shapes() -> tuple[Dataset, dict[str, Image]]:
+    return shapes_dataset(40)
+
+
+OPTIONS = DetectorTraining(
+    preset="fcos_tiny", steps=120, batch_size=8, lr=1e-2, checkpoint_every=40, threads=1, image_scale=1.0
+)
+
+
+@pytest.fixture(scope="module")
+def trained(shapes, tmp_path_factory):
+    dataset, images = shapes
+    out = tmp_path_factory.mktemp("trained") / "detector"
+    val, val_images = shapes_dataset(16, first=1000)
+    lines: list[str] = []
+    report = train_detector(
+        dataset,
+        lambda scene: {**images, **val_images}[scene.file_name],
+        out=out,
+        options=OPTIONS,
+        val=val,
+        progress=lambda p: lines.append(str(p)),
+    )
+    return report, lines
+
+
+def write_untrained(folder: Path, **changes) -> Path:
+    import torch
+
+    from augsynth.detectors.architectures import build_model
+
+    folder.mkdir()
+    config = replace(DetectorConfig("fcos_tiny", CATEGORIES, view_px=96), **changes)
+    torch.manual_seed(0)
+    network = build_model(config.preset, num_categories=len(config.categories))
+    write_weights(folder, network.state_dict())
+    write_config(folder, config)
+    return folder
+
+
+# --- training -----------------------------------------------------------------------------------------------
+
+
+def test_training_learns_and_reports(trained):
+    report, lines = trained
+    assert report.held_out and report.steps == 120
+    assert report.evaluation.ap50 > 0.8
+    assert set(report.evaluation.category_ap50) == {"dark_square", "bright bar"}
+    assert len(lines) == 6 and "step 120/120" in lines[-1]
+    document = json.loads((report.out / "config.json").read_text())
+    assert document["training"]["evaluation"]["ap50"] == round(report.evaluation.ap50, 4)
+    assert document["training"]["seed"] == 42 and document["view_px"] == 96
+    assert not report.out.with_name("detector.training").exists()
+
+
+def test_trained_folder_detects_in_dataset_ids(trained, shapes):
+    report, _ = trained
+    dataset, images = shapes
+    renumbered = (Category(100, "Bright-Bar"), Category(5, "dark square"))
+    detector = load_detector(report.out, renumbered)
+    found = detector.detect([images["0.png"], images["1.png"][:48]])
+    assert [len(d) > 0 for d in found] == [True, True]
+    assert set(np.concatenate([d.category_ids for d in found])) <= {100, 5}
+    assert all((np.diff(d.scores) <= 0).all() for d in found)
+    assert (found[1].boxes_xyxy[:, 3] <= 48).all()
+    assert (
+        evaluate_detector(
+            load_detector(report.out, dataset.categories), dataset, lambda s: images[s.file_name]
+        ).ap50
+        > 0.8
+    )
+
+
+@pytest.mark.parametrize("paste", [0.0, 0.8])
+def test_interrupted_training_ends_with_the_same_bytes(shapes, tmp_path, paste):
+    dataset, images = shapes
+    options = replace(OPTIONS, steps=9, checkpoint_every=4, paste=paste)
+
+    def run(out: Path, options: DetectorTraining = options) -> bytes:
+        train_detector(
+            dataset, lambda s: images[s.file_name], out=out, options=options, progress=lambda p: None
+        )
+        return (out / "model.safetensors").read_bytes() + (out / "config.json").read_bytes()
+
+    whole = run(tmp_path / "whole")
+    reads = 0
+
+    def read_until_interrupted(scene: Scene) -> Image:
+        nonlocal reads
+        reads += 1
+        if reads > 52 + (36 if paste else 0):  # the objects of the 36 training images are cut out first
+            raise KeyboardInterrupt
+        return images[scene.file_name]
+
+    uncached = replace(options, cache_mb=0)
+    with pytest.raises(KeyboardInterrupt):
+        train_detector(dataset, read_until_interrupted, out=tmp_path / "parts", options=uncached)
+    with pytest.raises(ResumeError, match="other options"):
+        run(tmp_path / "parts", replace(options, lr=1e-3, steps=9))
+    assert not (tmp_path / "parts").exists()
+    assert run(tmp_path / "parts") == whole
+    with pytest.raises(ResumeError, match="already exists"):
+        run(tmp_path / "parts")
+
+
+def test_training_needs_objects(tmp_path):
+    empty = Dataset(CATEGORIES, (Scene(1, "a.png", (8, 8)),), {}, Path("a.json"))
+    with pytest.raises(DatasetError, match=r"a\.json: no annotated objects"):
+        train_detector(empty, lambda s: np.zeros((8, 8, 3), np.uint8), out=tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"steps": 0},
+        {"lr": -1},
+        {"image_scale": 9},
+        {"ema_decay": 1.0},
+        {"paste": 2},
+        {"repeat_threshold": -1},
+    ],
+)
+def test_training_options_are_validated(change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        DetectorTraining(**change)
+
+
+def test_unknown_preset_lists_the_known_ones(shapes, tmp_path):
+    with pytest.raises(ConfigError, match=r"fcos_small.*fasterrcnn_resnet50_fpn"):
+        train_detector(shapes[0], lambda s: s, out=tmp_path / "x", options=DetectorTraining(preset="yolo"))
+
+
+@pytest.mark.parametrize("preset", ["frcnn_base", "retinanet_resnet50_fpn"])
+def test_other_architectures_take_a_step(preset, shapes):
+    from augsynth.training.detector.examples import ExampleStream
+    from augsynth.training.detector.step import initial_state, take_step
+
+    dataset, images = shapes
+    options = DetectorTraining(preset=preset, steps=2, batch_size=1, image_scale=1.0)
+    stream = ExampleStream(
+        dataset,
+        lambda s: images[s.file_name],
+        canvas_wh=(96, 64),
+        image_scale=1.0,
+        batch_size=1,
+        seed=1,
+        vertical_flip=True,
+        repeat_threshold=0.1,
+        cache_mb=1,
+    )
+    state = initial_state(options, num_categories=2)
+    assert np.isfinite(take_step(state, stream.batch(0), options))
+
+
+def test_small_preset_is_small():
+    from augsynth.detectors.architectures import build_model
+
+    network = build_model("fcos_small", num_categories=8)
+    assert sum(p.numel() for p in network.parameters()) <= 1_500_000
+
+
+def test_progress_line():
+    assert str(Progress(10, 40, 1.25, 4.0)) == "step 10/40  loss 1.250  4.00 s/step  2:00 left"
+
+
+# --- what a step sees ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_view_moves_boxes_with_their_pixels(seed):
+    image = np.full((60, 80, 3), 100, np.uint8)
+    image[20:40, 30:45] = (250, 0, 0)
+    example = Example(image, np.array([[30.0, 20, 45, 40]]), np.array([1]))
+    drawn = draw_view(np.random.default_rng(seed), vertical_flip=True, max_zoom=1.5)
+    geometry = replace(
+        PLAIN,
+        zoom=drawn.zoom,
+        offset_xy=drawn.offset_xy,
+        flip=drawn.flip,
+        flip_vertical=drawn.flip_vertical,
+    )
+    view = apply_view(example, geometry, canvas_wh=(72, 64))
+    assert view.image.shape == (64, 72, 3)
+    red = (view.image[..., 0] > 175) & (view.image[..., 2] < 60)
+    assert len(view.boxes_xyxy) == (red.sum() > 0)
+    ys, xs = np.nonzero(red)
+    seen = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+    assert np.abs(view.boxes_xyxy[0] - seen).max() <= 1.0
+
+
+def test_crowds_and_cut_objects_are_hidden():
+    image = np.full((40, 40, 3), 200, np.uint8)
+    boxes = np.array([[0.0, 0, 10, 10], [20, 20, 30, 30], [25, 25, 39, 39]])
+    example = Example(image, boxes, np.array([1, 2, -1]))
+    view = apply_view(example, replace(PLAIN, offset_xy=(1.0, 1.0)), canvas_wh=(33, 33))
+    assert view.labels.tolist() == [2]  # the first is mostly cut off, the third is a crowd
+    assert view.boxes_xyxy.tolist() == [[13, 13, 23, 23]]
+    assert (view.image[25, 25] == 114).all() and (view.image[22, 22] == 200).all()
+    assert (view.image[1, 1] == 114).all()
+
+
+def test_views_depend_on_the_seed_alone():
+    first, second = (draw_view(np.random.default_rng(5), vertical_flip=False) for _ in range(2))
+    assert first == second and not first.flip_vertical
+
+
+def test_images_of_rare_categories_are_repeated():
+    presence = np.ones((100, 2), np.int64)
+    presence[:, 1] = 0
+    presence[7, 1] = 1
+    indices = repeated_indices(presence, threshold=0.16, rng=np.random.default_rng(0))
+    assert (indices == 7).sum() == 4 and len(indices) == 103
+
+
+def test_image_scale_fits_the_objects():
+    def scaled(*sides: float) -> float:
+        boxes = np.array([[0, 0, s, s] for s in sides])
+        ids = np.arange(len(sides))
+        scene = Scene(1, "a", (900, 600), boxes, ids, ids, np.zeros(len(ids), np.bool_))
+        categories = tuple(Category(int(k), str(k)) for k in ids)
+        return choose_image_scale(Dataset(categories, (scene,), {}, Path("a")))
+
+    assert scaled(20, 30) == 1.0
+    assert scaled(100, 102, 104) == 0.5
+    assert scaled(100, 102, 104, 14) == 1.0  # the smallest would vanish
+
+
+def test_canvas_and_hold_out(shapes):
+    dataset, _ = shapes
+    assert training_canvas(dataset, image_scale=0.5, max_px=40) == (40, 32)
+    rest, held, differ = hold_out(dataset, seed=42)
+    assert differ and (len(rest.scenes), len(held.scenes)) == (36, 4)
+    assert not {s.image_id for s in rest.scenes} & {s.image_id for s in held.scenes}
+    assert hold_out(replace(dataset, scenes=dataset.scenes[:5]), seed=42)[2] is False
+
+
+# --- the torchvision adapter --------------------------------------------------------------------------------
+
+
+def test_a_result_does_not_depend_on_its_batch(tmp_path):
+    folder = write_untrained(tmp_path / "d")
+    detector = load_detector(folder, CATEGORIES, min_score=0.0)
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 255, (h, 80, 3)).astype(np.uint8) for h in (64, 48, 64, 50)]
+    together = detector.detect(images)
+    for image, found in zip(images, together, strict=True):
+        alone = detector.detect([image])[0]
+        assert len(alone) == len(found)
+        np.testing.assert_allclose(alone.boxes_xyxy, found.boxes_xyxy, atol=0.011)
+    assert detector.detect([]) == []
+
+
+def test_image_scale_keeps_source_pixels(tmp_path, trained):
+    report, _ = trained
+    half = tmp_path / "half"
+    half.mkdir()
+    (half / "model.safetensors").write_bytes((report.out / "model.safetensors").read_bytes())
+    write_config(half, DetectorConfig("fcos_tiny", CATEGORIES, image_scale=0.5, view_px=192))
+    image = draw_shapes(3)[0]
+    large = np.kron(image, np.ones((2, 2, 1), np.uint8))
+    small = resize_image(large, (96, 64))
+    small_boxes = load_detector(report.out, CATEGORIES, min_score=0.3).detect([small])[0].boxes_xyxy
+    large_boxes = load_detector(half, CATEGORIES, min_score=0.3).detect([large])[0].boxes_xyxy
+    assert len(small_boxes) == len(large_boxes) > 0
+    np.testing.assert_allclose(large_boxes, 2 * small_boxes, atol=0.02)
+
+
+def test_unknown_categories_are_named(tmp_path):
+    folder = write_untrained(tmp_path / "d")
+    with pytest.raises(ConfigError, match=r"doesn't know 1 .*: teapot .*train-detector"):
+        load_detector(folder, [*CATEGORIES, Category(9, "teapot")])
+    with pytest.raises(ConfigError, match="no categories"):
+        load_detector(folder, [])
+    assert match_categories(["N/A", "a", "a"], [Category(4, "A")], source="x") == {1: 4}
+
+
+def test_damaged_folders_say_what_to_do(tmp_path):
+    with pytest.raises(BackendError, match=r"config\.json is missing.*--detector"):
+        load_detector(tmp_path, CATEGORIES)
+    with pytest.raises(BackendError, match=r"config\.json is missing.*--detector"):
+        load_detector("./no/such/folder", CATEGORIES)
+    folder = write_untrained(tmp_path / "d")
+    (folder / "model.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(BackendError, match=r"model\.safetensors: can't be read"):
+        load_detector(folder, CATEGORIES)
+    document = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**document, "format": "augsynth-detector-9"}))
+    with pytest.raises(BackendError, match="augsynth-detector-9"):
+        load_detector(folder, CATEGORIES)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(BackendError, match="JSON"):
+        load_detector(folder, CATEGORIES)
+    other = write_untrained(tmp_path / "other", preset="fcos_small")
+    write_config(other, DetectorConfig("fcos_tiny", CATEGORIES))
+    with pytest.raises(BackendError, match="don't fit preset 'fcos_tiny'"):
+        load_detector(other, CATEGORIES)
+
+
+def test_unreachable_hub_names_the_offline_option(monkeypatch):
+    import huggingface_hub.constants as hub
+
+    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", True)
+    with pytest.raises(BackendError, match=r"from the hub: .*local folder to --detector"):
+        load_detector("someone/no-such-detector", CATEGORIES)
+
+
+# --- transformers adapters on tiny random checkpoints -------------------------------------------------------
+
+
+def images_of_two_sizes() -> list[Image]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 255, size).astype(np.uint8) for size in ((48, 64, 3), (80, 50, 3))]
+
+
+def check_detections(found: list[Detections], images: list[Image], ids: set[int]) -> None:
+    assert len(found) == len(images)
+    for result, image in zip(found, images, strict=True):
+        assert len(result) and set(result.category_ids.tolist()) <= ids
+        assert (np.diff(result.scores) <= 0).all() and (result.scores <= 1).all()
+        assert (result.boxes_xyxy >= 0).all() and (result.boxes_xyxy[:, [0, 2]] <= image.shape[1]).all()
+        assert (result.boxes_xyxy[:, [1, 3]] <= image.shape[0]).all()
+
+
+def test_closed_set_detector(tmp_path):
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    backbone = transformers.ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", out_features=["stage2"]
+    )
+    names = {0: "Dark Square", 1: "N/A", 2: "bright_bar"}
+    config = transformers.DetrConfig(
+        use_timm_backbone=False,
+        backbone=None,
+        backbone_config=backbone,
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        num_queries=7,
+        id2label=names,
+        label2id={v: k for k, v in names.items()},
+    )
+    transformers.DetrForObjectDetection(config).save_pretrained(tmp_path)
+    transformers.DetrImageProcessor(size={"shortest_edge": 64, "longest_edge": 96}).save_pretrained(tmp_path)
+    detector = load_detector(str(tmp_path), CATEGORIES, min_score=0.0)
+    assert detector.view_px == 64
+    images = images_of_two_sizes()
+    check_detections(detector.detect(images), images, {3, 7})
+    with pytest.raises(ConfigError, match="teapot"):
+        load_detector(str(tmp_path), [Category(1, "teapot")])
+
+
+def test_grounding_dino(tmp_path):
+    import PIL.Image
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "dark", "square", "bright", "bar"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    size = {"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = transformers.GroundingDinoConfig(
+        backbone_config=transformers.SwinConfig(
+            image_size=64,
+            embed_dim=8,
+            depths=[1, 1, 1],
+            num_heads=[1, 1, 1],
+            window_size=4,
+            out_features=["stage2", "stage3"],
+        ),
+        text_config=transformers.BertConfig(
+            vocab_size=len(words), hidden_size=16, max_position_embeddings=64, **size
+        ),
+        d_model=32,
+        encoder_layers=1,
+        decoder_layers=2,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        num_queries=9,
+        num_feature_levels=3,
+        max_text_len=32,
+        disable_custom_kernels=True,
+    )
+    folder = tmp_path / "model"
+    transformers.GroundingDinoForObjectDetection(config).save_pretrained(folder)
+    processor = transformers.GroundingDinoProcessor(
+        transformers.GroundingDinoImageProcessor(size={"shortest_edge": 64, "longest_edge": 96}),
+        transformers.BertTokenizer(str(tmp_path / "vocab.txt")),
+    )
+    processor.save_pretrained(folder)
+    detector = load_detector(str(folder), CATEGORIES, min_score=0.0)
+    images = images_of_two_sizes()
+    found = detector.detect(images)
+    check_detections(found, images, {3, 7})
+
+    network = transformers.AutoModelForZeroShotObjectDetection.from_pretrained(folder).eval()
+    text = "dark square. bright bar."
+    inputs = processor(images=[PIL.Image.fromarray(images[0])], text=[text], return_tensors="pt")
+    assert [words[i] for i in inputs["input_ids"][0]] == [
+        "[CLS]",
+        "dark",
+        "square",
+        ".",
+        "bright",
+        "bar",
+        ".",
+        "[SEP]",
+    ]
+    with torch.no_grad():
+        logits = network(**inputs).logits[0].sigmoid()
+    expected = torch.stack([logits[:, 1:3].amax(1), logits[:, 4:6].amax(1)], 1).amax()
+    one = detector.detect(images[:1])[0]
+    assert one.scores[0] == pytest.approx(float(expected), abs=1e-3)
+
+
+def test_owl_vit(tmp_path):
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    tokens = ["!", *letters, *(f"{c}</w>" for c in letters), "<|startoftext|>", "<|endoftext|>"]
+    vocab = {token: k for k, token in enumerate(tokens)}
+    tokenizer = transformers.CLIPTokenizer(vocab=vocab, merges=[], pad_token="!", model_max_length=40)
+    size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.OwlViTConfig(
+        text_config={
+            "vocab_size": len(vocab),
+            "max_position_embeddings": 40,
+            "bos_token_id": len(vocab) - 2,
+            "eos_token_id": len(vocab) - 1,
+            **size,
+        },
+        vision_config={"image_size": 64, "patch_size": 16, **size},
+        projection_dim=16,
+    )
+    transformers.OwlViTForObjectDetection(config).save_pretrained(tmp_path)
+    square = {"height": 64, "width": 64}
+    processor = transformers.OwlViTImageProcessor(size=square, crop_size=square)
+    transformers.OwlViTProcessor(processor, tokenizer).save_pretrained(tmp_path)
+    detector = load_detector(str(tmp_path), CATEGORIES, min_score=0.0)
+    images = images_of_two_sizes()
+    check_detections(detector.detect(images), images, {3, 7})
+
+
+def test_other_models_are_refused(tmp_path):
+    import transformers
+
+    transformers.BertConfig(hidden_size=8).save_pretrained(tmp_path)
+    with pytest.raises(BackendError, match="'bert' is not an object detector"):
+        load_detector(str(tmp_path), CATEGORIES)
+
+
+# --- evaluation and calibration -----------------------------------------------------------------------------
+
+
+def as_detections(scene: Scene, *, score: float = 0.9) -> Detections:
+    order = ~scene.is_crowd
+    return Detections(scene.boxes_xyxy[order], np.full(order.sum(), score), scene.category_ids[order])
+
+
+def test_perfect_detections_score_one_even_with_annotation_id_zero(shapes):
+    dataset, _ = shapes
+    assert dataset.scenes[0].annotation_ids[0] == 0
+    figures = evaluate_detections([as_detections(s) for s in dataset.scenes], dataset.scenes, CATEGORIES)
+    assert figures.ap == figures.ap50 == figures.ar == pytest.approx(1.0)
+    assert figures.category_ap50 == pytest.approx({"dark_square": 1.0, "bright bar": 1.0})
+    assert "AP 1.000  AP50 1.000" in str(figures) and "bright bar 1.000" in str(figures)
+
+
+def test_nothing_found_scores_zero(shapes):
+    dataset, _ = shapes
+    nothing = Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))
+    figures = evaluate_detections([nothing] * len(dataset.scenes), dataset.scenes, CATEGORIES)
+    assert figures.ap == 0 and figures.num_objects == sum(len(s) for s in dataset.scenes)
+
+
+def test_crowds_neither_count_nor_punish():
+    boxes = np.array([[0.0, 0, 10, 10], [20, 20, 40, 40]])
+    scene = Scene(1, "a", (50, 50), boxes, np.array([3, 3]), np.array([0, 1]), np.array([False, True]))
+    inside_the_crowd = Detections(
+        np.array([[22.0, 22, 30, 30], [0, 0, 10, 10]]), np.array([0.9, 0.8]), np.array([3, 3])
+    )
+    figures = evaluate_detections([inside_the_crowd], [scene], CATEGORIES)
+    assert figures.ap == pytest.approx(1.0) and figures.num_objects == 1
+
+
+def test_thresholds_are_low_quantiles_with_back_off():
+    many, few = np.linspace(0.5, 0.9, 41), [0.2, 0.3]
+    thresholds = thresholds_from_scores({3: many.tolist(), 7: few}, quantile=0.1)
+    assert thresholds[3] == pytest.approx(0.54, abs=1e-3)
+    assert thresholds[99] == thresholds.pooled
+    assert thresholds[7] < 0.75 * thresholds.pooled, "two objects that score low say that the category does"
+    sure = thresholds_from_scores({3: many.tolist(), 7: [0.95]}, quantile=0.1)
+    assert sure.pooled < sure[7] < 0.95
+    assert thresholds_from_scores({}, quantile=0.1, floor=0.07)[1] == 0.07
+    assert Thresholds.from_dict(json.loads(json.dumps(thresholds.as_dict()))) == thresholds
+    assert thresholds_from_scores({7: [0.4]}, quantile=0.1)[7] == pytest.approx(0.4, abs=1e-3)
+    alone = thresholds_from_scores({7: [0.3, 0.5], 8: [0.6]}, quantile=0.1)
+    assert alone[7] < 0.4 and alone[7] < alone[8] < 0.6
+
+
+def test_thresholds_of_rare_categories_turn_down_as_many_of_their_objects_as_of_common_ones():
+    rng = np.random.default_rng(5)
+    turned_down = {3: [], 60: []}
+    for _ in range(200):
+        levels = np.append(rng.normal(2.0, 0.3, 7), rng.normal(0.8, 0.3, 6))  # of rare things it is less sure
+        nums = [60] * 7 + [3] * 6
+        logits = [rng.normal(level, 0.45, n) for level, n in zip(levels, nums, strict=True)]
+        scores = {k: (1 / (1 + np.exp(-x))).tolist() for k, x in enumerate(logits)}
+        thresholds = thresholds_from_scores(scores, quantile=0.05)
+        for k, n in enumerate(nums):
+            further = 1 / (1 + np.exp(-rng.normal(levels[k], 0.45, 200)))
+            turned_down[n].append((further < thresholds[k]).mean())
+    assert 0.04 < np.mean(turned_down[60]) < 0.08
+    assert 0.03 < np.mean(turned_down[3]) < 0.09
+
+
+def test_calibration_on_a_trained_detector(trained, shapes):
+    report, _ = trained
+    dataset, images = shapes
+    detector = load_detector(report.out, CATEGORIES)
+
+    def run(quantile: float) -> Thresholds:
+        return calibrate(detector, dataset, lambda s: images[s.file_name], quantile=quantile, max_images=30)
+
+    strict, loose = run(0.5), run(0.05)
+    assert strict == run(0.5)
+    assert all(0 < loose[c.id] < strict[c.id] < 1 for c in CATEGORIES)
+    with pytest.raises(ValueError, match="quantile"):
+        run(1.5)
+
+
+class _Exact:
+    """Finds every object that lies wholly in a view."""
+
+    name, view_px = "exact", 20
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self.shapes: list[tuple[int, ...]] = []
+
+    def detect(self, images):
+        self.shapes += [image.shape for image in images]
+        found = []
+        for image in images:
+            x, y = image[0, 0, :2].astype(int)  # the image's pixels hold their own position
+            boxes = self.scene.boxes_xyxy - [x, y, x, y]
+            inside = (boxes[:, :2] >= 0).all(1) & (boxes[:, 2:] <= [image.shape[1], image.shape[0]]).all(1)
+            ids = self.scene.category_ids[inside]
+            found.append(Detections(boxes[inside], np.full(inside.sum(), 0.5), ids))
+        return found
+
+
+def test_calibration_looks_at_large_images_in_views():
+    ys, xs = np.mgrid[:120, :200]
+    image = np.stack([xs, ys, 0 * xs], 2).astype(np.uint8)
+    boxes = np.array([[0.0, 0, 8, 8], [10, 10, 16, 16], [150, 100, 160, 110], [60, 60, 64, 64]])
+    crowd = np.array([False, False, False, True])
+    scene = Scene(1, "a", (200, 120), boxes, np.array([3, 3, 7, 7]), np.arange(4), crowd)
+    dataset = Dataset(CATEGORIES, (scene,), {}, Path("a"))
+    detector = _Exact(scene)
+    thresholds = calibrate(detector, dataset, lambda s: image)
+    assert detector.shapes == [(20, 20, 3), (20, 20, 3)]
+    assert thresholds.num_instances == {3: 2, 7: 1} and thresholds.pooled == thresholds[3] == 0.5

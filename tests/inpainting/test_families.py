@@ -1,0 +1,364 @@
+"""Each model family against its own diffusers pipeline; LoRAs, licences, and checkpoints that can't be used."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from augsynth.core.errors import BackendError, ConfigError
+from augsynth.generation.config import GenerateConfig
+from augsynth.generation.provenance import describe_models
+from augsynth.inpainting.aligned import AlignedInpainter
+from augsynth.inpainting.checkpoints import inspect_checkpoint, is_non_commercial, read_licence
+from augsynth.inpainting.diffusers_pipeline import PipelineInpainter
+from augsynth.inpainting.loading import load_inpainter
+from augsynth.inpainting.port import InpaintRequest
+from tests.tiny_families import (
+    build_flux_fill,
+    build_scheduler,
+    build_sd,
+    build_sdxl,
+    build_z_image,
+    make_lora,
+    make_request,
+    run_pipeline,
+    write_index,
+)
+
+FAMILIES = {
+    "sd 9": (build_sd, {}),
+    "sd 9 v": (build_sd, {"prediction": "v_prediction"}),
+    "sd 4": (build_sd, {"channels": 4}),
+    "sd 4 v": (build_sd, {"channels": 4, "prediction": "v_prediction"}),
+    "sd 9 lcm": (build_sd, {"scheduler": "LCMScheduler"}),
+    "sd 4 lcm told": (build_sd, {"channels": 4, "scheduler": "LCMScheduler", "time_cond_proj_dim": 9}),
+    "sdxl 9": (build_sdxl, {}),
+    "sdxl 4": (build_sdxl, {"channels": 4}),
+    "sdxl 9 v": (build_sdxl, {"prediction": "v_prediction"}),
+    "sdxl 4 lcm": (build_sdxl, {"channels": 4, "scheduler": "LCMScheduler"}),
+}
+
+
+@pytest.fixture(scope="session")
+def families():
+    """Pipelines by name, each built when it is first asked for."""
+    built = {}
+
+    def get(name):
+        if name not in built:
+            build, options = FAMILIES[name]
+            built[name] = build(**options)
+        return built[name]
+
+    return get
+
+
+def aligned(pipeline, **options):
+    parts = ("vae", "unet", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "scheduler")
+    return AlignedInpainter(**{part: getattr(pipeline, part, None) for part in parts}, **options)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_without_alignment_a_family_equals_its_own_pipeline(families, name, guidance):
+    pipeline, request = families(name), make_request(1)
+    ours = aligned(pipeline, steps=5, guidance=guidance, alignment="off").sample_latents([request]).numpy()
+    options = {"num_inference_steps": 5, "guidance_scale": guidance, "output_type": "latent"}
+    theirs = np.asarray(run_pipeline(pipeline, request, **options))
+    assert np.abs(ours - theirs).max() <= 1e-4
+    assert np.abs(theirs).max() > 0.1
+    other = run_pipeline(pipeline, replace(request, prompt="background"), **options)
+    assert np.abs(np.asarray(other) - theirs).max() > 1e-3, "the tiny model doesn't heed its prompt"
+
+
+def test_a_negative_prompt_is_the_pipelines(families):
+    pipeline, request = families("sdxl 9"), make_request(2)
+    painter = aligned(pipeline, steps=3, guidance=4.0, alignment="off", negative_prompt="background")
+    options = {"num_inference_steps": 3, "guidance_scale": 4.0, "output_type": "latent"}
+    theirs = np.asarray(run_pipeline(pipeline, request, negative_prompt="background", **options))
+    assert np.abs(painter.sample_latents([request]).numpy() - theirs).max() <= 1e-4
+    usual = aligned(pipeline, steps=3, guidance=4.0, alignment="off")
+    own = replace(request, negative="background")  # each object may have its own
+    both = usual.sample_latents([request, own]).numpy()
+    assert np.abs(both[1] - theirs[0]).max() <= 1e-4 < np.abs(both[0] - theirs[0]).max()
+
+
+@pytest.mark.parametrize("alignment", ["off", "renoise", "inversion"])
+@pytest.mark.parametrize("name", ["sd 4", "sdxl 9", "sd 9 lcm"])
+def test_each_window_gets_its_own_result_whatever_shares_its_batch(families, name, alignment):
+    if alignment == "inversion" and "lcm" in name:
+        pytest.skip("LCM samplers have no inversion")
+    requests = [make_request(n) for n in range(8)]
+    painter = aligned(families(name), steps=2, guidance=3.0, alignment=alignment)
+    together = painter.sample_latents(requests).numpy()
+    alone = np.concatenate([painter.sample_latents([r]).numpy() for r in requests])
+    assert np.abs(together - alone).max() <= 1e-4
+    for field in ("image", "cells", "prompt", "seed"):
+        changed = replace(requests[0], **{field: getattr(requests[1], field)})
+        assert np.abs(painter.sample_latents([changed]).numpy()[0] - together[0]).max() > 1e-4, field
+
+
+@pytest.mark.parametrize("name", ["sd 9", "sd 4", "sdxl 4", "sd 9 lcm"])
+def test_a_folder_of_a_family_is_loaded_and_painted_with(families, name, tmp_path):
+    pipeline = families(name)
+    pipeline.save_pretrained(tmp_path)
+    painter = load_inpainter(str(tmp_path), steps=2)
+    pictures = painter.inpaint([make_request(n) for n in range(2)])
+    assert isinstance(painter, AlignedInpainter)
+    assert (painter.size, painter.cell) == (32, 2)
+    assert painter.guidance == (1.5 if "lcm" in name else 2.0)
+    assert all(p.shape == (32, 32, 3) and p.dtype == np.uint8 for p in pictures)
+    straight = aligned(pipeline, steps=2, guidance=painter.guidance).inpaint([make_request(0)])[0]
+    assert np.abs(pictures[0].astype(int) - straight).max() <= 1
+
+
+def test_a_sampler_can_be_asked_for(families):
+    few = aligned(families("sd 9"), steps=4, sampler="lcm")
+    assert type(few.scheduler).__name__ == "LCMScheduler"
+    assert type(aligned(families("sd 9 lcm"), sampler="ddim").scheduler).__name__ == "DDIMScheduler"
+    with pytest.raises(ConfigError, match="LCM sampler takes 1 to 50"):
+        aligned(families("sd 9 lcm"), steps=60)
+    with pytest.raises(ConfigError, match="renoise or off"):
+        aligned(families("sd 9 lcm"), steps=4, alignment="inversion")
+    with pytest.raises(ConfigError, match="multiples of 4"):
+        aligned(families("sd 9"), window_size=30)
+    assert aligned(families("sd 9"), window_size=48).size == 48
+
+
+def surroundings_psnr(painter, requests):
+    squares = []
+    for request, picture in zip(requests, painter.inpaint(requests), strict=True):
+        outside = ~np.kron(request.cells, np.ones((painter.cell,) * 2, bool))
+        squares.append(((picture.astype(float) - request.image)[outside] ** 2).mean())
+    return -10 * np.log10(np.mean(squares) / 255**2)
+
+
+def test_alignment_keeps_the_surroundings_of_the_embedded_model():
+    from augsynth.inpainting.stitching import cut_window, mask_cells
+    from augsynth.sample.render import render_scene
+
+    requests = []
+    for index in (0, 1):
+        window = np.array([40, 60, 168, 188])
+        image = cut_window(render_scene(3, index).image, window, size=64)
+        cells = mask_cells(np.array([80.0, 100.0, 130.0, 150.0]), window, num_cells=16)
+        requests.append(InpaintRequest(image, cells, "a photo of a can", index))
+    psnr = {
+        alignment: surroundings_psnr(load_inpainter("embedded", steps=4, alignment=alignment), requests)
+        for alignment in ("off", "renoise", "inversion")
+    }
+    assert psnr["inversion"] > psnr["off"] + 0.2
+    assert psnr["renoise"] > psnr["off"] + 0.2
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_inversion_walks_the_samplers_road_backwards(kind):
+    """A perfect denoiser of normal latents: DDIM leads from where inversion ends back to the source."""
+    import torch
+    from diffusers import DDIMScheduler
+
+    from augsynth.inpainting.alignment import inverted
+
+    scheduler = DDIMScheduler.from_config(build_scheduler("DDIMScheduler", kind).config)
+    mean, spread = 0.6, 0.8
+    source = mean + spread * torch.randn((1, 4, 16, 16), generator=torch.Generator().manual_seed(1))
+
+    def predict(latents, t):
+        alpha = scheduler.alphas_cumprod[t]
+        noise = (latents - alpha.sqrt() * mean) * (1 - alpha).sqrt() / (alpha * spread**2 + 1 - alpha)
+        if kind == "epsilon":
+            return noise
+        origin = (latents - (1 - alpha).sqrt() * noise) / alpha.sqrt()
+        return alpha.sqrt() * noise - (1 - alpha).sqrt() * origin
+
+    missed = []
+    for steps in (20, 200):
+        scheduler.set_timesteps(steps)
+        road = inverted(scheduler, source, scheduler.timesteps, predict)
+        latents = road.at(0)
+        for t in scheduler.timesteps:
+            latents = scheduler.step(predict(latents, t), t, latents, return_dict=False)[0]
+        missed.append(float((latents - source).abs().mean()))
+    assert missed[1] < 0.2 * missed[0]
+    assert missed[1] < 0.05
+    assert abs(float(road.at(0).std()) - 1) < 0.1, "where inversion ends is noise"
+    assert road.source is source
+
+
+GENERIC = {"flux fill": build_flux_fill, "z-image": build_z_image}
+
+
+@pytest.fixture(scope="session", params=GENERIC)
+def generic_folder(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("generic")
+    GENERIC[request.param]().save_pretrained(folder)
+    return folder
+
+
+def test_other_pipelines_run_as_they_are(generic_folder):
+    requests = [make_request(n) for n in range(3)]
+    painter = load_inpainter(str(generic_folder), steps=3, guidance=3.0, window_size=32, batch_size=2)
+    assert isinstance(painter, PipelineInpainter)
+    assert painter.cell == 2
+    pictures = painter.inpaint(requests)
+    for request, picture in zip(requests, pictures, strict=True):
+        theirs = run_pipeline(
+            painter.pipeline, request, num_inference_steps=3, guidance_scale=3.0, output_type="np"
+        )[0]
+        assert picture.dtype == np.uint8
+        assert np.abs(picture / 255 - theirs).max() <= 1.5 / 255
+    assert np.abs(pictures[0].astype(int) - pictures[1]).max() > 8
+    started = replace(requests[0], start=requests[2].image)
+    assert np.abs(painter.inpaint([started])[0].astype(int) - pictures[0]).max() > 0
+    with pytest.raises(ConfigError, match="inversion"):
+        load_inpainter(str(generic_folder), alignment="inversion")
+    with pytest.raises(ConfigError, match="multiples of 4"):
+        load_inpainter(str(generic_folder), window_size=34)
+
+
+def test_a_pipelines_own_guidance_is_its_default(generic_folder):
+    painter = load_inpainter(str(generic_folder), window_size=32)
+    assert (
+        painter.guidance
+        == {"FluxFillPipeline": 30.0, "ZImageInpaintPipeline": 5.0}[type(painter.pipeline).__name__]
+    )
+
+
+def test_what_a_pipeline_refuses_is_no_picture(generic_folder):
+    painter = load_inpainter(str(generic_folder), steps=1, window_size=32)
+
+    class Checked(type(painter.pipeline)):
+        def __call__(self, *args, **options):
+            output = super().__call__(*args, **options)
+            output.images[1] = 0
+            output.nsfw_content_detected = [True] + [False] * (len(output.images) - 1)
+            return output
+
+    painter.pipeline.__class__ = Checked
+    pictures = painter.inpaint([make_request(n) for n in range(3)])
+    assert pictures[:2] == [None, None]
+    assert pictures[2] is not None
+
+
+def test_a_picture_that_overflowed_is_no_picture(families):
+    painter = aligned(families("sd 9"), steps=1)
+    request = make_request(0)
+    painter.vae = build_sd().vae
+    painter.vae.decoder.conv_out.bias.fill_(float("nan"))
+    assert painter.inpaint([request]) == [None]
+
+
+def test_a_lora_changes_what_is_painted_by_its_scale(families, tmp_path):
+    families("sd 9").save_pretrained(tmp_path / "model")
+    lora = make_lora(families("sd 9"), tmp_path / "mine.safetensors")
+    request = make_request(1)
+
+    def paint(**options):
+        return load_inpainter(str(tmp_path / "model"), steps=2, **options).sample_latents([request]).numpy()
+
+    bare, whole, half = paint(), paint(lora=str(lora)), paint(lora=str(lora), lora_scale=0.5)
+    assert np.abs(whole - bare).max() > 1e-3
+    assert np.abs(half - whole).max() > 1e-3
+    assert np.abs(paint(lora=str(lora), lora_scale=0.0) - bare).max() <= 1e-5
+
+
+def test_a_lora_equals_the_pipeline_with_that_lora(tmp_path):
+    pipeline = build_sdxl()
+    pipeline.save_pretrained(tmp_path / "model")
+    lora = make_lora(pipeline, tmp_path / "mine.safetensors")
+    painter = load_inpainter(str(tmp_path / "model"), steps=3, guidance=3.0, alignment="off", lora=str(lora))
+    pipeline.load_lora_weights(str(tmp_path), weight_name="mine.safetensors")
+    pipeline.fuse_lora()
+    options = {"num_inference_steps": 3, "guidance_scale": 3.0, "output_type": "latent"}
+    theirs = np.asarray(run_pipeline(pipeline, make_request(0), **options))
+    assert np.abs(painter.sample_latents([make_request(0)]).numpy() - theirs).max() <= 1e-4
+
+
+def test_a_lora_for_another_family_is_refused(families, tmp_path):
+    families("sd 9").save_pretrained(tmp_path / "model")
+    model = str(tmp_path / "model")
+    wider = make_lora(build_sd(width=24), tmp_path / "wider.safetensors")
+    large = make_lora(families("sdxl 9"), tmp_path / "large.safetensors")
+    flux = tmp_path / "flux.safetensors"
+    write_lora(flux, "transformer.transformer_blocks.0.attn.to_q")
+    nothing = tmp_path / "nothing.safetensors"
+    write_lora(nothing, "something.else")
+    for lora in (wider, large, flux, nothing):
+        with pytest.raises(BackendError, match=r"another family|not a LoRA") as caught:
+            load_inpainter(model, lora=str(lora))
+        assert lora.name in str(caught.value)
+        assert "\n" not in str(caught.value)
+    (tmp_path / "pickled.bin").write_bytes(b"x")
+    (tmp_path / "damaged.safetensors").write_bytes(b"x")
+    for lora, word in (
+        ("pickled.bin", "safetensors"),
+        ("gone.safetensors", "no such"),
+        ("damaged.safetensors", "damaged"),
+    ):
+        with pytest.raises(BackendError, match=word):
+            load_inpainter(model, lora=str(tmp_path / lora))
+    with pytest.raises(BackendError, match="no \\.safetensors"):
+        load_inpainter(model, lora=str(tmp_path / "model"))
+
+
+def write_lora(path, layer):
+    import torch
+    from safetensors.torch import save_file
+
+    save_file(
+        {f"{layer}.lora_A.weight": torch.zeros(2, 16), f"{layer}.lora_B.weight": torch.zeros(16, 2)}, path
+    )
+
+
+def test_unusable_folders_are_named_before_anything_is_loaded(families, tmp_path):
+    families("sd 9").save_pretrained(tmp_path / "pickled", safe_serialization=False)
+    cases = {
+        "pickled": "pickled",
+        "unknown": "knows no NovelPipeline",
+        "video": "inpaint",
+        "remote": "code that comes with it",
+        "damaged": "damaged",
+        "nameless": "names no pipeline",
+    }
+    write_index(tmp_path / "unknown", _class_name="NovelPipeline")
+    write_index(tmp_path / "video", _class_name="WanPipeline")
+    write_index(tmp_path / "remote", _class_name=["pipeline", "OwnPipeline"])
+    write_index(tmp_path / "nameless")
+    write_index(tmp_path / "damaged")
+    (tmp_path / "damaged" / "model_index.json").write_text("{")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    for name, words in {**cases, "model.safetensors": "a file"}.items():
+        with pytest.raises(BackendError, match=words) as caught:
+            load_inpainter(str(tmp_path / name))
+        assert name in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_unet_of_another_kind_is_refused(families):
+    pipeline = build_sd(channels=8)
+    with pytest.raises(BackendError, match="inpainting checkpoint"):
+        aligned(pipeline)
+    pipeline = build_sd()
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    pipeline.scheduler = FlowMatchEulerDiscreteScheduler()
+    with pytest.raises(BackendError, match="noise schedule"):
+        aligned(pipeline)
+
+
+def test_a_missing_lora_is_named_before_its_licence_is_asked_for():
+    for lora in ("nowhere.safetensors", "./nowhere/at/all"):
+        with pytest.raises(BackendError, match="no such LoRA"):
+            describe_models(GenerateConfig(model="embedded", lora=lora))
+
+
+def test_licences_come_from_the_card_or_the_table(tmp_path):
+    assert inspect_checkpoint("embedded").licence == "apache-2.0"
+    fill = write_index(tmp_path / "fill", _class_name="FluxFillPipeline")
+    assert is_non_commercial(inspect_checkpoint(str(fill)).licence)
+    (fill / "README.md").write_text("---\nlicense: other\nlicense_name: my-own-terms\n---\ntext")
+    assert inspect_checkpoint(str(fill)).licence == "my-own-terms"
+    (fill / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n")
+    assert is_non_commercial(read_licence(str(fill)))
+    for licence in ("apache-2.0", "openrail++", "creativeml-openrail-m", "sync-license", None):
+        assert not is_non_commercial(licence)
