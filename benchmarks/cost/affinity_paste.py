@@ -79,7 +79,7 @@ def race(args, images, num, *, with_mask, work, classes):
     """Return medians of milliseconds per image, and objects pasted per image, of both; turns alternate."""
     from mmdet.datasets.transforms import CopyPaste
 
-    from pipelines.affinity_paste import AffinityPaste
+    from augsynth.pasting.transform import AffinityPaste
 
     copy_paste = CopyPaste(selected=False, paste_by_box=not with_mask)
     ours = AffinityPaste(

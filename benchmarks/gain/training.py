@@ -275,7 +275,7 @@ def train(config: dict[str, Any], *, start: Path | None, low_precision: bool = T
     from mmengine.runner import Runner
 
     import_module("mmdet.utils").register_all_modules(init_default_scope=False)
-    import_module("pipelines.affinity_paste")
+    import_module("augsynth.pasting.transform")
     DefaultScope.get_instance(config["experiment_name"], scope_name="mmdet")
     runner = Runner.from_cfg(Config(config))
     model = runner.model

@@ -176,7 +176,7 @@ def main():
     import torch
     from mmengine.runner import Runner
 
-    import_module("pipelines.affinity_paste")
+    import_module("augsynth.pasting.transform")
     real_load = torch.load  # checkpoints of these runs hold more than tensors
     torch.load = lambda *a, **k: real_load(*a, **{"weights_only": False} | k)
     result = {"arms": {}}

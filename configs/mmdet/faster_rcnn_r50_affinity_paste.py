@@ -2,7 +2,9 @@
 import os
 
 _base_ = "faster_rcnn_r50.py"
-custom_imports = dict(imports=["pipelines.hooks", "pipelines.affinity_paste"], allow_failed_imports=False)
+custom_imports = dict(
+    imports=["augsynth.training.mmdet_hooks", "augsynth.pasting.transform"], allow_failed_imports=False
+)
 bank = os.environ.get("AUGSYNTH_BANK", "data/bank")
 # A file of `augsynth build-affinity`; without one it is learnt from the annotations when the training starts.
 affinity = os.environ.get("AUGSYNTH_AFFINITY") or None

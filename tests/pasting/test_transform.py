@@ -28,8 +28,8 @@ from augsynth.bank.writer import BankWriter
 from augsynth.coco.reader import read_dataset
 from augsynth.core.errors import AugsynthError, ConfigError
 from augsynth.core.scene import Category
+from augsynth.pasting.transform import AffinityPaste
 from augsynth.placement.layout import Layout
-from pipelines.affinity_paste import AffinityPaste
 
 NAMES = ("ball", "cube", "plate")
 COLOURS = ((200, 60, 60), (60, 180, 70), (70, 80, 210))
@@ -321,7 +321,7 @@ def test_chance_is_cached_where_mmcv_caches_it(data):
 def test_it_builds_from_a_config_and_survives_pickling(data, tmp_path):
     path = tmp_path / "config.py"
     path.write_text(
-        "custom_imports = dict(imports=['pipelines.affinity_paste'], allow_failed_imports=False)\n"
+        "custom_imports = dict(imports=['augsynth.pasting.transform'], allow_failed_imports=False)\n"
         f"paste = dict(type='AffinityPaste', bank={str(data / 'bank')!r}, affinity={str(data / 'affinity.json')!r},"
         f" metainfo=dict(classes={NAMES!r}), prob=1.0)\n"
     )

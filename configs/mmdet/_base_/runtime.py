@@ -1,7 +1,7 @@
 # What every training here has in common: seed, one best and one last checkpoint, pictures of mistakes.
 import os
 
-custom_imports = dict(imports=["pipelines.hooks"], allow_failed_imports=False)
+custom_imports = dict(imports=["augsynth.training.mmdet_hooks"], allow_failed_imports=False)
 default_scope = "mmdet"
 randomness = dict(seed=42)
 env_cfg = dict(
