@@ -14,15 +14,18 @@ from augsynth.bank.writer import BankWriter
 from augsynth.coco.faults import repair_lines
 from augsynth.coco.reader import read_dataset
 from augsynth.core.images import read_image
+from augsynth.core.outputs import check_output_folder
 
 
 def build_bank(annotations: Path, images: Path, out: Path, *, rules: CutRules) -> Iterator[str]:
     """Write an object bank of a dataset's own objects; yield the lines a user reads.
 
     Raises:
-        BankError: The output isn't an empty folder, or no object can be cut.
+        BankError: No object can be cut.
+        ConfigError: The output isn't an empty folder, or can't be written.
         DatasetError: The dataset can't be used.
     """
+    check_output_folder(out, inputs=[annotations, images])
     dataset = read_dataset(annotations, images=images)
     yield from repair_lines(dataset)
     source = {

@@ -10,6 +10,7 @@ from rich.table import Table
 from augsynth.coco.faults import repair_lines
 from augsynth.coco.reader import read_dataset
 from augsynth.coco.split import balance_table, split_dataset, write_folds
+from augsynth.core.outputs import check_output_folder
 
 
 def build_folds(
@@ -24,9 +25,10 @@ def build_folds(
     """Write the folds of a dataset; yield what a user reads, the balance as a table.
 
     Raises:
-        ConfigError: An option doesn't fit the dataset, or the output isn't an empty directory.
+        ConfigError: An option doesn't fit the dataset, or the output isn't an empty folder.
         DatasetError: The annotations can't be used.
     """
+    check_output_folder(out, inputs=[annotations])
     dataset = read_dataset(annotations)
     yield from repair_lines(dataset)
     found = split_dataset(

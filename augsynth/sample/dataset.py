@@ -16,6 +16,7 @@ from PIL import Image as PilImage
 from pycocotools import mask as coco_mask
 
 from augsynth.core.errors import DatasetError
+from augsynth.core.outputs import check_output_folder
 from augsynth.sample import world
 from augsynth.sample.render import RenderedScene, render_scene
 
@@ -44,6 +45,7 @@ def write_sample(
         Path of the annotation file.
 
     Raises:
+        ConfigError: The output is a file, or can't be written.
         DatasetError: The directory holds something else, or a count is out of range.
     """
     if num_images < 1 or workers < 1:
@@ -51,6 +53,7 @@ def write_sample(
     request = {"num_images": num_images, "seed": seed, "first_index": first_index, "variety": variety}
     out = Path(out)
     annotations = out / _ANNOTATIONS
+    check_output_folder(out, is_own=lambda folder: True)  # what a full one holds is looked at next
     if _is_finished(out, request):
         return annotations
     (out / "images").mkdir(parents=True, exist_ok=True)
@@ -67,8 +70,6 @@ def write_sample(
 
 def _is_finished(out: Path, request: dict[str, Any]) -> bool:
     """Tell whether `out` holds this request's finished output; refuse anything foreign."""
-    if out.exists() and not out.is_dir():
-        raise DatasetError(f"{out}: is a file; choose a directory with --out")
     if not out.exists() or not any(out.iterdir()):
         return False
     try:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from augsynth.affinity.model import Affinity
-from augsynth.core.errors import DatasetError
+from augsynth.core.errors import ConfigError, DatasetError
 from augsynth.core.scene import Dataset, Scene
 from augsynth.sample import CATEGORIES, RenderedScene, ground_truth, render_scene, write_sample
 from augsynth.sample.arrange import arrange
@@ -246,8 +246,9 @@ def test_foreign_directories_and_other_settings_are_refused(tmp_path: Path, writ
     with pytest.raises(DatasetError, match="not empty"):
         write_sample(tmp_path, num_images=1)
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
-    with pytest.raises(DatasetError, match="is a file"):
-        write_sample(tmp_path / "notes.txt", num_images=1)
+    for place in ("notes.txt", "notes.txt/sample"):
+        with pytest.raises(ConfigError, match=r"is a file|isn't a folder"):
+            write_sample(tmp_path / place, num_images=1)
     with pytest.raises(DatasetError, match="other settings"):
         write_sample(written.parents[1], num_images=21, seed=3)
     with pytest.raises(DatasetError, match="num_images"):
