@@ -82,4 +82,4 @@ def _check_writable(path: Path) -> None:
 
 
 def _refusal(path: Path, problem: str) -> ConfigError:
-    return ConfigError(f"{path}: {problem}; nothing was changed; choose another place to write")
+    return ConfigError(f"{path}: {problem}; nothing was changed; choose another --out")
