@@ -16,8 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "augsynth"
 LAYERS = [
     "core",
     "coco",
-    "affinity",
-    "placement",
+    "affinity placement",
     "bank",
     "inpainting detectors",
     "masking filtering pasting",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from augsynth.core.scene import FloatArray, IntArray
 
@@ -45,6 +46,14 @@ def shown_along(boxes_xyxy: FloatArray, k: int, *, least: float = 0.3) -> IntArr
     seen = intersections(boxes_xyxy, boxes_xyxy[k][None])[:, 0]
     seen[k] = 0
     return np.flatnonzero((seen > 0) & (seen >= least * box_areas(boxes_xyxy)))
+
+
+def fit_inside(boxes_xyxy: FloatArray, size_wh: tuple[int, int], *, min_side: float) -> NDArray[np.bool_]:
+    """Return (N,) bool: the box lies inside the image and is at least `min_side` wide and high."""
+    low, high = boxes_xyxy[:, :2], boxes_xyxy[:, 2:]
+    fine = np.asarray(np.minimum(low, size_wh - high) >= 0)
+    fine &= high - low >= min_side
+    return np.asarray(fine[:, 0] & fine[:, 1])
 
 
 def clip_boxes(boxes_xyxy: FloatArray, size_wh: tuple[int, int]) -> FloatArray:

@@ -14,7 +14,7 @@ from augsynth.filtering.classifiers import Classifier
 from augsynth.filtering.judge import FilterRules, Thresholds
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.statistics import Counts
-from augsynth.inpainting.init_images import Donors
+from augsynth.inpainting.init_images import InitImages
 from augsynth.inpainting.port import Inpainter
 from augsynth.inpainting.prompts.book import PromptBook
 from augsynth.masking.sources import Outliner
@@ -57,7 +57,7 @@ class Studio:
     wanted_ids: frozenset[int]
     quotas: Mapping[int, int]
     prompts: PromptBook
-    donors: Donors | None = None
+    donors: InitImages | None = None
     classifier: Classifier | None = None
     related: Mapping[int, frozenset[int]] = field(default_factory=dict)
     outliner: Outliner | None = None

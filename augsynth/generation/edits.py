@@ -13,7 +13,7 @@ from augsynth.core.seeding import derive_rng
 from augsynth.generation.context import Studio
 from augsynth.generation.stages import Canvas, draw_place
 from augsynth.generation.statistics import Counts
-from augsynth.placement.replacement import Replaced, object_chances, replaceable
+from augsynth.placement.replacement import Replaced, affinity_sums, object_chances, replaceable
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,5 +96,6 @@ def _chances(studio: Studio, canvas: Canvas, counts: Counts) -> FloatArray:
         open_ids=studio.open_categories(counts),
         rules=studio.placement_rules,
     )
-    affinity = None if config.category_choice == "uniform" else studio.affinity
-    return object_chances(scene, allowed, affinity=affinity, area_share=config.replace_area)
+    by_affinity = config.category_choice != "uniform"
+    sums = affinity_sums(scene, studio.affinity.category_ids, studio.affinity.matrix) if by_affinity else None
+    return object_chances(scene, allowed, sums=sums, area_share=config.replace_area)

@@ -23,7 +23,7 @@ from augsynth.filtering.classifiers import Classifier, check_classifier, load_cl
 from augsynth.filtering.judge import FilterRules, calibrate
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.context import Studio
-from augsynth.inpainting.init_images import Donors
+from augsynth.inpainting.init_images import InitImages
 from augsynth.inpainting.loading import load_inpainter
 from augsynth.inpainting.prompts.book import PromptBook
 from augsynth.masking.segmenter import Segmenter
@@ -51,7 +51,7 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
         DatasetError: The affinity file is damaged, or nothing can be learnt from the dataset.
     """
     prompts = PromptBook.open(config.prompt_rules, dataset.categories)
-    donors = None if config.donors is None else Donors.open(config.donors, dataset.categories)
+    donors = None if config.donors is None else InitImages.open(config.donors, dataset.categories)
     inpainter = load_inpainter(
         config.model,
         revision=config.model_revision,
@@ -117,7 +117,9 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
         related={}
         if config.mode == "insert"
         else related_categories(
-            affinity, share=1.0 if config.category_choice == "uniform" else config.replace_affinity
+            affinity.category_ids,
+            affinity.matrix,
+            share=1.0 if config.category_choice == "uniform" else config.replace_affinity,
         ),
         outliner=outliner,
     )

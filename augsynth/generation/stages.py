@@ -116,7 +116,6 @@ def draw_place(
         canvas.scene,
         canvas.image,
         category_id=category_id,
-        affinity=studio.affinity,
         layout=layout,
         appearance=studio.appearance,
         rng=rng,

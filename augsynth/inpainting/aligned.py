@@ -14,7 +14,7 @@ import numpy as np
 
 from augsynth.core.errors import BackendError, ConfigError
 from augsynth.core.scene import Image
-from augsynth.inpainting.alignment import ALIGNMENTS, Surroundings, inverted, renoised
+from augsynth.inpainting.alignment import ALIGNMENTS, KnownRegion, inverted, renoised
 from augsynth.inpainting.conditioning import Condition, Conditioner, guidance_embedding, join
 from augsynth.inpainting.port import InpaintRequest
 from augsynth.inpainting.schedulers import build_scheduler
@@ -150,7 +150,7 @@ class AlignedInpainter:
             timesteps = timesteps[self.steps - max(1, int(self.steps * self.strength)) :]
             begin = self._encode(self._pixels(starts), None)
             latents = self.scheduler.add_noise(begin, noise, timesteps[:1])
-        around = self._surroundings(pixels, drawn, noise, timesteps)
+        around = self._known_region(pixels, drawn, noise, timesteps)
         for step, t in enumerate(timesteps):
             if around is not None and step >= around.first:
                 latents = mask * latents + (1 - mask) * around.at(step)
@@ -162,9 +162,9 @@ class AlignedInpainter:
         result: torch.Tensor = latents
         return result
 
-    def _surroundings(
+    def _known_region(
         self, pixels: torch.Tensor, drawn: torch.Tensor | None, noise: torch.Tensor, timesteps: torch.Tensor
-    ) -> Surroundings | None:
+    ) -> KnownRegion | None:
         """Return what the surroundings are overwritten with, None where they are left to the model."""
         if self.alignment == "off":
             return None if drawn is None else renoised(self.scheduler, drawn, noise, timesteps, first=1)

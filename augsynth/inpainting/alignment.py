@@ -17,7 +17,7 @@ ALIGNMENTS = ("renoise", "inversion", "off")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Surroundings:
+class KnownRegion:
     """What the cells outside the mask are overwritten with.
 
     Attributes:
@@ -33,14 +33,14 @@ class Surroundings:
 
 def renoised(
     scheduler: Any, source: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, *, first: int = 0
-) -> Surroundings:
+) -> KnownRegion:
     """Return the source noised to each step's level with the noise that the object started from."""
 
     def at(step: int) -> torch.Tensor:
         level: torch.Tensor = scheduler.add_noise(source, noise, timesteps[step][None])
         return level
 
-    return Surroundings(at, source, first)
+    return KnownRegion(at, source, first)
 
 
 def inverted(
@@ -48,7 +48,7 @@ def inverted(
     source: torch.Tensor,
     timesteps: torch.Tensor,
     predict: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-) -> Surroundings:
+) -> KnownRegion:
     """Return the source's DDIM trajectory, walked from no noise up to the first step's level and kept.
 
     Args:
@@ -68,7 +68,7 @@ def inverted(
         latents = alpha.sqrt() * origin + (1 - alpha).sqrt() * noise
         trail.append(latents)
     trail.reverse()
-    return Surroundings(trail.__getitem__, source)
+    return KnownRegion(trail.__getitem__, source)
 
 
 def split_prediction(

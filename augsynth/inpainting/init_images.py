@@ -20,7 +20,7 @@ SOFT_SHARE = 0.06
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Donors:
+class InitImages:
     """The cut-outs of a bank by the dataset's categories.
 
     Attributes:
@@ -32,7 +32,7 @@ class Donors:
     positions: Mapping[int, IntArray]
 
     @classmethod
-    def open(cls, path: Path | str, categories: Sequence[Category]) -> Donors:
+    def open(cls, path: Path | str, categories: Sequence[Category]) -> InitImages:
         """Open a bank; its categories are matched by name.
 
         Raises:

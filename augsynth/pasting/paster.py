@@ -13,9 +13,9 @@ from augsynth.core.scene import FloatArray
 from augsynth.pasting.estimated_outline import with_outline
 from augsynth.pasting.patch import Blend
 from augsynth.pasting.placer import Placer, Places
-from augsynth.pasting.stock import Stock
+from augsynth.pasting.source_objects import SourceObjects
 from augsynth.pasting.surroundings import Surroundings
-from augsynth.pasting.target import Canvas
+from augsynth.pasting.target import PasteTarget
 
 _ROUNDS = 3
 
@@ -55,58 +55,64 @@ class Paster:
     turn_prob: float = 0.0
     report: Callable[[str, str], None] = field(default=_ignore)
 
-    def offered(self, stock: Stock) -> dict[int, float]:
-        """Return the factors of the categories that a stock has cut-outs of; empty where nothing can be pasted."""
-        return {c: self.factors[c] for c in stock.members if self.factors.get(c, 0) > 0}
+    def offered(self, sources: SourceObjects) -> dict[int, float]:
+        """Return the factors of the categories that a sources has cut-outs of; empty where nothing can be pasted."""
+        return {c: self.factors[c] for c in sources.members if self.factors.get(c, 0) > 0}
 
     def paste(
-        self, canvas: Canvas, stock: Stock, *, reference_area: float, bgr: bool, rng: np.random.Generator
+        self,
+        target: PasteTarget,
+        sources: SourceObjects,
+        *,
+        reference_area: float,
+        bgr: bool,
+        rng: np.random.Generator,
     ) -> None:
-        """Paste objects of a stock into a canvas, as many as are drawn and find a place.
+        """Paste objects of a sources into a target, as many as are drawn and find a place.
 
         Args:
-            canvas: Is pasted into; its `num_pasted` says how many it became.
-            stock: What there is to paste, in the channel order of the canvas.
+            target: Is pasted into; its `num_pasted` says how many it became.
+            sources: What there is to paste, in the channel order of the target.
             reference_area: Area in pixels that sizes are relative to: that of the image before cropping.
-            bgr: Whether the canvas has its channels in this order.
+            bgr: Whether the target has its channels in this order.
             rng: All chance comes from here.
         """
-        offered = self.offered(stock)
+        offered = self.offered(sources)
         if not offered:
             return
-        surroundings = Surroundings.of(canvas.image, bgr=bgr)
+        surroundings = Surroundings.of(target.image, bgr=bgr)
         used: set[int] = set()
         wanted = int(rng.integers(self.min_objects, self.max_objects + 1))
-        present = canvas.scene.category_ids[~canvas.scene.is_crowd].tolist()
+        present = target.scene.category_ids[~target.scene.is_crowd].tolist()
         chances = self.affinity.probabilities(
             present, tau=self.tau, gamma=self.gamma, saturation=self.saturation, quotas=offered
         )
         for _ in range(_ROUNDS):
             # One object in three finds no place: some in reserve are cheaper than another round.
-            num = round(1.5 * (wanted - canvas.num_pasted) + 0.5)
+            num = round(1.5 * (wanted - target.num_pasted) + 0.5)
             ids = rng.choice(self.affinity.category_ids, size=num, p=chances).tolist()
             for places in self.placer.propose(
-                canvas.scene, ids, surroundings=surroundings, reference_area=reference_area, rng=rng
+                target.scene, ids, surroundings=surroundings, reference_area=reference_area, rng=rng
             ):
-                if canvas.num_pasted < wanted:
-                    self._paste_one(canvas, places, stock, reference_area, used, rng)
-            if canvas.num_pasted >= wanted:
+                if target.num_pasted < wanted:
+                    self._paste_one(target, places, sources, reference_area, used, rng)
+            if target.num_pasted >= wanted:
                 break
 
     def _paste_one(
         self,
-        canvas: Canvas,
+        target: PasteTarget,
         places: Places,
-        stock: Stock,
+        sources: SourceObjects,
         reference_area: float,
         used: set[int],
         rng: np.random.Generator,
     ) -> None:
         """Try to paste one object: choose cut-out and place, blend it in."""
         choice = self.placer.choose(
-            canvas.scene,
+            target.scene,
             places,
-            stock=stock,
+            sources=sources,
             reference_area=reference_area,
             used=used,
             rng=rng,
@@ -117,7 +123,7 @@ class Paster:
         blend = self.blends[int(np.searchsorted(np.cumsum(self.blend_weights)[:-1], rng.random()))]
         flip = bool(rng.random() < self.flip_prob)
         try:
-            patch = stock.cut(choice.position)
+            patch = sources.cut(choice.position)
         except AugsynthError as error:
             self.report("damaged_cutout", f": {error}")
             return
@@ -129,4 +135,4 @@ class Paster:
             patch = with_outline(patch) or patch
         patch = patch.flipped() if flip else patch
         patch = patch.turned(choice.quarters)
-        canvas.paste(patch.scaled(choice.scale), choice.box_xyxy, places.category_id, blend=blend)
+        target.paste(patch.scaled(choice.scale), choice.box_xyxy, places.category_id, blend=blend)

@@ -1,6 +1,6 @@
 """What to paste and where, cheaply enough for a data loader: METHOD's placement on few candidates.
 
-Candidate places come from the layout, cut-outs from a stock; a pair's score is the layout's log density and
+Candidate places come from the layout, cut-outs from a sources; a pair's score is the layout's log density and
 size, how far the cut-out must be scaled, and how much the surroundings it was cut from resemble the place's.
 """
 
@@ -12,16 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from augsynth.core.boxes import fit_inside
 from augsynth.core.scene import FloatArray, IntArray, Scene
-from augsynth.pasting.stock import Stock
-from augsynth.pasting.surroundings import _RING_SCALE, Surroundings
+from augsynth.pasting.source_objects import SourceObjects
+from augsynth.pasting.surroundings import TYPICAL_SPREADS, Surroundings
 from augsynth.placement.layout import Layout
 from augsynth.placement.proposal import overlaps
-from augsynth.placement.relative_position import NUM_CELLS, cell_offset, offset_cells
+from augsynth.placement.relative_position import OffsetSampler, offset_cells
 
 _NUM_ANCHORS = 4
 _NUM_TRIES = 12
-_MAX_TABLES = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,9 @@ class PasteRules:
         num_places: Places that are compared.
         anchored_share: Share of them that the layout proposes next to an object, in [0, 1].
         num_cutouts: Cut-outs that are compared.
-        whole_layout: Score places by the layout's whole model rather than by its pair offsets alone: about a
-            millisecond an object.
         size_weight: Weight of log p(size | category, position, scene).
         scale_weight: Price of a change of scale, per natural log squared.
         ring_weight: Price of surroundings that differ from those the cut-out comes from, in typical spreads.
-        max_unlike: Largest such difference. As good as off: how much is pasted counts for more.
         temperature: Width of the choice; towards 0 the best pair is taken.
 
     Raises:
@@ -54,18 +51,15 @@ class PasteRules:
     num_places: int = 16
     anchored_share: float = 0.6
     num_cutouts: int = 12
-    whole_layout: bool = False
     size_weight: float = 0.5
     scale_weight: float = 4.0
     ring_weight: float = 1.0
-    max_unlike: float = 100.0
     temperature: float = 0.5
 
     def __post_init__(self) -> None:
         ranges = {"max_overlap": (0, 1), "min_size": (1, 1e6), "min_scale": (0.05, 1), "max_scale": (1, 20)}
         ranges |= {"num_places": (1, 1e4), "anchored_share": (0, 1), "num_cutouts": (1, 1e4)}
         ranges |= {"size_weight": (0, 100), "scale_weight": (0, 100), "ring_weight": (0, 100)}
-        ranges |= {"max_unlike": (0, 1e6)}
         for name, (low, high) in (ranges | {"temperature": (1e-6, 1e6)}).items():
             value = getattr(self, name)
             if not low <= value <= high:
@@ -77,7 +71,7 @@ class Choice:
     """One cut-out and where it goes.
 
     Attributes:
-        position: Of the cut-out in its stock.
+        position: Of the cut-out in its sources.
         box_xyxy: (4,) where its box goes, in pixels.
         scale: Factor on the cut-out's pixels.
         quarters: How often it is turned by a quarter of a circle, counter-clockwise.
@@ -118,7 +112,7 @@ class Placer:
         self.layout = layout
         self.rules = rules
         self._kinds = {category_id: kind for kind, category_id in enumerate(layout.category_ids)}
-        self._tables: dict[tuple[int, int], FloatArray] = {}
+        self._offsets = OffsetSampler(layout.offsets)
 
     def propose(
         self,
@@ -154,7 +148,7 @@ class Placer:
         half = self._sizes(scene, centres, wanted[owner], deviation, rng) / 2
         half = half * (zoom**0.5 if not len(anchors) else zoom**0.25)
         boxes = np.hstack([centres - half, centres + half])
-        keep = self._fulfils(scene, boxes)
+        keep = self._allowed(scene, boxes)
         boxes, owner = boxes[keep], owner[keep]
         scores = self._scores(scene, boxes, wanted[owner], anchors, kinds, deviation)
         rings = surroundings.rings(boxes)
@@ -169,7 +163,7 @@ class Placer:
         scene: Scene,
         places: Places,
         *,
-        stock: Stock,
+        sources: SourceObjects,
         reference_area: float,
         used: Collection[int],
         rng: np.random.Generator,
@@ -180,22 +174,22 @@ class Placer:
         Args:
             scene: What is there by now.
             places: Of `propose`.
-            stock: Must have members of the category.
+            sources: Must have members of the category.
             reference_area: As for `propose`.
-            used: Positions of the stock that are not to be taken again.
+            used: Positions of the sources that are not to be taken again.
             rng: All chance comes from here.
             turn_prob: Chance that a cut-out is turned by one to three quarters of a circle.
 
         Returns:
             The choice, or None where no place fulfils the rules.
         """
-        members, rules = stock.members[places.category_id], self.rules
+        members, rules = sources.members[places.category_id], self.rules
         drawn = members[rng.integers(len(members), size=rules.num_cutouts)].tolist()
         picked = np.array(sorted({position for position in drawn if position not in used}), np.int64)
         if not len(places.boxes_xyxy) or not len(picked):
             return None
         root = float(np.sqrt(reference_area))
-        own, quarters = stock.sizes_wh[picked], np.zeros(len(picked), np.int64)
+        own, quarters = sources.sizes_wh[picked], np.zeros(len(picked), np.int64)
         if turn_prob:
             quarters = rng.integers(1, 4, size=len(picked)) * (rng.random(len(picked)) < turn_prob)
             own = np.where(quarters[:, None] % 2, own[:, ::-1], own)
@@ -204,22 +198,20 @@ class Placer:
         stretch = np.clip(change, np.log(rules.min_scale), np.log(rules.max_scale))
         aspect = np.log(sides[:, 0] / sides[:, 1])[:, None] - np.log(own[:, 0] / own[:, 1])[None]
         cost = stretch**2 / 4 + (change - stretch) ** 2 + aspect**2 / 4
-        unlike = _unlike(places.rings, stock, picked)
+        unlike = _unlike(places.rings, sources, picked)
         scores = places.scores[:, None] - rules.scale_weight * cost - rules.ring_weight * unlike
-        scores = np.where(unlike <= rules.max_unlike, scores, -np.inf)
         chance = (scores / rules.temperature + rng.gumbel(size=scores.shape)).ravel()
         best = np.argsort(-chance)[:_NUM_TRIES]
-        best = best[np.isfinite(chance[best])]
         place, cutout = best // len(picked), best % len(picked)
         sizes = own[cutout] * (np.exp(stretch[place, cutout]) * root)[:, None]
         boxes = _centred(places.boxes_xyxy[place], sizes, scene.size_wh)
-        fine = np.flatnonzero(self._fulfils(scene, boxes))
+        fine = np.flatnonzero(self._allowed(scene, boxes))
         if not len(fine):
             return None
         k = int(fine[0])
         at, which = int(place[k]), int(cutout[k])
         position = int(picked[which])
-        scale = float(np.exp(stretch[at, which])) * root / float(np.sqrt(stock.areas[position]))
+        scale = float(np.exp(stretch[at, which])) * root / float(np.sqrt(sources.areas[position]))
         return Choice(position, boxes[k], scale, int(quarters[which]))
 
     def _centres(
@@ -232,15 +224,7 @@ class Placer:
         if share:
             chosen = rng.integers(len(anchors), size=(len(wanted), _NUM_ANCHORS))
             drawn = rng.random((len(wanted), share, 3))
-            cells = np.empty((len(wanted), share), np.int64)
-            for o, kind in enumerate(wanted.tolist()):
-                for k, a in enumerate(chosen[o].tolist()):
-                    table = self._table(int(kinds[a]), kind)
-                    cells[o, k::_NUM_ANCHORS] = np.searchsorted(
-                        table, drawn[o, k::_NUM_ANCHORS, 0] * table[-1]
-                    )
-            jitter = drawn.reshape(-1, 3)[:, 1:]
-            offset = cell_offset(np.minimum(cells.ravel(), NUM_CELLS - 1), jitter).reshape(*cells.shape, 2)
+            offset = self._offsets.at(kinds[chosen], wanted, drawn)
             boxes = anchors[chosen[:, np.arange(share) % _NUM_ANCHORS]]
             sides = (boxes[..., 2:] - boxes[..., :2]).max(axis=-1)
             centres[:, :share] = (boxes[..., :2] + boxes[..., 2:]) / 2 + offset * sides[..., None]
@@ -266,17 +250,11 @@ class Placer:
         kinds: IntArray,
         deviation: float,
     ) -> FloatArray:
-        """Return (N,) how well places fit: the layout's own model, or its pair offsets and sizes alone."""
+        """Return (N,) how well places fit by the layout's pair offsets and sizes."""
         layout, scores = self.layout, np.zeros(len(boxes))
-        if self.rules.whole_layout:
-            for kind in set(wanted.tolist()):
-                mine = wanted == kind
-                scores[mine] = layout.log_densities(scene, boxes[mine], layout.category_ids[kind])
-        elif len(anchors) and len(boxes):
-            cells = offset_cells(anchors, boxes)
-            rows = layout.offsets.row_of[kinds[None], wanted[:, None]]
-            lifts = (layout.offsets.narrow[rows, cells] + layout.offsets.wide[rows, cells]) / 2
-            scores = np.log(np.exp(lifts).mean(axis=1))
+        if len(anchors) and len(boxes):
+            narrow, wide = layout.offsets.log_lifts(kinds, wanted, offset_cells(anchors, boxes))
+            scores = np.log(np.exp((narrow + wide) / 2).mean(axis=1))
         if self.rules.size_weight:
             for kind in set(wanted.tolist()):
                 mine = wanted == kind
@@ -284,34 +262,16 @@ class Placer:
                 scores[mine] += self.rules.size_weight * fit
         return scores
 
-    def _table(self, anchor: int, kind: int) -> FloatArray:
-        """Return the running sums that `Offsets.draw` draws cells by; kept, for they take longer than a draw."""
-        table = self._tables.get((anchor, kind))
-        if table is None:
-            offsets = self.layout.offsets
-            row = offsets.row_of[anchor, kind]
-            table = np.cumsum(
-                np.exp(offsets.narrow[row].astype(np.float64)) * (offsets.expected[anchor] + 1e-6)
-            )
-            if len(self._tables) >= _MAX_TABLES:
-                self._tables.clear()
-            self._tables[anchor, kind] = table
-        return table
-
-    def _fulfils(self, scene: Scene, boxes: FloatArray) -> NDArray[np.bool_]:
+    def _allowed(self, scene: Scene, boxes: FloatArray) -> NDArray[np.bool_]:
         """Return (N,) bool: inside the image, large enough, and covers little."""
-        if not len(boxes):
-            return np.zeros(0, bool)
-        low, high = boxes[:, :2], boxes[:, 2:]
-        fine = np.asarray(np.minimum(low, scene.size_wh - high) >= 0)
-        fine &= high - low >= self.rules.min_size
-        return np.asarray(fine[:, 0] & fine[:, 1] & (overlaps(scene, boxes) <= self.rules.max_overlap))
+        inside = fit_inside(boxes, scene.size_wh, min_side=self.rules.min_size)
+        return np.asarray(inside & (overlaps(scene, boxes) <= self.rules.max_overlap))
 
 
-def _unlike(here: FloatArray, stock: Stock, picked: IntArray) -> FloatArray:
+def _unlike(here: FloatArray, sources: SourceObjects, picked: IntArray) -> FloatArray:
     """Return (P, K) distances between (P, 4) rings of places and those that cut-outs come from; 0 if unknown."""
-    there = np.array([stock.ring(position) for position in picked.tolist()])
-    distance = np.sqrt((((here[:, None] - there[None]) / _RING_SCALE) ** 2).sum(axis=2))
+    there = np.array([sources.ring(position) for position in picked.tolist()])
+    distance = np.sqrt((((here[:, None] - there[None]) / TYPICAL_SPREADS) ** 2).sum(axis=2))
     distance[np.isnan(distance)] = 0.0
     return np.asarray(distance)
 

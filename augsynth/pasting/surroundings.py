@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from augsynth.core.scene import FloatArray, Image
+from augsynth.placement.ring_features import NUM_SUMMARY
 
-NUM_RING = 4
 _SIDE = 80
 _PLANES = np.array([[1 / 3, 1, 0.5], [1 / 3, -1, 0.5], [1 / 3, 0, -1]], np.float32)  # red, green, blue
-_RING_SCALE = np.array([0.08, 0.05, 0.05, 0.06])
+TYPICAL_SPREADS = np.array([0.08, 0.05, 0.05, 0.06])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,15 +33,15 @@ class Surroundings:
         step = max(1, round(max(height, width) / _SIDE))
         small = image[step // 2 :: step, step // 2 :: step] if min(height, width) > step else image
         colours = small.astype(np.float32) / np.float32(255)
-        planes = np.empty((*small.shape[:2], NUM_RING))
+        planes = np.empty((*small.shape[:2], NUM_SUMMARY))
         planes[..., :3] = colours @ (_PLANES[::-1] if bgr else _PLANES)
         planes[..., 3] = planes[..., 0] ** 2
-        sums = np.zeros((planes.shape[0] + 1, planes.shape[1] + 1, NUM_RING))
+        sums = np.zeros((planes.shape[0] + 1, planes.shape[1] + 1, NUM_SUMMARY))
         np.cumsum(np.cumsum(planes, axis=0), axis=1, out=sums[1:, 1:])
         return cls(sums, np.array([planes.shape[1] / width, planes.shape[0] / height]))
 
     def rings(self, boxes_xyxy: FloatArray) -> FloatArray:
-        """Return (N, 4) mean brightness, red-green, blue-yellow and the spread of brightness around boxes."""
+        """Return the (N, NUM_SUMMARY) `ring_summary` of boxes: brightness, red-green, blue-yellow, spread."""
         centres = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2 * self.scale_xy
         halves = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]) / 2 * self.scale_xy
         outer, outer_count = self._totals(centres, halves * 2.0 + 1.0)
@@ -59,8 +59,3 @@ class Surroundings:
         x2, y2 = np.clip(np.rint(centres + halves), 0, size).astype(np.int64).T
         total = self.sums[y2, x2] - self.sums[y1, x2] - self.sums[y2, x1] + self.sums[y1, x1]
         return total, ((x2 - x1) * (y2 - y1)).astype(np.float64)
-
-
-def bank_ring(features: FloatArray) -> FloatArray:
-    """Return the (4,) surroundings among `rings.Rings.features` of a cut-out; empty when they are unknown."""
-    return features[[0, 1, 2, 9]] if len(features) > 9 else np.zeros(0)

@@ -52,7 +52,7 @@ class _Pasted:
     layer: int
 
 
-class Canvas:
+class PasteTarget:
     """An image that objects are pasted into; what it was made of stays as it was.
 
     Attributes:

@@ -28,8 +28,8 @@ from augsynth.pasting.options import (
 )
 from augsynth.pasting.paster import Paster
 from augsynth.pasting.placer import Placer
-from augsynth.pasting.stock import Donor, Stock, bank_ids, bank_stock, donor_stock
-from augsynth.pasting.target import Canvas, Labels, Masks
+from augsynth.pasting.source_objects import SourceImage, SourceObjects, bank_ids, bank_objects, image_objects
+from augsynth.pasting.target import Labels, Masks, PasteTarget
 from augsynth.pasting.visibility import fill
 
 _REASONS = {
@@ -74,7 +74,7 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
     - num_pasted (int): objects that were pasted, only where any was.
 
     Args:
-        bank (str, optional): Folder of the object bank. Without it, donors come from the training set.
+        bank (str, optional): Folder of the object bank. Without it, objects come from the training set.
         affinity (str, optional): File made by ``augsynth build-affinity``. Give this or ``annotations``.
         annotations (str, optional): COCO file of the training set, from which affinity and layout are learnt
             when the config loads; takes seconds to minutes.
@@ -86,7 +86,7 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         max_objects (int): Largest number. Defaults to 3.
         tau (float, optional): Temperature of the choice of category; lower follows the affinity more strictly.
             None takes the affinity's own. Defaults to None.
-        gamma (float): Exponent of rarity; above 0 favours rare categories, in the choice of donor images too.
+        gamma (float): Exponent of rarity; above 0 favours rare categories, in the choice of source images too.
             Defaults to 1.
         saturation (float, optional): Number of objects in the training set from which on a category isn't rare,
             however many others have; None compares numbers as they are. Defaults to 100.
@@ -96,7 +96,7 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         flip_prob (float): Chance that an object is mirrored left to right. Defaults to 0.5.
         turn_prob (float): Chance that an object is turned by one to three quarters of a circle, for pictures taken
             from above. Defaults to 0.
-        num_donors (int): Donor images for each image, without ``bank``. Defaults to 1.
+        num_donors (int): Source images for each image, without ``bank``. Defaults to 1.
         min_score (float): Least filter score of a bank's cut-out. Defaults to 0.
         min_visible (float): An object of which less than this share stays visible loses its label. Defaults to
             0.3.
@@ -157,8 +157,8 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
             turn_prob=turn_prob,
             report=self._count,
         )
-        self._stocks = None if bank is None else _open_stocks(bank, by_name, self.classes, min_score)
-        self._donor_chances: tuple[int, FloatArray | None] | None = None
+        self._bank_objects = None if bank is None else _open_bank(bank, by_name, self.classes, min_score)
+        self._image_chances: tuple[int, FloatArray | None] | None = None
 
     @cache_randomness  # type: ignore[untyped-decorator]
     def _draw_chance(self) -> float:
@@ -169,18 +169,18 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         return int(np.random.randint(2**31))
 
     @cache_randomness  # type: ignore[untyped-decorator]
-    def _draw_donors(self, num_images: int, chances: FloatArray | None) -> list[int]:
+    def _draw_images(self, num_images: int, chances: FloatArray | None) -> list[int]:
         return [int(i) for i in np.random.choice(num_images, self.num_donors, p=chances)]
 
     def get_indexes(self, dataset: Any) -> list[int]:
-        """Draw the donor images for ``MultiImageMixDataset``; none where there is a bank.
+        """Draw the source images for ``MultiImageMixDataset``; none where there is a bank.
 
         Args:
             dataset (BaseDataset): The dataset that is mixed.
         """
-        if self._stocks is not None:
+        if self._bank_objects is not None:
             return []
-        return list(self._draw_donors(len(dataset), self._chances_of(dataset)))
+        return list(self._draw_images(len(dataset), self._chances_of(dataset)))
 
     @autocast_box_type()  # type: ignore[untyped-decorator]
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
@@ -192,9 +192,9 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         Returns:
             dict: Result dict; arrays and boxes of the argument aren't changed.
         """
-        if self._stocks is None and "mix_results" not in results:
+        if self._bank_objects is None and "mix_results" not in results:
             raise ConfigError(
-                "AffinityPaste has neither a bank nor donor images: give bank=…, or put it into the pipeline of "
+                "AffinityPaste has neither a bank nor source images: give bank=…, or put it into the pipeline of "
                 "MultiImageMixDataset"
             )
         if self._draw_chance() >= self.prob:
@@ -211,15 +211,15 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
             reason = "only_crowds" if len(scene) else "no_annotations"
             if len(scene) or not self.into_empty:
                 return self._unchanged(results, reason)
-        stock = self._stock(results)
-        if not self._paster.offered(stock):
+        sources = self._sources(results)
+        if not self._paster.offered(sources):
             return self._unchanged(results, "nothing_to_paste")
-        canvas = Canvas(results["img"], scene, labels)
-        self._paster.paste(canvas, stock, reference_area=_reference_area(results), bgr=True, rng=rng)
-        if not canvas.num_pasted:
+        target = PasteTarget(results["img"], scene, labels)
+        self._paster.paste(target, sources, reference_area=_reference_area(results), bgr=True, rng=rng)
+        if not target.num_pasted:
             return self._unchanged(results, "no_place")
-        self.counters["pasted"] += canvas.num_pasted
-        return self._updated(results, canvas)
+        self.counters["pasted"] += target.num_pasted
+        return self._updated(results, target)
 
     def _scene(self, results: Mapping[str, Any]) -> tuple[Scene, Labels]:
         """Return the image's objects as a scene of the affinity's categories, and as labels to be kept up."""
@@ -240,15 +240,15 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         )
         return scene, Labels(boxes, ids, ignored, _plain_masks(results.get("gt_masks")))
 
-    def _stock(self, results: Mapping[str, Any]) -> Stock:
+    def _sources(self, results: Mapping[str, Any]) -> SourceObjects:
         need_mask = results.get("gt_masks") is not None
-        if self._stocks is not None:
-            return self._stocks[need_mask]
-        donors = [self._donor(d) for d in results["mix_results"]]
-        usable = [d for d in donors if d.mask_of is not None or not need_mask]
-        return donor_stock(usable, min_size=self._paster.placer.rules.min_size, bgr=True)
+        if self._bank_objects is not None:
+            return self._bank_objects[need_mask]
+        images = [self._source_image(r) for r in results["mix_results"]]
+        usable = [i for i in images if i.mask_of is not None or not need_mask]
+        return image_objects(usable, min_size=self._paster.placer.rules.min_size, bgr=True)
 
-    def _donor(self, results: Mapping[str, Any]) -> Donor:
+    def _source_image(self, results: Mapping[str, Any]) -> SourceImage:
         _, labels = self._scene(results)
         masks = labels.masks
 
@@ -258,7 +258,7 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
             x1, y1, x2, y2 = region_xyxy.tolist()
             return np.asarray(masks[k, y1:y2, x1:x2] > 0)  # type: ignore[index]
 
-        return Donor(
+        return SourceImage(
             results["img"],
             labels.boxes_xyxy,
             labels.category_ids,
@@ -266,16 +266,16 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
             None if masks is None else mask_of,
         )
 
-    def _updated(self, results: dict[str, Any], canvas: Canvas) -> dict[str, Any]:
+    def _updated(self, results: dict[str, Any], target: PasteTarget) -> dict[str, Any]:
         """Return the results with what was pasted; nothing of the argument's arrays is written to."""
-        labels, before = canvas.settle(min_visible=self.min_visible)
-        self.counters["dropped"] += canvas.num_pasted + len(results["gt_bboxes_labels"]) - len(before)
-        height, width = canvas.image.shape[:2]
+        labels, before = target.settle(min_visible=self.min_visible)
+        self.counters["dropped"] += target.num_pasted + len(results["gt_bboxes_labels"]) - len(before)
+        height, width = target.image.shape[:2]
         fresh = before < 0
         old = np.asarray(results["gt_bboxes_labels"])
         pasted = [self._labels[c] for c in labels.category_ids[fresh].tolist()]
         updated = dict(results)
-        updated["img"] = canvas.image
+        updated["img"] = target.image
         updated["gt_bboxes"] = HorizontalBoxes(labels.boxes_xyxy.astype(np.float32))
         updated["gt_bboxes_labels"] = np.append(old[before[~fresh]], pasted).astype(np.int64)
         if "gt_ignore_flags" in results:
@@ -301,19 +301,19 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
             print_log(f"AffinityPaste: {what}{details} ({seen})", logger="current", level=logging.WARNING)
 
     def _chances_of(self, dataset: Any) -> FloatArray | None:
-        """Return (N,) chances of donor images by the rarity of what they show; None where all are alike."""
+        """Return (N,) chances of source images by the rarity of what they show; None where all are alike."""
         gamma, saturation = self._paster.gamma, self._paster.saturation
         if not gamma or not hasattr(dataset, "get_cat_ids"):
             return None
-        if self._donor_chances is None or self._donor_chances[0] != len(dataset):
+        if self._image_chances is None or self._image_chances[0] != len(dataset):
             known = self._affinity.category_ids.tolist()
             columns = [known.index(category_id) for category_id in self._ids]
             rarity = np.exp(gamma * self._affinity.log_rarity(saturation=saturation)[columns])
             found = (dataset.get_cat_ids(i) for i in range(len(dataset)))
             weights = np.array([max((rarity[k] for k in kinds), default=0.0) for kinds in found])
             total = weights.sum()
-            self._donor_chances = len(dataset), weights / total if total > 0 else None
-        return self._donor_chances[1]
+            self._image_chances = len(dataset), weights / total if total > 0 else None
+        return self._image_chances[1]
 
     def __repr__(self) -> str:
         inner = ", ".join(f"{name}={value!r}" for name, value in self._arguments.items())
@@ -325,9 +325,9 @@ def _plain_masks(masks: Any) -> Masks:
     return None if masks is None else masks.masks
 
 
-def _open_stocks(
+def _open_bank(
     path: str, ids_by_name: Mapping[str, int], classes: Sequence[str], min_score: float
-) -> tuple[Stock, Stock]:
+) -> tuple[SourceObjects, SourceObjects]:
     """Return a bank's cut-outs, and those of them that have an outline."""
     bank = Bank.open(path)
     ids = bank_ids(bank, {name: ids_by_name[name] for name in classes})
@@ -338,8 +338,8 @@ def _open_stocks(
             logger="current",
             level=logging.WARNING,
         )
-    stocks = [bank_stock(bank, ids, bgr=True, min_score=min_score, need_mask=m) for m in (False, True)]
-    return stocks[0], stocks[1]
+    found = [bank_objects(bank, ids, bgr=True, min_score=min_score, need_mask=m) for m in (False, True)]
+    return found[0], found[1]
 
 
 def _reference_area(results: Mapping[str, Any]) -> float:

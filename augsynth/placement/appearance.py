@@ -17,7 +17,7 @@ import numpy as np
 from augsynth.core.errors import DatasetError
 from augsynth.core.scene import Dataset, FloatArray, Image, IntArray, Scene
 from augsynth.core.seeding import derive_rng
-from augsynth.placement.boosting import Evidence, Growth, fit_evidence
+from augsynth.placement.boosting import BoostedTrees, Growth, fit_trees
 from augsynth.placement.negatives import COMPARED, random_places, without_object
 from augsynth.placement.ring_features import Rings
 
@@ -36,12 +36,12 @@ class Appearance:
     Attributes:
         category_ids: COCO ids in dataset order.
         ranks: (C,) rank of each category by its number of objects, 0 the commonest.
-        evidence: Combines ring features into a log ratio; knows nothing when no image could be used.
+        trees: Combine ring features into a log ratio; knows nothing when no image could be used.
     """
 
     category_ids: tuple[int, ...]
     ranks: IntArray
-    evidence: Evidence
+    trees: BoostedTrees
 
     @classmethod
     def fit(
@@ -67,7 +67,7 @@ class Appearance:
         number = dict(zip(found.tolist(), times.tolist(), strict=True))
         counts = np.array([number.get(c, 0) for c in ids], np.int64)
         ranks = np.argsort(np.argsort(-counts, kind="stable"), kind="stable")
-        model = cls(ids, ranks, Evidence.empty())
+        model = cls(ids, ranks, BoostedTrees.empty())
         scenes = [s for s in dataset.scenes if (~s.is_crowd).any()]
         chosen = np.sort(rng.permutation(len(scenes))[:max_images])
         total = sum(int((~scenes[i].is_crowd).sum()) for i in chosen)
@@ -86,14 +86,14 @@ class Appearance:
         if not parts:
             return model
         sizes = np.array([len(part) for part in parts])
-        evidence = fit_evidence(
+        trees = fit_trees(
             np.concatenate(parts),
             sizes,
             rng=derive_rng(seed, "rings"),
             clusters=np.array(images),
             growth=_GROWTH,
         )
-        return cls.from_dict(cls(ids, ranks, evidence).to_dict())
+        return cls.from_dict(cls(ids, ranks, trees).to_dict())
 
     def _comparisons(
         self, scene: Scene, image: Image, picked: IntArray, rng: np.random.Generator
@@ -122,10 +122,10 @@ class Appearance:
             boxes_xyxy: (N, 4) places in pixels of the image.
             category_id: What would stand there.
         """
-        return self.evidence.scores(self.features(scene, rings, boxes_xyxy, category_id))
+        return self.trees.scores(self.features(scene, rings, boxes_xyxy, category_id))
 
     def features(self, scene: Scene, rings: Rings, boxes_xyxy: FloatArray, category_id: int) -> FloatArray:
-        """Return the (N, F) columns that `evidence` combines.
+        """Return the (N, F) columns that `trees` combine.
 
         Raises:
             ValueError: The model knows no such category.
@@ -144,7 +144,7 @@ class Appearance:
         return {
             "category_ids": list(self.category_ids),
             "ranks": self.ranks.tolist(),
-            "evidence": self.evidence.to_dict(),
+            "evidence": self.trees.to_dict(),
         }
 
     @classmethod
@@ -156,7 +156,7 @@ class Appearance:
         """
         try:
             ids = tuple(int(c) for c in data["category_ids"])
-            return cls(ids, np.asarray(data["ranks"], np.int64), Evidence.from_dict(data["evidence"]))
+            return cls(ids, np.asarray(data["ranks"], np.int64), BoostedTrees.from_dict(data["evidence"]))
         except (KeyError, TypeError, IndexError) as error:
             raise ValueError(f"not an appearance model: {error!r}") from error
 

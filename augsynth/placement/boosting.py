@@ -1,4 +1,4 @@
-"""Evidence: a log density ratio of real against random places, learned by boosting small trees.
+"""Boosted trees: a log density ratio of real against random places, learned by boosting small trees.
 
 Each group is one real place (first row) and the random places it is compared with. Trees are oblivious (one
 split a level for all nodes) and grown on the conditional likelihood that the real place is the one chosen,
@@ -23,7 +23,7 @@ _FEW_TREES = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Evidence:
+class BoostedTrees:
     """An additive model of oblivious trees over feature columns.
 
     Attributes:
@@ -37,7 +37,7 @@ class Evidence:
     leaves: FloatArray
 
     @classmethod
-    def empty(cls) -> Evidence:
+    def empty(cls) -> BoostedTrees:
         """Return the model that knows nothing: every row scores 0."""
         return cls(np.zeros((0, 1), np.int64), np.zeros((0, 1)), np.zeros((0, 2)))
 
@@ -58,7 +58,7 @@ class Evidence:
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Evidence:
+    def from_dict(cls, data: Mapping[str, Any]) -> BoostedTrees:
         """Return the model of `to_dict`."""
         leaves = np.asarray(data["leaves"], np.float64)
         if not leaves.size:
@@ -89,14 +89,14 @@ class Growth:
     num_bins: int = 24
 
 
-def fit_evidence(
+def fit_trees(
     rows: FloatArray,
     group_sizes: IntArray,
     *,
     rng: np.random.Generator,
     clusters: IntArray | None = None,
     growth: Growth | None = None,
-) -> Evidence:
+) -> BoostedTrees:
     """Fit the trees to groups of rows whose first row is the real one.
 
     Args:
@@ -111,7 +111,7 @@ def fit_evidence(
     edges = [_edges(column, growth.num_bins) for column in rows.T]
     usable = np.array([f for f, cuts in enumerate(edges) if len(cuts)], np.int64)
     if not len(usable) or len(group_sizes) < 2:
-        return Evidence.empty()
+        return BoostedTrees.empty()
     boosting = _Boosting(
         np.stack([np.searchsorted(cuts, rows[:, f]) for f, cuts in enumerate(edges)]).astype(np.int32),
         [len(cuts) for cuts in edges],
@@ -123,10 +123,10 @@ def fit_evidence(
     num_trees = growth.num_trees if clusters is None else _best_num_trees(boosting, clusters, rng)
     trees, _ = boosting.run(num_trees, np.ones(len(group_sizes), bool), rng)
     if not trees:
-        return Evidence.empty()
+        return BoostedTrees.empty()
     features = np.array([tree[0] for tree in trees], np.int64)
     thresholds = np.array([[edges[f][b] for f, b in zip(tree[0], tree[1], strict=True)] for tree in trees])
-    return Evidence(features, thresholds, np.array([tree[2] for tree in trees]))
+    return BoostedTrees(features, thresholds, np.array([tree[2] for tree in trees]))
 
 
 def _best_num_trees(boosting: _Boosting, clusters: IntArray, rng: np.random.Generator) -> int:

@@ -16,10 +16,10 @@ import numpy as np
 from augsynth.core.boxes import box_areas, intersections
 from augsynth.core.scene import Dataset, FloatArray, IntArray, Scene
 from augsynth.core.seeding import derive_rng
-from augsynth.placement.boosting import Evidence, Growth, fit_evidence
+from augsynth.placement.boosting import BoostedTrees, Growth, fit_trees
 from augsynth.placement.negatives import COMPARED, random_places, without_object
 from augsynth.placement.relative_position import Offsets, count_offsets, offset_cells, offsets
-from augsynth.placement.size import Sizes, fit_sizes, heights
+from augsynth.placement.size import Sizes, fit_sizes, vertical_positions
 
 _GROWTH = Growth()
 _NUM_FOLDS = 4
@@ -39,14 +39,14 @@ class Layout:
         ranks: (C,) rank of each category by its number of objects, 0 the commonest.
         offsets: Where objects lie relative to one another.
         sizes: How large they are.
-        evidence: Combines the features of `features` into a log density.
+        trees: Combine the features of `features` into a log density.
     """
 
     category_ids: tuple[int, ...]
     ranks: IntArray
     offsets: Offsets
     sizes: Sizes
-    evidence: Evidence
+    trees: BoostedTrees
 
     @classmethod
     def fit(cls, dataset: Dataset, *, seed: int = 42) -> Layout:
@@ -79,11 +79,11 @@ class Layout:
             return layout
         sizes = np.array([len(part) for part in parts])
         images = np.array([c.image_id for c in comparisons])
-        evidence = fit_evidence(
+        trees = fit_trees(
             np.concatenate(parts), sizes, rng=derive_rng(seed, "trees"), clusters=images, growth=_GROWTH
         )
         # Through the file form, so that a layout read back scores exactly as the one that was fitted.
-        return cls.from_dict(cls(ids, ranks, layout.offsets, layout.sizes, evidence).to_dict())
+        return cls.from_dict(cls(ids, ranks, layout.offsets, layout.sizes, trees).to_dict())
 
     def index_of(self, category_id: int) -> int:
         """Return the index of a COCO category id.
@@ -97,7 +97,7 @@ class Layout:
 
     def log_densities(self, scene: Scene, boxes_xyxy: FloatArray, category_id: int) -> FloatArray:
         """Return (N,) log density of places for a category, relative to uniform, up to a constant."""
-        return self.evidence.scores(self.features(scene, boxes_xyxy, category_id))
+        return self.trees.scores(self.features(scene, boxes_xyxy, category_id))
 
     def log_sizes(self, scene: Scene, boxes_xyxy: FloatArray, category_id: int) -> FloatArray:
         """Return (N,) log p(size | category, position, scene)."""
@@ -110,7 +110,7 @@ class Layout:
         return _anchors(scene, _index(self.category_ids))
 
     def features(self, scene: Scene, boxes_xyxy: FloatArray, category_id: int) -> FloatArray:
-        """Return the (N, F) columns that `evidence` combines."""
+        """Return the (N, F) columns that `trees` combine."""
         anchors, kinds = self.anchors(scene)
         kind = self.index_of(category_id)
         return self._features(_Comparison(scene.image_id, scene.size_wh, anchors, kinds, kind, boxes_xyxy))
@@ -169,7 +169,7 @@ class Layout:
             "ranks": self.ranks.tolist(),
             "offsets": self.offsets.to_dict(),
             "sizes": self.sizes.to_dict(),
-            "evidence": self.evidence.to_dict(),
+            "evidence": self.trees.to_dict(),
         }
 
     @classmethod
@@ -185,7 +185,7 @@ class Layout:
                 np.asarray(data["ranks"], np.int64),
                 Offsets.from_dict(data["offsets"]),
                 Sizes.from_dict(data["sizes"]),
-                Evidence.from_dict(data["evidence"]),
+                BoostedTrees.from_dict(data["evidence"]),
             )
         except (KeyError, TypeError, IndexError) as error:
             raise ValueError(f"not a layout: {error!r}; build the affinity file again") from error
@@ -251,11 +251,11 @@ def _tables(
     scenes: list[tuple[FloatArray, IntArray, tuple[int, int]]],
     seed: int,
 ) -> Layout:
-    """Return a layout whose evidence is still empty."""
+    """Return a layout whose trees are still missing."""
     groups = [(c.kinds, c.kind, offset_cells(c.anchors, c.boxes)) for c in comparisons if len(c.anchors)]
     table = count_offsets(groups, len(ids))
     sizes = fit_sizes(scenes, len(ids), rng=derive_rng(seed, "sizes"))
-    return Layout(ids, ranks, table, sizes, Evidence.empty())
+    return Layout(ids, ranks, table, sizes, BoostedTrees.empty())
 
 
 def _place_columns(at: _Comparison) -> list[FloatArray]:
@@ -267,7 +267,7 @@ def _place_columns(at: _Comparison) -> list[FloatArray]:
     same = float((at.kinds == at.kind).sum())
     n = len(at.boxes)
     return [
-        heights(at.boxes, at.size_wh),
+        vertical_positions(at.boxes, at.size_wh),
         np.abs(at.boxes[:, [0, 2]].mean(axis=1) / far[0] - 0.5),
         gaps.min(axis=1),
         gaps[:, [0, 2]].min(axis=1),
@@ -279,15 +279,15 @@ def _place_columns(at: _Comparison) -> list[FloatArray]:
 
 
 def _relation_columns(table: Offsets, at: _Comparison) -> list[FloatArray]:
-    """Return the evidence of all anchors: mixture, product, best and nearest, for both kernels."""
+    """Return the log lifts of all anchors: mixture, product, best and nearest, for both kernels."""
     n = len(at.boxes)
     if not len(at.anchors):
         return [np.zeros(n)] * 8
-    lifts = table.log_lifts(at.kinds, at.kind, offset_cells(at.anchors, at.boxes))
+    narrow, wide = table.log_lifts(at.kinds, at.kind, offset_cells(at.anchors, at.boxes))
     offset, _ = offsets(at.anchors, at.boxes)
     nearest = np.hypot(offset[..., 0], offset[..., 1]).argmin(axis=1)
     columns = []
-    for lift in lifts:
+    for lift in (narrow.astype(np.float64), wide.astype(np.float64)):
         columns += [np.log(np.exp(lift).mean(axis=1)), lift.sum(axis=1), lift.max(axis=1)]
         columns.append(lift[np.arange(n), nearest])
     return columns

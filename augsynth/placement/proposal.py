@@ -6,14 +6,12 @@ score = log p(place | scene, category) + size_weight * log p(size | category, po
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.affinity.model import Affinity
-from augsynth.core.boxes import box_areas, clip_boxes, intersections, square_window
+from augsynth.core.boxes import box_areas, clip_boxes, fit_inside, intersections, square_window
 from augsynth.core.scene import FloatArray, Image, IntArray, Placement, Reason, Scene
 from augsynth.placement.appearance import Appearance
 from augsynth.placement.layout import Layout
@@ -44,8 +42,6 @@ class PlacementRules:
         overlap_weight: Price of covering a whole annotated object.
         num_best: The choice is made among this many best regions.
         temperature: Their chances are ∝ exp(score / temperature); towards 0 the best one is taken.
-        tau: Temperature of the category choice; None takes the affinity's own.
-        gamma: Exponent that favours rare categories.
 
     Raises:
         ValueError: A field lies outside its range.
@@ -64,16 +60,12 @@ class PlacementRules:
     overlap_weight: float = 1.0
     num_best: int = 12
     temperature: float = 0.5
-    tau: float | None = None
-    gamma: float = 0.0
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name} must lie in [{low:g}, {high:g}], got {value}")
-        if self.tau is not None and not self.tau > 0:
-            raise ValueError(f"tau must be above 0 or None, got {self.tau}")
 
 
 _RANGES = (
@@ -90,7 +82,6 @@ _RANGES = (
     ("overlap_weight", 0, 1e6),
     ("num_best", 1, 1e5),
     ("temperature", 1e-6, 1e6),
-    ("gamma", -100, 100),
 )
 
 
@@ -98,39 +89,29 @@ def propose(
     scene: Scene,
     image: Image | Rings,
     *,
-    category_id: int | None,
-    affinity: Affinity | None,
+    category_id: int,
     layout: Layout,
     appearance: Appearance | None,
     rng: np.random.Generator,
     rules: PlacementRules,
-    quotas: Mapping[int, float] | None = None,
 ) -> Placement | Reason:
-    """Choose what to add to a scene, and where.
+    """Choose where to add an object of a category to a scene.
 
     Args:
         scene: The objects that are there.
         image: (H, W, 3) uint8, or its `Rings` where several objects are placed in one image.
-        category_id: What to add; None draws it by affinity to what is present.
-        affinity: Needed only where `category_id` is None.
+        category_id: What to add.
         layout: Proposes and scores regions.
         appearance: Scores their surroundings; None leaves that term out.
         rng: All chance comes from here: same generator state, same placement.
         rules: Hard rules, weights and the width of the choice.
-        quotas: Remaining number of objects by category id, for the draw by affinity.
 
     Returns:
-        The placement, or `Reason.NO_CATEGORY`, or `Reason.NO_REGION` where no region fulfils the rules.
+        The placement, or `Reason.NO_REGION` where no region fulfils the rules.
 
     Raises:
-        ValueError: The category is unknown to the layout, or neither category nor affinity is given.
+        ValueError: The category is unknown to the layout.
     """
-    if category_id is None:
-        if affinity is None:
-            raise ValueError("give a category_id, or an affinity to draw it by")
-        category_id = _draw_category(scene, affinity, rng, rules, quotas)
-        if category_id is None:
-            return Reason.NO_CATEGORY
     boxes, anchors = _admissible(scene, category_id, layout, rng, rules)
     if not len(boxes):
         return Reason.NO_REGION
@@ -205,21 +186,6 @@ def overlaps(scene: Scene, boxes_xyxy: FloatArray) -> FloatArray:
     return np.asarray(np.maximum(covered, inside).max(axis=1))
 
 
-def _draw_category(
-    scene: Scene,
-    affinity: Affinity,
-    rng: np.random.Generator,
-    rules: PlacementRules,
-    quotas: Mapping[int, float] | None,
-) -> int | None:
-    present = np.unique(scene.category_ids).tolist()
-    chances = affinity.probabilities(present, tau=rules.tau, gamma=rules.gamma, quotas=quotas)
-    total = float(chances.sum())
-    if not total > 0:
-        return None
-    return int(affinity.category_ids[rng.choice(len(chances), p=chances / total)])
-
-
 def _admissible(
     scene: Scene, category_id: int, layout: Layout, rng: np.random.Generator, rules: PlacementRules
 ) -> tuple[FloatArray, IntArray]:
@@ -247,8 +213,8 @@ def fulfils(scene: Scene, boxes: FloatArray, rules: PlacementRules) -> NDArray[n
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = wh / 2 * rules.mask_growth
     masks = clip_boxes(np.hstack([centres - half, centres + half]), scene.size_wh)
-    keep = (boxes[:, :2] >= 0).all(axis=1) & (boxes[:, 2:] <= np.array(scene.size_wh)).all(axis=1)
-    keep &= (wh >= rules.min_size).all(axis=1) & (overlaps(scene, masks) <= rules.max_overlap)
+    keep = fit_inside(boxes, scene.size_wh, min_side=rules.min_size)
+    keep &= overlaps(scene, masks) <= rules.max_overlap
     for i in np.flatnonzero(keep):
         window = square_window(masks[i], scene.size_wh, context=rules.context, min_side=rules.min_side)
         keep[i] = window is not None

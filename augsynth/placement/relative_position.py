@@ -63,7 +63,6 @@ class Offsets:
         real: Pair -> (NUM_CELLS,) counts of real offsets.
         expected: (C, NUM_CELLS) offsets a random object has from an anchor of the category; a row sums to 1.
         narrow: (P, NUM_CELLS) log lifts, narrow kernel; wide: the same, wide kernel.
-        row_of: (C, C) row of a pair in `narrow` and `wide`.
     """
 
     num_categories: int
@@ -71,7 +70,7 @@ class Offsets:
     expected: NDArray[np.float32]
     narrow: NDArray[np.float32] = field(init=False)
     wide: NDArray[np.float32] = field(init=False)
-    row_of: IntArray = field(init=False)
+    _row_of: IntArray = field(init=False)
 
     def __post_init__(self) -> None:
         count = self.num_categories
@@ -93,20 +92,29 @@ class Offsets:
         shape = (len(wide), NUM_CELLS)
         object.__setattr__(self, "wide", np.log(np.array(wide, np.float32)).reshape(shape))
         object.__setattr__(self, "narrow", np.log(np.array(narrow, np.float32)).reshape(shape))
-        object.__setattr__(self, "row_of", row_of.astype(np.int64))
+        object.__setattr__(self, "_row_of", row_of.astype(np.int64))
 
-    def log_lifts(self, anchor: IntArray, category: int, cells: IntArray) -> tuple[FloatArray, FloatArray]:
-        """Return (N, M) narrow and wide log lifts of N boxes of one category index next to M anchors."""
-        rows = self.row_of[anchor, category]
-        return (
-            self.narrow[rows[None], cells].astype(np.float64),
-            self.wide[rows[None], cells].astype(np.float64),
-        )
+    def log_lifts(
+        self, anchors: IntArray, categories: IntArray | int, cells: IntArray
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return (N, M) narrow and wide log lifts of N boxes next to M anchors.
+
+        Args:
+            anchors: (M,) category indices.
+            categories: (N,) category indices of the boxes, or the one of all.
+            cells: (N, M) of `offset_cells`.
+        """
+        rows = self._row_of[anchors[None], np.reshape(categories, (-1, 1))]
+        return self.narrow[rows, cells], self.wide[rows, cells]
+
+    def chances(self, anchor: int, category: int) -> FloatArray:
+        """Return (NUM_CELLS,) how often an object lies in each cell next to an anchor; they sum to any number."""
+        row = self._row_of[anchor, category]
+        return np.asarray(np.exp(self.narrow[row].astype(np.float64)) * (self.expected[anchor] + 1e-6))
 
     def draw(self, anchor: int, category: int, *, num: int, rng: np.random.Generator) -> FloatArray:
         """Draw (num, 2) offsets for an object next to an anchor, in the anchor's longer sides."""
-        row = self.row_of[anchor, category]
-        chance = np.exp(self.narrow[row].astype(np.float64)) * (self.expected[anchor] + 1e-6)
+        chance = self.chances(anchor, category)
         cells = rng.choice(NUM_CELLS, num, p=chance / chance.sum())
         return cell_offset(cells, rng.random((num, 2)))
 
@@ -132,6 +140,45 @@ class Offsets:
         count = int(data["num_categories"])
         coarse = np.asarray(data["expected"], np.float32).reshape(count, NUM_RADII * 4)
         return cls(count, real, _fine(coarse))
+
+
+class OffsetSampler:
+    """Draws offsets for many pairs at once; the running sums that it draws by are kept between calls.
+
+    Args:
+        offsets: What is drawn from.
+        max_tables: Pairs whose sums are kept, about 13 kB each.
+    """
+
+    def __init__(self, offsets: Offsets, *, max_tables: int = 2000) -> None:
+        self._offsets = offsets
+        self._max_tables = max_tables
+        self._tables: dict[tuple[int, int], FloatArray] = {}
+
+    def at(self, anchors: IntArray, categories: IntArray, uniform: FloatArray) -> FloatArray:
+        """Return the (O, S, 2) offsets that uniform numbers stand for, in the anchors' longer sides.
+
+        Args:
+            anchors: (O, A) category indices of the anchors of each object, which take turns.
+            categories: (O,) category indices of the objects.
+            uniform: (O, S, 3) in [0, 1): the cell, and the place in it.
+        """
+        cells, period = np.empty(uniform.shape[:2], np.int64), anchors.shape[1]
+        for o, category in enumerate(categories.tolist()):
+            for k, anchor in enumerate(anchors[o].tolist()):
+                table = self._table(anchor, category)
+                cells[o, k::period] = np.searchsorted(table, uniform[o, k::period, 0] * table[-1])
+        offset = cell_offset(np.minimum(cells.ravel(), NUM_CELLS - 1), uniform.reshape(-1, 3)[:, 1:])
+        return offset.reshape(*cells.shape, 2)
+
+    def _table(self, anchor: int, category: int) -> FloatArray:
+        table = self._tables.get((anchor, category))
+        if table is None:
+            table = np.cumsum(self._offsets.chances(anchor, category))
+            if len(self._tables) >= self._max_tables:
+                self._tables.clear()
+            self._tables[anchor, category] = table
+        return table
 
 
 def count_offsets(groups: list[tuple[IntArray, int, IntArray]], num_categories: int) -> Offsets:

@@ -21,9 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.affinity.model import Affinity
 from augsynth.core.boxes import box_areas
-from augsynth.core.scene import FloatArray, Scene
+from augsynth.core.scene import FloatArray, IntArray, Scene
 from augsynth.placement.negatives import without_object
 from augsynth.placement.proposal import PlacementRules, fulfils
 
@@ -55,21 +54,24 @@ class Replaced:
         )
 
 
-def related_categories(affinity: Affinity, *, share: float) -> dict[int, frozenset[int]]:
+def related_categories(
+    category_ids: IntArray, affinities: FloatArray, *, share: float
+) -> dict[int, frozenset[int]]:
     """Return for each category those that may take its place: the most affine share of all others.
 
     Args:
-        affinity: Its matrix, row = the category that is replaced.
+        category_ids: (C,) COCO ids.
+        affinities: (C, C) affinity, row = the category that is replaced.
         share: θ in [0, 1]; the number is rounded up and at least one.
 
     Returns:
         COCO ids by COCO id; of equally affine ones the first in the dataset's order.
     """
-    ids = affinity.category_ids.tolist()
+    ids = category_ids.tolist()
     num = max(1, int(np.ceil(share * (len(ids) - 1) - 1e-9)))
     related: dict[int, frozenset[int]] = {}
     for row, category_id in enumerate(ids):
-        order = [i for i in np.argsort(-affinity.matrix[row], kind="stable").tolist() if i != row]
+        order = [i for i in np.argsort(-affinities[row], kind="stable").tolist() if i != row]
         related[category_id] = frozenset(ids[i] for i in order[:num])
     return related
 
@@ -107,7 +109,7 @@ def replaceable(
 
 
 def object_chances(
-    scene: Scene, allowed: NDArray[np.bool_], *, affinity: Affinity | None, area_share: float
+    scene: Scene, allowed: NDArray[np.bool_], *, sums: FloatArray | None, area_share: float
 ) -> FloatArray:
     """Return (N,) chances of the objects to be replaced, which sum to 1; all zero when none is allowed.
 
@@ -116,7 +118,7 @@ def object_chances(
     Args:
         scene: The objects.
         allowed: (N,) bool, those to choose from.
-        affinity: Gives A; None leaves C1 out.
+        sums: (N,) of `affinity_sums`; None leaves C1 out.
         area_share: α in [0, 1], the share of the image that the best object has.
     """
     if not allowed.any():
@@ -124,19 +126,25 @@ def object_chances(
     image_area = float(scene.size_wh[0] * scene.size_wh[1])
     fit = 1 - np.abs(box_areas(scene.boxes_xyxy) - area_share * image_area) / image_area
     logits = _scaled(fit[allowed])
-    if affinity is not None:
-        logits = logits + _scaled(affinity_sums(scene, affinity)[allowed])
+    if sums is not None:
+        logits = logits + _scaled(sums[allowed])
     weights = np.exp(logits)
     chances = np.zeros(len(scene))
     chances[allowed] = weights / weights.sum()
     return chances
 
 
-def affinity_sums(scene: Scene, affinity: Affinity) -> FloatArray:
-    """Return (N,) C1: the summed affinity of each object with all others, row = other, column = object."""
-    places = {c: i for i, c in enumerate(affinity.category_ids.tolist())}
+def affinity_sums(scene: Scene, category_ids: IntArray, affinities: FloatArray) -> FloatArray:
+    """Return (N,) C1: the summed affinity of each object with all others.
+
+    Args:
+        scene: The objects.
+        category_ids: (C,) COCO ids.
+        affinities: (C, C) affinity, row = other, column = object.
+    """
+    places = {c: i for i, c in enumerate(category_ids.tolist())}
     columns = np.array([places[c] for c in scene.category_ids.tolist()], np.int64)
-    pairs = affinity.matrix[np.ix_(columns, columns)]
+    pairs = affinities[np.ix_(columns, columns)]
     return np.asarray(pairs.sum(axis=0) - np.diag(pairs), np.float64)
 
 

@@ -24,6 +24,8 @@ _SIDE_CONTEXT = (2.2, 3.5)
 _MIN_PIXELS = 3.0
 _NUM_PLAIN = 9
 NUM_CHANNELS = _NUM_PLAIN + 3
+NUM_SUMMARY = 4
+"""Numbers of a `ring_summary`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,6 +102,17 @@ class Rings:
         x2, y2 = np.maximum(x1, x2), np.maximum(y1, y2)
         total = self.sums[y2, x2] - self.sums[y1, x2] - self.sums[y2, x1] + self.sums[y1, x1]
         return total, ((x2 - x1) * (y2 - y1)).astype(np.float64)
+
+
+def ring_summary(features: FloatArray) -> FloatArray:
+    """Return the (NUM_SUMMARY,) mean brightness, red-green, blue-yellow and spread of brightness of a near ring.
+
+    Args:
+        features: (F,) one row of `Rings.features`; nan comes back where it is empty, that is unknown.
+    """
+    if len(features) <= _NUM_PLAIN:
+        return np.full(NUM_SUMMARY, np.nan)
+    return features[[0, 1, 2, _NUM_PLAIN]]
 
 
 def _grown(boxes: FloatArray, factor: float, pad: float) -> FloatArray:

@@ -26,7 +26,7 @@ def log_sides(boxes_xyxy: FloatArray, size_wh: tuple[int, int]) -> FloatArray:
     return np.asarray(np.log(sides) - 0.5 * np.log(size_wh[0] * size_wh[1]))
 
 
-def heights(boxes_xyxy: FloatArray, size_wh: tuple[int, int]) -> FloatArray:
+def vertical_positions(boxes_xyxy: FloatArray, size_wh: tuple[int, int]) -> FloatArray:
     """Return (N,) vertical centre positions, -0.5 at the image's top and 0.5 at its bottom."""
     return np.asarray((boxes_xyxy[:, 1] + boxes_xyxy[:, 3]) / 2 / size_wh[1] - 0.5)
 
@@ -67,7 +67,7 @@ class Sizes:
     def _residuals(
         self, boxes_xyxy: FloatArray, categories: IntArray, size_wh: tuple[int, int]
     ) -> FloatArray:
-        tilt = self.slopes[categories] * heights(boxes_xyxy, size_wh)
+        tilt = self.slopes[categories] * vertical_positions(boxes_xyxy, size_wh)
         return np.asarray(log_sides(boxes_xyxy, size_wh) - self.centres[categories] - tilt)
 
     def log_densities(
@@ -80,18 +80,18 @@ class Sizes:
 
     def draw(
         self,
-        heights_: FloatArray,
+        positions: FloatArray,
         category: int,
         size_wh: tuple[int, int],
         *,
         deviation: float,
         rng: np.random.Generator,
     ) -> FloatArray:
-        """Draw (N, 2) widths and heights in pixels for objects at vertical positions `heights_`."""
+        """Draw (N, 2) widths and heights in pixels for objects at vertical positions `positions`."""
         support = self.support[category]
-        rows = support[rng.integers(len(support), size=len(heights_))]
+        rows = support[rng.integers(len(support), size=len(positions))]
         noise = rows[:, 0] + rng.normal(0, 0.15 * self.scales[category], len(rows))
-        log_side = self.centres[category] + self.slopes[category] * heights_ + deviation + noise
+        log_side = self.centres[category] + self.slopes[category] * positions + deviation + noise
         side = np.exp(log_side) * np.sqrt(size_wh[0] * size_wh[1])
         aspect = rows[:, 1] + rng.normal(0, 0.03, len(rows))
         return np.stack([side * np.exp(np.minimum(aspect, 0)), side * np.exp(-np.maximum(aspect, 0))], axis=1)
@@ -152,7 +152,9 @@ def fit_sizes(
 def _rows(scenes: list[tuple[FloatArray, IntArray, tuple[int, int]]], num_categories: int) -> FloatArray:
     """Return (K, 3) category, log side, height of the objects that say how large a category is."""
     parts = [
-        np.stack([kinds, log_sides(boxes, size), heights(boxes, size), is_cut(boxes, size)], axis=1)
+        np.stack(
+            [kinds, log_sides(boxes, size), vertical_positions(boxes, size), is_cut(boxes, size)], axis=1
+        )
         for boxes, kinds, size in scenes
         if len(boxes)
     ]
@@ -196,7 +198,7 @@ def _scene_share(
     for boxes, kinds, size in scenes:
         if not len(boxes):
             continue
-        rest = log_sides(boxes, size) - centres[kinds] - slopes[kinds] * heights(boxes, size)
+        rest = log_sides(boxes, size) - centres[kinds] - slopes[kinds] * vertical_positions(boxes, size)
         for k in range(len(rest)):
             left = np.delete(rest, k)
             others.append(float(np.median(left)) * len(left) / (len(left) + 1) if len(left) else 0.0)

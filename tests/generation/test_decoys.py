@@ -27,7 +27,7 @@ from augsynth.generation.run import Tally, generate
 from augsynth.generation.run_folder import RunFolder
 from augsynth.generation.stages import Canvas
 from augsynth.generation.statistics import Counts
-from augsynth.inpainting.init_images import Donors
+from augsynth.inpainting.init_images import InitImages
 from augsynth.inpainting.port import Inpainter, InpaintRequest
 from augsynth.inpainting.prompts.book import BACKGROUND_PROMPT
 from augsynth.sample import write_sample
@@ -149,7 +149,7 @@ def test_where_objects_start_from_donors_decoys_start_from_what_is_there(
         build_bank(Path(config.annotations), Path(config.images), tmp_path / "bank", rules=CutRules())
     )
     inpainter = Blanking(bare.inpainter)
-    donors = Donors.open(tmp_path / "bank", bare.dataset.categories)
+    donors = InitImages.open(tmp_path / "bank", bare.dataset.categories)
     paint_decoys(
         with_options(replace(bare, inpainter=inpainter, donors=donors), decoys=1.0), [canvas_of(bare)]
     )

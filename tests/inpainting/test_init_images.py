@@ -15,7 +15,7 @@ from augsynth.core.images import read_image
 from augsynth.core.scene import Category, Dataset
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.run import generate
-from augsynth.inpainting.init_images import MAX_STRETCH, Donors
+from augsynth.inpainting.init_images import MAX_STRETCH, InitImages
 from augsynth.sample import write_sample
 
 
@@ -34,11 +34,11 @@ def dataset(source: Path) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def donors(source: Path, dataset: Dataset) -> Donors:
-    return Donors.open(source / "bank", dataset.categories)
+def donors(source: Path, dataset: Dataset) -> InitImages:
+    return InitImages.open(source / "bank", dataset.categories)
 
 
-def test_a_donor_is_of_the_category_and_like_the_box(donors: Donors) -> None:
+def test_a_donor_is_of_the_category_and_like_the_box(donors: InitImages) -> None:
     rng = np.random.default_rng(0)
     bank = donors.bank
     for category_id, positions in donors.positions.items():
@@ -58,7 +58,7 @@ def test_a_donor_is_of_the_category_and_like_the_box(donors: Donors) -> None:
     assert donors.choose(9999, np.array([0.0, 0, 9, 9]), rng) is None
 
 
-def test_a_donor_lands_in_its_box(donors: Donors, dataset: Dataset) -> None:
+def test_a_donor_lands_in_its_box(donors: InitImages, dataset: Dataset) -> None:
     scene = dataset.scenes[0]
     image = read_image(dataset, scene)
     box = np.array([100.0, 90.0, 140.0, 130.0])
@@ -78,7 +78,7 @@ def test_a_donor_lands_in_its_box(donors: Donors, dataset: Dataset) -> None:
 
 def test_a_bank_of_other_categories_is_refused(source: Path) -> None:
     with pytest.raises(ConfigError, match=r"other categories.*augsynth bank"):
-        Donors.open(source / "bank", [Category(1, "submarine")])
+        InitImages.open(source / "bank", [Category(1, "submarine")])
 
 
 def test_a_run_starts_from_donors_and_says_which(source: Path, tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_bad_images_are_left_out_and_no_more_are_read_than_asked():
 
     model = Appearance.fit(shores(30), reader, max_images=10)
     assert len(read) == len(set(read)) == 10
-    assert len(model.evidence.leaves)
+    assert len(model.trees.leaves)
 
 
 @pytest.mark.parametrize("size_wh", [(1, 1), (2, 7), (9, 3), (4000, 12)])

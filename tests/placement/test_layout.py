@@ -8,7 +8,7 @@ import pytest
 
 from augsynth.core.boxes import intersections
 from augsynth.core.scene import Category, Dataset, Scene
-from augsynth.placement.boosting import Evidence, fit_evidence
+from augsynth.placement.boosting import BoostedTrees, fit_trees
 from augsynth.placement.layout import Layout
 from augsynth.placement.negatives import random_places, without_object
 from augsynth.placement.relative_position import NUM_CELLS, cell_offset, offset_cells, offsets
@@ -197,7 +197,7 @@ def test_sizes_recover_perspective_and_the_scene_scale():
     assert np.exp(model.centres[0]) * np.sqrt(320 * 240) == pytest.approx(20, rel=0.1)
 
 
-def test_evidence_learns_what_tells_the_first_row_and_ignores_what_a_group_shares():
+def test_trees_learn_what_tells_the_first_row_and_ignores_what_a_group_shares():
     rng = np.random.default_rng(0)
     rows, sizes = [], np.full(200, 10)
     for _ in sizes:
@@ -205,14 +205,14 @@ def test_evidence_learns_what_tells_the_first_row_and_ignores_what_a_group_share
         group[:, 2] = rng.normal()
         group[0, 0] += 2
         rows.append(group)
-    model = fit_evidence(np.concatenate(rows), sizes, rng=np.random.default_rng(1))
+    model = fit_trees(np.concatenate(rows), sizes, rng=np.random.default_rng(1))
     probe = np.zeros((2, 3))
     probe[1, 0] = 2
     assert np.diff(model.scores(probe))[0] > 1.5
     shared = np.array([[1.0, 0.0, -2.0], [1.0, 0.0, 2.0]])
     assert abs(np.diff(model.scores(shared))[0]) < 0.4
-    assert len(Evidence.from_dict(model.to_dict()).leaves) == len(model.leaves)
-    nothing = fit_evidence(np.ones((20, 2)), np.array([10, 10]), rng=rng)
+    assert len(BoostedTrees.from_dict(model.to_dict()).leaves) == len(model.leaves)
+    nothing = fit_trees(np.ones((20, 2)), np.array([10, 10]), rng=rng)
     np.testing.assert_array_equal(nothing.scores(probe[:, :2]), [0, 0])
 
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from augsynth.affinity.model import Affinity
 from augsynth.core.boxes import square_window
 from augsynth.core.scene import Placement, Reason
 from augsynth.placement.appearance import Appearance
@@ -35,7 +34,7 @@ def place(scene, layout, *, image=GREY, category_id=LID, seed=0, rules=None, **o
         layout=layout,
         rng=np.random.default_rng(seed),
         rules=rules or PlacementRules(),
-        **{"affinity": None, "appearance": None, **others},
+        **{"appearance": None, **others},
     )
 
 
@@ -103,21 +102,6 @@ def test_scenes_without_anchors_and_with_only_crowds_get_a_place(layout):
         assert overlaps(scene, placement.box_xyxy[None])[0] <= 0.1
 
 
-def test_the_category_is_drawn_by_affinity_and_quotas(layout):
-    data = cups_with_lids(40)
-    affinity = Affinity.fit(data)
-    scene = data.scenes[0]
-    quotas = {LID: 3.0}
-    placement = place(scene, layout, category_id=None, affinity=affinity, quotas=quotas)
-    assert placement.category_id == LID
-    spent = place(scene, layout, category_id=None, affinity=affinity, quotas={LID: 0.0})
-    assert spent is Reason.NO_CATEGORY
-    drawn = {place(scene, layout, category_id=None, affinity=affinity, seed=s).category_id for s in range(15)}
-    assert drawn <= {CUP, LID, BOX} and len(drawn) > 1
-    with pytest.raises(ValueError, match="affinity"):
-        place(scene, layout, category_id=None)
-
-
 def test_the_score_is_the_sum_of_its_terms(layout):
     scene = scene_of([around(160, 120, 40), [0, 0, 50, 50]], [CUP, BOX], crowd=[False, True])
     boxes = np.array([around(190, 120, 20), around(240, 60, 24), around(30, 30, 18)])
@@ -144,7 +128,7 @@ def test_the_score_is_the_sum_of_its_terms(layout):
         ("num_best", 0),
         ("temperature", 0.0),
         ("appearance_weight", -1),
-        ("tau", 0.0),
+        ("overlap_weight", -1),
     ],
 )
 def test_rules_refuse_values_out_of_range(field, value):

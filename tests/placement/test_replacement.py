@@ -10,14 +10,12 @@ import pytest
 import yaml
 from PIL import Image as PilImage
 
-from augsynth.affinity.model import Affinity
 from augsynth.bank.reader import Bank
 from augsynth.core.errors import ConfigError
 from augsynth.core.images import read_image
 from augsynth.core.scene import (
-    Category,
-    Dataset,
     Detections,
+    FloatArray,
     Image,
     Placement,
     Plan,
@@ -40,6 +38,7 @@ from augsynth.inpainting.port import InpaintRequest
 from augsynth.placement.proposal import PlacementRules
 from augsynth.placement.replacement import (
     Replaced,
+    affinity_sums,
     object_chances,
     related_categories,
     replaceable,
@@ -62,18 +61,6 @@ def scene_of(*rows: tuple[int, tuple[float, float, float, float], bool]) -> Scen
     )
 
 
-def affinity_of(matrix: Sequence[Sequence[float]], ids: Sequence[int]) -> Affinity:
-    """An affinity with a matrix of our own, row = present, column = candidate."""
-    scenes = tuple(
-        Scene(
-            k, f"{k}.png", SIZE, np.array([[1.0, 1, 9, 9]]), np.array([i]), np.array([k]), np.zeros(1, bool)
-        )
-        for k, i in enumerate(ids, 1)
-    )
-    dataset = Dataset(tuple(Category(i, f"c{i}") for i in ids), scenes, {}, Path("a.json"))
-    return replace(Affinity.fit(dataset, measure="npmi"), matrix=np.array(matrix, np.float64))
-
-
 # The middle one has 35 % of the image, the others 1 % and 10 %.
 THREE = (
     (2, (80.0, 80.0, 90.0, 90.0), False),
@@ -83,47 +70,52 @@ THREE = (
 MATRIX = [[0.9, 0.2, 0.4], [0.3, 0.8, 0.6], [0.1, 0.5, 0.7]]
 
 
+def sums_of(scene: Scene) -> FloatArray:
+    return affinity_sums(scene, np.array([1, 2, 3]), np.array(MATRIX))
+
+
 def test_the_choice_of_the_object_is_the_formula() -> None:
-    affinity, everyone = affinity_of(MATRIX, (1, 2, 3)), np.ones(3, bool)
+    everyone = np.ones(3, bool)
     # C1: 0.2 + 0.5, 0.3 + 0.1, 0.4 + 0.6; scaled 0.5, 0, 1.  C2: 0.66, 1, 0.75; scaled 0, 1, 0.09 / 0.34.
     weights = [np.exp(0.5), np.exp(1.0), np.exp(1 + 0.09 / 0.34)]
-    chances = object_chances(scene_of(*THREE), everyone, affinity=affinity, area_share=0.35)
+    chances = object_chances(scene_of(*THREE), everyone, sums=sums_of(scene_of(*THREE)), area_share=0.35)
     assert chances == pytest.approx(np.array(weights) / sum(weights))
     # With α = 0.01 C2 is 1, 0.66 and 0.91, and without an affinity it stands alone.
     weights = [np.exp(1.0), np.exp(0.0), np.exp(0.25 / 0.34)]
-    chances = object_chances(scene_of(*THREE), everyone, affinity=None, area_share=0.01)
+    chances = object_chances(scene_of(*THREE), everyone, sums=None, area_share=0.01)
     assert chances == pytest.approx(np.array(weights) / sum(weights))
     # A crowd of the second kind counts among the rest and isn't chosen: C1 0.2 + 0.8 + 0.5, 0.7, 0.4 + 0.6 + 0.6.
     crowded = scene_of(*THREE, (2, (0.0, 90.0, 60.0, 100.0), True))
     weights = [np.exp(0.8 / 0.9), np.exp(1.0), np.exp(1 + 0.09 / 0.34), 0.0]
-    chances = object_chances(crowded, ~crowded.is_crowd, affinity=affinity, area_share=0.35)
+    chances = object_chances(crowded, ~crowded.is_crowd, sums=sums_of(crowded), area_share=0.35)
     assert chances == pytest.approx(np.array(weights) / sum(weights))
 
 
 def test_a_choice_of_one_or_none_is_no_choice() -> None:
-    affinity, scene = affinity_of(MATRIX, (1, 2, 3)), scene_of(*THREE)
+    scene = scene_of(*THREE)
+    sums = sums_of(scene)
     only = np.array([False, False, True])
-    assert object_chances(scene, only, affinity=affinity, area_share=0.35).tolist() == [0, 0, 1]
-    assert not object_chances(scene, ~np.ones(3, bool), affinity=affinity, area_share=0.35).any()
-    assert not len(object_chances(scene_of(), np.zeros(0, bool), affinity=affinity, area_share=0.35))
+    assert object_chances(scene, only, sums=sums, area_share=0.35).tolist() == [0, 0, 1]
+    assert not object_chances(scene, ~np.ones(3, bool), sums=sums, area_share=0.35).any()
+    assert not len(object_chances(scene_of(), np.zeros(0, bool), sums=np.zeros(0), area_share=0.35))
 
 
 def test_what_may_take_its_place_is_the_most_affine_share_of_the_others() -> None:
-    affinity = affinity_of(
-        [[9, 1, 3, 2, 3], [1, 9, 0, 0, -1], [5, 4, 9, 3, 2], [0, 0, 0, 9, 0], [1, 2, 3, 4, 9]],
-        (7, 5, 3, 2, 1),
+    ids = np.array([7, 5, 3, 2, 1])
+    matrix = np.array(
+        [[9, 1, 3, 2, 3], [1, 9, 0, 0, -1], [5, 4, 9, 3, 2], [0, 0, 0, 9, 0], [1, 2, 3, 4, 9.0]]
     )
-    assert related_categories(affinity, share=0.5) == {
+    assert related_categories(ids, matrix, share=0.5) == {
         7: {3, 1},
         5: {7, 3},
         3: {7, 5},
         2: {7, 5},
         1: {2, 3},
     }
-    assert related_categories(affinity, share=0.0)[1] == {2}  # at least one
-    assert related_categories(affinity, share=0.26)[1] == {2, 3}  # rounded up
-    assert related_categories(affinity, share=1.0)[1] == {7, 5, 3, 2}
-    assert related_categories(affinity_of([[1.0]], (4,)), share=1.0) == {4: frozenset()}
+    assert related_categories(ids, matrix, share=0.0)[1] == {2}  # at least one
+    assert related_categories(ids, matrix, share=0.26)[1] == {2, 3}  # rounded up
+    assert related_categories(ids, matrix, share=1.0)[1] == {7, 5, 3, 2}
+    assert related_categories(np.array([4]), np.ones((1, 1)), share=1.0) == {4: frozenset()}
 
 
 def test_what_may_be_replaced() -> None:

@@ -16,8 +16,8 @@ from augsynth.core.scene import Dataset, Image, IntArray, Scene
 from augsynth.pasting.paster import Paster
 from augsynth.pasting.patch import Blend
 from augsynth.pasting.placer import PasteRules, Placer
-from augsynth.pasting.stock import Stock, bank_stock
-from augsynth.pasting.target import Canvas, Labels
+from augsynth.pasting.source_objects import SourceObjects, bank_objects
+from augsynth.pasting.target import Labels, PasteTarget
 from augsynth.placement.layout import Layout
 from augsynth.training.detector.augment import Example
 
@@ -34,13 +34,13 @@ class Pasting:
     Attributes:
         prob: Chance that an image is pasted into.
         paster: What is pasted and where.
-        stock: The cut-outs.
+        sources: The cut-outs.
         category_ids: (C,) COCO id of labels 1, 2, …, in the file's order.
     """
 
     prob: float
     paster: Paster
-    stock: Stock
+    sources: SourceObjects
     category_ids: IntArray
 
     @classmethod
@@ -80,8 +80,8 @@ class Pasting:
             saturation=None,
             turn_prob=0.75 if turned else 0.0,
         )
-        stock = bank_stock(Bank.open(folder), {c: c for c in ids}, bgr=False)
-        return cls(prob, paster, stock, np.array(ids, np.int64))
+        sources = bank_objects(Bank.open(folder), {c: c for c in ids}, bgr=False)
+        return cls(prob, paster, sources, np.array(ids, np.int64))
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
         """Return the example with objects pasted into it, or as it is where chance or lack of room will so."""
@@ -92,8 +92,8 @@ class Pasting:
         height, width = example.image.shape[:2]
         boxes = np.clip(example.boxes_xyxy, 0, [width, height] * 2)
         scene = Scene(0, "", (width, height), boxes, ids, np.zeros(len(ids), np.int64), crowd)
-        canvas = Canvas(example.image, scene, Labels(boxes, ids, crowd, None))
-        self.paster.paste(canvas, self.stock, reference_area=float(width * height), bgr=False, rng=rng)
-        labels, _ = canvas.settle(min_visible=MIN_VISIBLE)
+        target = PasteTarget(example.image, scene, Labels(boxes, ids, crowd, None))
+        self.paster.paste(target, self.sources, reference_area=float(width * height), bgr=False, rng=rng)
+        labels, _ = target.settle(min_visible=MIN_VISIBLE)
         numbers = (labels.category_ids[:, None] == self.category_ids[None]).argmax(axis=1) + 1
-        return Example(canvas.image, labels.boxes_xyxy, np.where(labels.is_crowd, -1, numbers))
+        return Example(target.image, labels.boxes_xyxy, np.where(labels.is_crowd, -1, numbers))

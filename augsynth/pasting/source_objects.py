@@ -1,4 +1,4 @@
-"""What there is to paste: an object bank, or the objects of donor images."""
+"""What there is to paste: an object bank, or the objects of other images."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from augsynth.core.boxes import box_areas, intersection_boxes, intersections, sh
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import FloatArray, Image, IntArray
 from augsynth.pasting.patch import Opacity, Patch
-from augsynth.pasting.surroundings import NUM_RING, Surroundings, bank_ring
+from augsynth.pasting.surroundings import Surroundings
 from augsynth.pasting.visibility import pixel_region
+from augsynth.placement.ring_features import NUM_SUMMARY, ring_summary
 
 _MARGIN = 0.25
 _MAX_SHARED = 0.1
@@ -42,9 +43,9 @@ def bank_ids(bank: Bank, ids_by_name: Mapping[str, int]) -> dict[int, int]:
     return found
 
 
-def bank_stock(
+def bank_objects(
     bank: Bank, ids: Mapping[int, int], *, bgr: bool, min_score: float = 0.0, need_mask: bool = False
-) -> Stock:
+) -> SourceObjects:
     """Describe a bank's cut-outs.
 
     Args:
@@ -66,7 +67,7 @@ def bank_stock(
     areas = bank.source_sizes_wh.astype(np.float64).prod(axis=1)
 
     sizes = bank.box_sizes_wh / np.sqrt(areas)[:, None]
-    return Stock(members, sizes, _BankRings(bank), partial(_bank_cut, bank, ids, bgr), areas)
+    return SourceObjects(members, sizes, _BankRings(bank), partial(_bank_cut, bank, ids, bgr), areas)
 
 
 class _BankRings:
@@ -75,14 +76,13 @@ class _BankRings:
     def __init__(self, bank: Bank) -> None:
         self._bank = bank
         self._rings = np.full(
-            (len(bank), NUM_RING), np.inf, np.float32
+            (len(bank), NUM_SUMMARY), np.inf, np.float32
         )  # inf is not read yet, nan is unknown
 
     def __call__(self, position: int) -> FloatArray:
         row = self._rings[position]
         if np.isposinf(row[0]):
-            known = bank_ring(self._bank.ring(position))
-            row[:] = known if len(known) else np.nan
+            row[:] = ring_summary(self._bank.ring(position))
         return np.asarray(row, np.float64)
 
 
@@ -102,7 +102,7 @@ def _bank_cut(bank: Bank, ids: Mapping[int, int], bgr: bool, position: int) -> P
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Donor:
+class SourceImage:
     """An image whose objects may be pasted elsewhere.
 
     Attributes:
@@ -174,15 +174,15 @@ class Donor:
         )
 
 
-def donor_stock(donors: Sequence[Donor], *, min_size: float, bgr: bool) -> Stock:
-    """Describe the objects of donor images that can be cut."""
-    places = [(d, k) for d, donor in enumerate(donors) for k in donor.candidates(min_size).tolist()]
-    kinds = np.array([donors[d].category_ids[k] for d, k in places], np.int64)
+def image_objects(images: Sequence[SourceImage], *, min_size: float, bgr: bool) -> SourceObjects:
+    """Describe the objects of other images that can be cut."""
+    places = [(d, k) for d, image in enumerate(images) for k in image.candidates(min_size).tolist()]
+    kinds = np.array([images[d].category_ids[k] for d, k in places], np.int64)
     members = {int(c): np.flatnonzero(kinds == c) for c in np.unique(kinds)}
-    boxes = np.array([donors[d].boxes_xyxy[k] for d, k in places], np.float64).reshape(-1, 4)
-    areas = np.array([np.prod(donors[d].size_wh, dtype=float) for d, _ in places], np.float64)
+    boxes = np.array([images[d].boxes_xyxy[k] for d, k in places], np.float64).reshape(-1, 4)
+    areas = np.array([np.prod(images[d].size_wh, dtype=float) for d, _ in places], np.float64)
     sizes = (boxes[:, 2:] - boxes[:, :2]) / np.sqrt(np.maximum(areas, 1))[:, None]
-    surroundings = {d: Surroundings.of(donors[d].image, bgr=bgr) for d in {d for d, _ in places}}
+    surroundings = {d: Surroundings.of(images[d].image, bgr=bgr) for d in {d for d, _ in places}}
 
     def ring(position: int) -> FloatArray:
         d, _ = places[position]
@@ -190,9 +190,9 @@ def donor_stock(donors: Sequence[Donor], *, min_size: float, bgr: bool) -> Stock
 
     def cut(position: int) -> Patch:
         d, k = places[position]
-        return donors[d].cut(k)
+        return images[d].cut(k)
 
-    return Stock(members, sizes, ring, cut, areas)
+    return SourceObjects(members, sizes, ring, cut, areas)
 
 
 def _shown(names: Sequence[str]) -> str:
@@ -201,7 +201,7 @@ def _shown(names: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stock:
+class SourceObjects:
     """Cut-outs to choose from, described without their pixels.
 
     Attributes:
