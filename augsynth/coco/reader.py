@@ -27,7 +27,7 @@ __all__ = ["read_dataset", "read_image"]
 _OUTSIDE = 1e-3  # pixels beyond the border that are float noise, not a fault worth counting
 
 
-def read_dataset(annotations: Path, *, images: Path | None = None) -> Dataset:
+def read_dataset(annotations: str | Path, *, images: str | Path | None = None) -> Dataset:
     """Read a COCO instances file, with or without its images.
 
     Recovered and counted in `Dataset.repairs`: missing info, licenses, iscrowd, area, segmentation or
@@ -56,7 +56,7 @@ def read_dataset(annotations: Path, *, images: Path | None = None) -> Dataset:
             of the images has a file. The message names file, record, field and remedy.
     """
     with _collection_paused():
-        return _read(annotations, images)
+        return _read(Path(annotations), None if images is None else Path(images))
 
 
 @contextmanager

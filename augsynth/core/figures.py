@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import matplotlib
 import numpy as np
@@ -91,7 +92,7 @@ def heat_map(
     matrix: FloatArray,
     names: Sequence[str],
     *,
-    path: Path,
+    path: Path | BinaryIO,
     title: str = "",
     label: str = "",
     centre: float | None = 0.0,
@@ -105,7 +106,7 @@ def heat_map(
     Args:
         matrix: (C, C), row given, column scored; NaN cells are grey.
         names: C category names.
-        path: The file to write; the same input gives the same bytes.
+        path: The file to write, or one open for writing; the same input gives the same bytes.
         title: Text above.
         label: What the colours measure.
         centre: Value shown white between blue (below) and red (above), 0 for npmi and 1 for lift; None for
@@ -143,7 +144,14 @@ def heat_map(
     bar.set_label(label)
     if count <= _MAX_NUMBERED:
         _number_cells(axes, matrix, norm)
-    write_atomically(path, lambda file: figure.savefig(file, format="png", metadata={"Software": None}))
+
+    def save(file: BinaryIO) -> None:
+        figure.savefig(file, format="png", metadata={"Software": None})
+
+    if isinstance(path, Path):
+        write_atomically(path, save)
+    else:
+        save(path)
 
 
 def _check_sheet(

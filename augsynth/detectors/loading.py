@@ -11,6 +11,8 @@ from augsynth.core.scene import Category
 from augsynth.detectors.folder import CONFIG_FILE, FORMAT, read_document
 from augsynth.detectors.port import OFFLINE, Detector
 
+EMBEDDED_DETECTOR = str(Path(__file__).parents[1] / "sample" / "models" / "detector")
+
 
 def load_detector(
     model: str | Path,
@@ -24,10 +26,10 @@ def load_detector(
     """Load a detector and fit its labels to the dataset's categories.
 
     Args:
-        model: A folder written by `train_detector`; an MMDetection config with its checkpoint (a folder with
-            both, or `CONFIG.py:WEIGHTS`); a local transformers folder, or a hub id of a transformers detector
-            (zero-shot: the category names are the prompt; closed set: matched by name). Several with commas
-            between them vote.
+        model: `embedded`; a folder written by `train_detector`; an MMDetection config with its checkpoint (a
+            folder with both, or `CONFIG.py:WEIGHTS`); a local transformers folder, or a hub id of a transformers
+            detector (zero-shot: the category names are the prompt; closed set: matched by name). Several with
+            commas between them vote.
         categories: The dataset's categories; detections carry their ids.
         device: A torch device.
         batch_size: Images that go through the network together.
@@ -40,7 +42,7 @@ def load_detector(
     """
     if not categories:
         raise ConfigError("the dataset has no categories to detect: check its annotation file")
-    members = split_detectors(str(model))
+    members = [EMBEDDED_DETECTOR if name == "embedded" else name for name in split_detectors(str(model))]
     hub_ids = [member for member in members if not _looks_like_a_path(member)]
     if revision is not None and len(members) > 1 and len(hub_ids) != 1:
         raise ConfigError(

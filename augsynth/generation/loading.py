@@ -34,7 +34,6 @@ from augsynth.placement.proposal import PlacementRules
 from augsynth.placement.replacement import related_categories
 
 MODELS = Path(__file__).parents[1] / "sample" / "models"
-EMBEDDED_DETECTOR = str(MODELS / "detector")
 CALIBRATION_IMAGES = 120
 
 
@@ -137,7 +136,7 @@ def _load_filter(config: GenerateConfig, dataset: Dataset) -> Detector | None:
     if not config.asks_detector:
         return None
     return load_detector(
-        EMBEDDED_DETECTOR if config.detector == "embedded" else config.detector,
+        config.detector,
         dataset.categories,
         device=config.device,
         revision=config.detector_revision,

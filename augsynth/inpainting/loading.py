@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from augsynth.core.errors import BackendError
@@ -24,12 +25,12 @@ OWN_GUIDANCE = 2.0  # of those that `augsynth finetune` trains from scratch, the
 
 
 def load_inpainter(
-    model: str,
+    model: str | Path,
     *,
     revision: str | None = None,
     device: str = "cpu",
     precision: str = "float32",
-    lora: str | None = None,
+    lora: str | Path | None = None,
     lora_scale: float = 1.0,
     guidance: float = 0.0,
     sampler: str = "auto",
@@ -59,6 +60,7 @@ def load_inpainter(
     from augsynth.inpainting.lora import add_lora, find_lora
     from augsynth.inpainting.schedulers import LCM_GUIDANCE, is_few_step
 
+    model, lora = str(model), None if lora is None else str(lora)
     checkpoint = inspect_checkpoint(model, revision=revision)
     options |= {"name": model, "alignment": alignment, "sampler": sampler}
     if checkpoint.family == "other":

@@ -87,7 +87,7 @@ _RANGES = (
 
 def propose(
     scene: Scene,
-    image: Image | Rings,
+    image: Image | Rings | None,
     *,
     category_id: int,
     layout: Layout,
@@ -99,7 +99,8 @@ def propose(
 
     Args:
         scene: The objects that are there.
-        image: (H, W, 3) uint8, or its `Rings` where several objects are placed in one image.
+        image: (H, W, 3) uint8, or its `Rings` where several objects are placed in one image; looked at only with
+            `appearance`.
         category_id: What to add.
         layout: Proposes and scores regions.
         appearance: Scores their surroundings; None leaves that term out.
@@ -151,7 +152,7 @@ def propose_uniform(
 
 def score_boxes(
     scene: Scene,
-    image: Image | Rings,
+    image: Image | Rings | None,
     boxes_xyxy: FloatArray,
     category_id: int,
     *,
@@ -166,7 +167,7 @@ def score_boxes(
     scores = layout.log_densities(scene, boxes_xyxy, category_id)
     if rules.size_weight:
         scores = scores + rules.size_weight * layout.log_sizes(scene, boxes_xyxy, category_id)
-    if appearance is not None and rules.appearance_weight:
+    if appearance is not None and rules.appearance_weight and image is not None:
         rings = image if isinstance(image, Rings) else Rings.of(image)
         odds = appearance.log_odds(scene, rings, boxes_xyxy, category_id)
         scores = scores + rules.appearance_weight * odds

@@ -27,10 +27,10 @@ from augsynth.core.errors import AugsynthError, DatasetError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Image, Placement
 from augsynth.core.seeding import derive_rng
-from augsynth.detectors.loading import load_detector
+from augsynth.detectors.loading import EMBEDDED_DETECTOR, load_detector
 from augsynth.detectors.port import Detector
 from augsynth.generation.context import Studio
-from augsynth.generation.loading import EMBEDDED_DETECTOR, open_studio
+from augsynth.generation.loading import open_studio
 from augsynth.generation.stages import Canvas, Trial, make_plan, paint, start_trial
 from benchmarks.judges.finished_run import FinishedRun, admissible, read_run
 from benchmarks.judges.grading import Grades, grade, wilson

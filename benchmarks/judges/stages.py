@@ -37,11 +37,11 @@ from augsynth.core.errors import AugsynthError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Dataset, Detections, Image, Placement, Plan, Reason, Scene
 from augsynth.core.seeding import derive_rng, derive_seed
-from augsynth.detectors.loading import load_detector
+from augsynth.detectors.loading import EMBEDDED_DETECTOR, load_detector
 from augsynth.detectors.port import Detector
 from augsynth.filtering.judge import FilterRules, Thresholds, calibrate, judge
 from augsynth.filtering.thresholds import SAME_PLACE_IOU
-from augsynth.generation.loading import EMBEDDED_DETECTOR, default_context
+from augsynth.generation.loading import default_context
 from augsynth.inpainting.loading import load_inpainter
 from augsynth.inpainting.port import InpaintRequest
 from augsynth.inpainting.prompts.book import category_prompt

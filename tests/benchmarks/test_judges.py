@@ -268,9 +268,8 @@ def test_first_attempts_are_painted_again_as_the_run_painted_them(sample_root, t
 
 def test_each_stage_changes_the_object_alone_and_more_than_the_one_before(sample_root):
     """Real models: the embedded detector must know real objects, and noise must not pass for them."""
-    from augsynth.detectors.loading import load_detector
+    from augsynth.detectors.loading import EMBEDDED_DETECTOR, load_detector
     from augsynth.filtering.thresholds import Thresholds
-    from augsynth.generation.loading import EMBEDDED_DETECTOR
     from augsynth.inpainting.loading import load_inpainter
     from benchmarks.judges import stages
 

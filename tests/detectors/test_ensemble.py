@@ -10,9 +10,8 @@ import pytest
 from augsynth.core.errors import BackendError, ConfigError
 from augsynth.core.scene import Category, Dataset, Detections, Scene
 from augsynth.detectors.ensemble import EnsembleDetector, one_vote_each
-from augsynth.detectors.loading import load_detector, split_detectors
+from augsynth.detectors.loading import EMBEDDED_DETECTOR, load_detector, split_detectors
 from augsynth.filtering.thresholds import calibrate
-from augsynth.generation.loading import EMBEDDED_DETECTOR
 
 ROOT = Path(__file__).resolve().parents[2]
 FAR = 2**40 + 1

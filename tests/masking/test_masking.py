@@ -23,11 +23,11 @@ from augsynth.core.masks import decoded
 from augsynth.core.scene import Category, Dataset
 from augsynth.detectors.ensemble import EnsembleDetector
 from augsynth.detectors.folder import DetectorConfig
-from augsynth.detectors.loading import load_detector
+from augsynth.detectors.loading import EMBEDDED_DETECTOR, load_detector
 from augsynth.detectors.port import Detector, has_masks
 from augsynth.detectors.torchvision import TorchvisionDetector, to_tensor
 from augsynth.generation.config import GenerateConfig
-from augsynth.generation.loading import EMBEDDED_DETECTOR, open_dataset, open_outliner
+from augsynth.generation.loading import open_dataset, open_outliner
 from augsynth.generation.run import Tally, generate
 from augsynth.masking.segmenter import Segmenter
 from augsynth.masking.sources import DetectorOutlines, Edit, MattingOutlines, SegmenterOutlines
