@@ -59,21 +59,22 @@ def run_finetune(
     """
     import torch
 
-    from augsynth.training.painter.train import FinetuneConfig, finetune
+    from augsynth.training.painter.options import InpainterTraining
+    from augsynth.training.painter.train import train_inpainter
 
     if options["threads"]:
         torch.set_num_threads(options["threads"])
     if options["model"] is not None:
         return _run_lora(options, progress=progress, show=show)
-    names = FinetuneConfig.__dataclass_fields__
+    names = InpainterTraining.__dataclass_fields__
     chosen = {k: v for k, v in options.items() if k in names and v is not None}
     dataset, read = scaled(
         read_dataset(options["annotations"], images=options["images"]), options["image_scale"]
     )
-    return finetune(
+    return train_inpainter(
         dataset,
         read,
-        config=FinetuneConfig(**chosen),
+        training=InpainterTraining(**chosen),
         out=options["out"],
         progress=progress,
         start_from=options["start"],
@@ -111,7 +112,8 @@ def run_train_detector(options: Mapping[str, Any], *, show: Callable[[str], None
     Raises:
         AugsynthError: As `train_detector`; ConfigError for options out of range.
     """
-    from augsynth.training.detector.train import DetectorTraining, train_detector
+    from augsynth.training.detector.options import DetectorTraining
+    from augsynth.training.detector.train import train_detector
 
     dataset = read_dataset(options["annotations"], images=options["images"])
     yield from repair_lines(dataset)

@@ -20,7 +20,8 @@ from augsynth.training.detector.examples import (
     repeated_indices,
     training_canvas,
 )
-from augsynth.training.detector.train import DetectorTraining, Progress, train_detector
+from augsynth.training.detector.options import DetectorTraining
+from augsynth.training.detector.train import Progress, train_detector
 from tests.tiny_shapes import CATEGORIES, draw_shapes, shapes_dataset
 
 PLAIN = View(1.0, (0.5, 0.5), False, False, (1.0, 1.0, 1.0), 1.0, 1.0, 0.0, 1.0, 0)

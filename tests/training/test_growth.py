@@ -17,6 +17,7 @@ from augsynth.sample import write_sample
 from augsynth.training.loop import Schedule
 from augsynth.training.painter import autoencoder
 from augsynth.training.painter.growth import even_out, grow_latents, grow_window
+from augsynth.training.painter.options import InpainterTraining
 from augsynth.training.painter.presets import (
     PRESETS,
     Preset,
@@ -25,10 +26,10 @@ from augsynth.training.painter.presets import (
     build_scheduler,
     find_preset,
 )
-from augsynth.training.painter.train import FinetuneConfig, finetune
+from augsynth.training.painter.train import train_inpainter
 from augsynth.training.windows import Windows
 
-CONFIG = FinetuneConfig(
+CONFIG = InpainterTraining(
     preset="tiny-32",
     autoencoder_steps=30,
     decoder_steps=2,
@@ -128,12 +129,12 @@ def test_a_started_training_grows_and_its_model_paints(tmp_path):
     annotations = write_sample(tmp_path / "data", num_images=10, seed=3)
     dataset = read_dataset(annotations, images=tmp_path / "data" / "images")
     read = partial(read_image, dataset)
-    first = finetune(dataset, read, config=CONFIG, out=tmp_path / "first", progress=ignore)
+    first = train_inpainter(dataset, read, training=CONFIG, out=tmp_path / "first", progress=ignore)
     said = []
-    grown = finetune(
+    grown = train_inpainter(
         dataset,
         read,
-        config=replace(CONFIG, latent_channels=8, autoencoder_steps=60, decoder_steps=0),
+        training=replace(CONFIG, latent_channels=8, autoencoder_steps=60, decoder_steps=0),
         out=tmp_path / "grown",
         progress=lambda stage, *_: said.append(stage),
         start_from=first,
@@ -155,7 +156,9 @@ def test_a_started_training_grows_and_its_model_paints(tmp_path):
     assert (new[:, :4] - old).abs().mean() < 0.3 * old.abs().mean()
     for config, words in ((replace(CONFIG, latent_channels=3), "has 4"), (zero_steps(8), "denoiser_steps")):
         with pytest.raises(ConfigError, match=words):
-            finetune(dataset, read, config=config, out=tmp_path / "bad", progress=ignore, start_from=first)
+            train_inpainter(
+                dataset, read, training=config, out=tmp_path / "bad", progress=ignore, start_from=first
+            )
 
 
 def zero_steps(num_channels):
@@ -205,9 +208,11 @@ def test_a_model_goes_on_with_twice_the_window(tmp_path, monkeypatch):
     annotations = write_sample(tmp_path / "sample", num_images=6, seed=2)
     dataset = read_dataset(annotations, images=tmp_path / "sample" / "images")
     read = partial(read_image, dataset)
-    first = finetune(dataset, read, config=CONFIG, out=tmp_path / "first", progress=ignore)
+    first = train_inpainter(dataset, read, training=CONFIG, out=tmp_path / "first", progress=ignore)
     asked = replace(CONFIG, preset="tiny-64")
-    second = finetune(dataset, read, config=asked, out=tmp_path / "second", progress=ignore, start_from=first)
+    second = train_inpainter(
+        dataset, read, training=asked, out=tmp_path / "second", progress=ignore, start_from=first
+    )
     painter = load_inpainter(str(second), steps=2)
     assert (painter.size, painter.cell) == (64, 2)
     cells = np.zeros((32, 32), bool)
@@ -216,10 +221,10 @@ def test_a_model_goes_on_with_twice_the_window(tmp_path, monkeypatch):
     (picture,) = painter.inpaint([InpaintRequest(window, cells, "a photo of a can", 1)])
     assert picture.shape == (64, 64, 3)
     with pytest.raises(ConfigError, match=r"start: the unet of .* has \(16, 32\) channels.*preset"):
-        finetune(
+        train_inpainter(
             dataset,
             read,
-            config=replace(CONFIG, preset="odd-64"),
+            training=replace(CONFIG, preset="odd-64"),
             out=tmp_path / "third",
             progress=ignore,
             start_from=first,

@@ -14,11 +14,12 @@ from augsynth.core.scene import Category, Dataset, Image, Scene
 from augsynth.inpainting.loading import load_inpainter
 from augsynth.training.loop import Schedule
 from augsynth.training.painter.autoencoder import principal_kernel
+from augsynth.training.painter.options import InpainterTraining
 from augsynth.training.painter.presets import build_tokenizer
-from augsynth.training.painter.train import FinetuneConfig, finetune
+from augsynth.training.painter.train import train_inpainter
 from augsynth.training.windows import WindowRules, cut_windows
 
-CONFIG = FinetuneConfig(
+CONFIG = InpainterTraining(
     preset="tiny-32",
     autoencoder_steps=6,
     decoder_steps=6,
@@ -130,10 +131,10 @@ def test_a_stopped_training_ends_as_if_it_had_not_been(
     clock = iter(range(0, 10**6, 2))  # progress is shown at most once a second
     monkeypatch.setattr(loop, "time", type("Clock", (), {"monotonic": staticmethod(lambda: next(clock))}))
     read: Callable[[Scene], Image] = partial(read_image, dataset)
-    whole = finetune(dataset, read, config=CONFIG, out=tmp_path / "whole", progress=ignore)
+    whole = train_inpainter(dataset, read, training=CONFIG, out=tmp_path / "whole", progress=ignore)
     with pytest.raises(Stop):
-        finetune(dataset, read, config=CONFIG, out=tmp_path / "cut", progress=stop_at(*stop))
-    cut = finetune(dataset, read, config=CONFIG, out=tmp_path / "cut", progress=ignore)
+        train_inpainter(dataset, read, training=CONFIG, out=tmp_path / "cut", progress=stop_at(*stop))
+    cut = train_inpainter(dataset, read, training=CONFIG, out=tmp_path / "cut", progress=ignore)
     expected, got = weights(whole), weights(cut)
     assert expected.keys() == got.keys()
     for name in expected:
@@ -145,7 +146,7 @@ def test_sharpening_changes_the_decoder_alone(dataset: Dataset, tmp_path: Path) 
 
     read = partial(read_image, dataset)
     blurred, sharp = (
-        weights(finetune(dataset, read, config=config, out=tmp_path / name, progress=ignore))
+        weights(train_inpainter(dataset, read, training=config, out=tmp_path / name, progress=ignore))
         for name, config in (("blurred", replace(CONFIG, decoder_steps=0)), ("sharp", CONFIG))
     )
     assert blurred.keys() == sharp.keys()
@@ -162,7 +163,7 @@ def test_the_model_loads_as_a_standard_pipeline_and_foreign_folders_are_refused(
     from PIL import Image as PilImage
 
     read = partial(read_image, dataset)
-    folder = finetune(dataset, read, config=CONFIG, out=tmp_path / "run", progress=ignore)
+    folder = train_inpainter(dataset, read, training=CONFIG, out=tmp_path / "run", progress=ignore)
     pipeline = StableDiffusionInpaintPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     blank = PilImage.new("RGB", (32, 32))
@@ -174,8 +175,8 @@ def test_the_model_loads_as_a_standard_pipeline_and_foreign_folders_are_refused(
     decoder_alone = replace(CONFIG, denoiser_steps=0)
     decoder, all_of_it = {"decoder", "post_quant_conv"}, {"unet", "text_encoder", "vae"}
     for name, config, wanted in (("all", CONFIG, all_of_it), ("decoder", decoder_alone, {"vae"})):
-        further = finetune(
-            dataset, read, config=config, out=tmp_path / name, progress=ignore, start_from=folder
+        further = train_inpainter(
+            dataset, read, training=config, out=tmp_path / name, progress=ignore, start_from=folder
         )
         first, second = weights(folder), weights(further)
         assert first.keys() == second.keys()
@@ -183,37 +184,43 @@ def test_the_model_loads_as_a_standard_pipeline_and_foreign_folders_are_refused(
         assert {name.split("/")[0] for name in changed} == wanted
         of_vae = {name.split(":")[1].split(".")[0] for name in changed if name.startswith("vae")}
         assert of_vae == decoder
-    larger = finetune(
+    larger = train_inpainter(
         dataset,
         read,
-        config=replace(CONFIG, window_size=40),
+        training=replace(CONFIG, window_size=40),
         out=tmp_path / "larger",
         progress=ignore,
         start_from=folder,
     )
     assert load_inpainter(str(larger)).size == 40
-    further = finetune(
-        dataset, read, config=CONFIG, out=tmp_path / "further", progress=ignore, start_from=larger
+    further = train_inpainter(
+        dataset, read, training=CONFIG, out=tmp_path / "further", progress=ignore, start_from=larger
     )
     assert load_inpainter(str(further)).size == 40
     with pytest.raises(ConfigError, match=r"window_size is 41; it must be a multiple of 4"):
-        finetune(dataset, read, config=replace(CONFIG, window_size=41), out=tmp_path / "odd", progress=ignore)
+        train_inpainter(
+            dataset, read, training=replace(CONFIG, window_size=41), out=tmp_path / "odd", progress=ignore
+        )
     with pytest.raises(ConfigError, match="denoiser_steps"):
-        finetune(dataset, read, config=decoder_alone, out=tmp_path / "new", progress=ignore)
+        train_inpainter(dataset, read, training=decoder_alone, out=tmp_path / "new", progress=ignore)
     with pytest.raises(ConfigError, match="preset"):
-        finetune(
+        train_inpainter(
             dataset,
             read,
-            config=replace(CONFIG, preset="fast-64"),
+            training=replace(CONFIG, preset="fast-64"),
             out=tmp_path / "other",
             progress=ignore,
             start_from=folder,
         )
     with pytest.raises(ResumeError, match="--out"):
-        finetune(dataset, read, config=replace(CONFIG, seed=7), out=tmp_path / "run", progress=ignore)
+        train_inpainter(
+            dataset, read, training=replace(CONFIG, seed=7), out=tmp_path / "run", progress=ignore
+        )
     (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"cut off")
     with pytest.raises(ConfigError, match=r"start: .*can't be loaded"):
-        finetune(dataset, read, config=CONFIG, out=tmp_path / "cut", progress=ignore, start_from=folder)
+        train_inpainter(
+            dataset, read, training=CONFIG, out=tmp_path / "cut", progress=ignore, start_from=folder
+        )
     assert not (tmp_path / "cut").exists()
 
 

@@ -34,17 +34,15 @@ from augsynth.training.detector.examples import (
     hold_out,
     training_canvas,
 )
+from augsynth.training.detector.options import DetectorTraining
 from augsynth.training.detector.pasting import Pasting
 from augsynth.training.detector.step import (
-    DetectorTraining,
     TrainingState,
     initial_state,
     load_checkpoint,
     save_checkpoint,
     take_step,
 )
-
-__all__ = ["DetectorTraining", "Progress", "TrainingReport", "train_detector"]
 
 
 @dataclass(frozen=True, slots=True)

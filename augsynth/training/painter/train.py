@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,6 @@ from augsynth.core.seeding import derive_seed
 from augsynth.inpainting.checkpoints import inspect_checkpoint
 from augsynth.inpainting.prompts.book import (
     BACKGROUND_PROMPT,
-    DEFAULT_TEMPLATE,
     category_prompt,
     check_distinct,
 )
@@ -29,6 +28,7 @@ from augsynth.training.painter.autoencoder import train_autoencoder
 from augsynth.training.painter.decoder import sharpen_decoder
 from augsynth.training.painter.denoiser import encode_windows, train_denoiser
 from augsynth.training.painter.growth import grow_latents, grow_window
+from augsynth.training.painter.options import InpainterTraining
 from augsynth.training.painter.presets import Preset, find_preset
 from augsynth.training.samples import write_reconstructions, write_samples
 from augsynth.training.windows import WindowRules, Windows, cut_windows
@@ -40,51 +40,11 @@ if TYPE_CHECKING:
 GROWN_LR = 0.3  # of the rate of a new autoencoder, for one that has learnt already
 
 
-@dataclass(frozen=True, slots=True)
-class FinetuneConfig:
-    """What `augsynth finetune` needs to know.
-
-    Attributes:
-        preset: Name in `presets.PRESETS`.
-        autoencoder_steps, decoder_steps, denoiser_steps: Optimizer steps of the three stages; no decoder
-            steps leave the decoder as it was: for a new model as blurred as the autoencoder's mean error makes it.
-        latent_channels: Numbers that stand for a latent cell: 4 for a new model when None, as many as it has for one
-            that is trained further. More hold finer detail, and give the denoiser more to learn.
-        window_size: Side of the window in pixels; 0 is the preset's, or that of the model to start from. Windows that
-            are larger in the images are shrunk to it, and what is painted there is enlarged again: softer than what is
-            around it.
-        num_windows: Training windows to cut.
-        symmetry, balance: See `WindowRules`.
-        template: Prompt template with `{category}`.
-        seed: Seed of everything.
-        device: Torch device.
-    """
-
-    preset: str = "small-64"
-    autoencoder_steps: int = 2000
-    decoder_steps: int = 800
-    denoiser_steps: int = 8000
-    latent_channels: int | None = None
-    autoencoder_batch_size: int = 24
-    denoiser_batch_size: int = 32
-    autoencoder_lr: float = 1e-3
-    decoder_lr: float = 2e-4
-    denoiser_lr: float = 5e-4
-    window_size: int = 0
-    num_windows: int = 20_000
-    symmetry: str = "mirror"
-    balance: float = 0.6
-    template: str = DEFAULT_TEMPLATE
-    save_every: int = 250
-    seed: int = 42
-    device: str = "cpu"
-
-
-def finetune(
+def train_inpainter(
     dataset: Dataset,
     read_image: Callable[[Scene], Image],
     *,
-    config: FinetuneConfig,
+    training: InpainterTraining,
     out: Path,
     progress: Progress,
     start_from: str | Path | None = None,
@@ -117,77 +77,77 @@ def finetune(
 
     from augsynth.inpainting.aligned import AlignedInpainter
 
-    preset = find_preset(config.preset)
-    preset = replace(preset, latent_channels=config.latent_channels or preset.latent_channels)
-    if start_from is None and not config.denoiser_steps:
+    preset = find_preset(training.preset)
+    preset = replace(preset, latent_channels=training.latent_channels or preset.latent_channels)
+    if start_from is None and not training.denoiser_steps:
         raise ConfigError("denoiser_steps is 0: only a model that --start names can do without; give some")
     start_dir = None if start_from is None else _find_start(start_from)
     start = None if start_dir is None else _load_start(start_dir, preset)
     own_size = start["unet"].config.sample_size * preset.cell if start else preset.size
-    preset = preset.with_window(config.window_size or own_size)
+    preset = preset.with_window(training.window_size or own_size)
     if start is not None:
         start["unet"].register_to_config(sample_size=preset.size // preset.cell)
     _check_names(dataset)
     names = [category.name for category in dataset.categories]
-    prompts = [BACKGROUND_PROMPT, *(category_prompt(n, template=config.template) for n in names)]
+    prompts = [BACKGROUND_PROMPT, *(category_prompt(n, template=training.template) for n in names)]
     work, model_dir = out / "training", out / "model"
     rules = WindowRules(
         size=preset.size,
         cell=preset.cell,
-        num_windows=config.num_windows,
-        symmetry=config.symmetry,
-        balance=config.balance,
+        num_windows=training.num_windows,
+        symmetry=training.symmetry,
+        balance=training.balance,
     )
-    windows = cut_windows(dataset, read_image, rules=rules, seed=config.seed)
-    fingerprint = _fingerprint(windows, config, start_dir)
+    windows = cut_windows(dataset, read_image, rules=rules, seed=training.seed)
+    fingerprint = _fingerprint(windows, training, start_dir)
     vae_dir = work / "vae"
     former = None
-    if start is not None and config.latent_channels not in (None, start["vae"].config.latent_channels):
-        if not config.denoiser_steps:
+    if start is not None and training.latent_channels not in (None, start["vae"].config.latent_channels):
+        if not training.denoiser_steps:
             raise ConfigError(
                 "denoiser_steps is 0, but latent_channels changes what the denoiser sees; give some"
             )
         former = start["vae"]
-        start = grow_latents(start, preset.latent_channels, seed=derive_seed(config.seed, "growth"))
+        start = grow_latents(start, preset.latent_channels, seed=derive_seed(training.seed, "growth"))
     if start is not None and former is None:
-        autoencoder = start["vae"].to(config.device).requires_grad_(False).eval()
+        autoencoder = start["vae"].to(training.device).requires_grad_(False).eval()
     elif (vae_dir / "config.json").exists() and (vae_dir / "fingerprint").read_text() == fingerprint:
-        autoencoder = AutoencoderKL.from_pretrained(vae_dir).to(config.device)
+        autoencoder = AutoencoderKL.from_pretrained(vae_dir).to(training.device)
     else:
         autoencoder = train_autoencoder(
             windows,
             preset=preset,
             schedule=Schedule(
-                config.autoencoder_steps,
-                config.autoencoder_batch_size,
-                config.autoencoder_lr * (GROWN_LR if former else 1),
+                training.autoencoder_steps,
+                training.autoencoder_batch_size,
+                training.autoencoder_lr * (GROWN_LR if former else 1),
                 ema=0.995,
-                save_every=config.save_every,
+                save_every=training.save_every,
             ),
-            seed=config.seed,
+            seed=training.seed,
             folder=work / "autoencoder",
             fingerprint=fingerprint,
-            device=config.device,
+            device=training.device,
             progress=progress,
             start=None if start is None else start["vae"],
             grown_from=former,
         )
         autoencoder.save_pretrained(vae_dir)
         (vae_dir / "fingerprint").write_text(fingerprint)
-    if config.decoder_steps:
-        autoencoder = _sharpened(autoencoder, windows, config, work, fingerprint, progress)
+    if training.decoder_steps:
+        autoencoder = _sharpened(autoencoder, windows, training, work, fingerprint, progress)
     write_reconstructions(autoencoder, windows, work / "reconstructions.png")
-    if start is not None and not config.denoiser_steps:
-        done = {**asdict(config), "steps_done": 0}
+    if start is not None and not training.denoiser_steps:
+        done = {**asdict(training), "steps_done": 0}
         save_pipeline({**start, "vae": autoencoder}, model_dir, done)
         torch.set_grad_enabled(True)
         return model_dir
-    latents = _encoded(autoencoder, windows, work / "latents", fingerprint, config.device, progress)
+    latents = _encoded(autoencoder, windows, work / "latents", fingerprint, training.device, progress)
 
     def on_save(parts: dict[str, Any], step: int) -> None:
         painter = AlignedInpainter(**parts, vae=autoencoder)
         write_samples(painter, windows, prompts, work / f"samples-{step:06d}.png")
-        save_pipeline({**parts, "vae": autoencoder}, model_dir, {**asdict(config), "steps_done": step})
+        save_pipeline({**parts, "vae": autoencoder}, model_dir, {**asdict(training), "steps_done": step})
 
     train_denoiser(
         windows,
@@ -195,16 +155,16 @@ def finetune(
         prompts,
         preset=preset,
         schedule=Schedule(
-            config.denoiser_steps,
-            config.denoiser_batch_size,
-            config.denoiser_lr,
+            training.denoiser_steps,
+            training.denoiser_batch_size,
+            training.denoiser_lr,
             ema=0.9995,
-            save_every=config.save_every,
+            save_every=training.save_every,
         ),
-        seed=config.seed,
+        seed=training.seed,
         folder=work / "denoiser",
         fingerprint=fingerprint,
-        device=config.device,
+        device=training.device,
         progress=progress,
         on_save=on_save,
         start=start,
@@ -216,7 +176,7 @@ def finetune(
 def _sharpened(
     autoencoder: AutoencoderKL,
     windows: Windows,
-    config: FinetuneConfig,
+    config: InpainterTraining,
     work: Path,
     fingerprint: str,
     progress: Progress,
@@ -351,7 +311,7 @@ def _forget_path(config_file: Path) -> None:
     config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def _fingerprint(windows: Windows, config: FinetuneConfig, start_dir: Path | None) -> str:
+def _fingerprint(windows: Windows, config: InpainterTraining, start_dir: Path | None) -> str:
     digest = hashlib.sha256()
     for array in (windows.images, windows.cells, windows.labels):
         digest.update(np.ascontiguousarray(array).tobytes())
