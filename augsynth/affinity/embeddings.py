@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augsynth.core.errors import BackendError, ConfigError
+from augsynth.core.hub import ModelSource, find_model, first_line
 from augsynth.core.scene import FloatArray
 
 NAME_TEMPLATE = "a {}"
@@ -157,11 +158,9 @@ def encode_names(
 
 def _load_encoder(model: str, revision: str | None) -> tuple[Any, Any]:
     """Return text encoder (float32, in evaluation mode) and tokenizer, from the first place that has one."""
-    folder = Path(model)
-    local = folder.is_dir()
-    if not local and (folder.exists() or model.count("/") != 1 or model.startswith((".", "/", "~"))):
-        raise BackendError(f"{model}: no such folder, nor a hub id like owner/name; pass a CLIP checkpoint")
-    places = [(a, b) for a, b in _PLACES if not local or (folder / a / "config.json").is_file()]
+    source = find_model(model, revision=revision, advice="pass a CLIP checkpoint, or --embeddings FILE")
+    folder = source.path
+    places = [(a, b) for a, b in _PLACES if folder is None or (folder / a / "config.json").is_file()]
     if not places:
         raise BackendError(
             f"{model}: neither a CLIP model (config.json) nor a diffusers pipeline (text_encoder/config.json); "
@@ -170,23 +169,24 @@ def _load_encoder(model: str, revision: str | None) -> tuple[Any, Any]:
     faults = []
     for encoder_dir, tokenizer_dir in places:
         try:
-            return _load_from(model, encoder_dir, tokenizer_dir, revision)
+            return _load_from(source, encoder_dir, tokenizer_dir)
         except BackendError:
             raise
         except Exception as error:  # from_pretrained raises whatever its parts raise
-            faults.append((str(error).strip().splitlines() or [type(error).__name__])[0])
+            faults.append(first_line(error))
     raise BackendError(
         f"{model}: its text encoder can't be loaded ({faults[-1]}); weights must be safetensors; without a "
         "network pass a folder, or --embeddings FILE"
     )
 
 
-def _load_from(model: str, encoder_dir: str, tokenizer_dir: str, revision: str | None) -> tuple[Any, Any]:
+def _load_from(source: ModelSource, encoder_dir: str, tokenizer_dir: str) -> tuple[Any, Any]:
     import torch
     from transformers import AutoConfig, AutoTokenizer, CLIPTextModel, CLIPTextModelWithProjection
 
-    place = {"subfolder": encoder_dir, "revision": revision}
-    config = AutoConfig.from_pretrained(model, **place)
+    model, place = source.name, source.place
+    options: dict[str, Any] = {"subfolder": encoder_dir, **source.options()}
+    config = AutoConfig.from_pretrained(place, **options)
     if config.model_type not in _CLIP_TYPES:
         raise BackendError(
             f"{model}: its text encoder is a {config.model_type} model, not CLIP; pass another checkpoint or "
@@ -195,10 +195,10 @@ def _load_from(model: str, encoder_dir: str, tokenizer_dir: str, revision: str |
     plain = "CLIPTextModel" in (config.architectures or ())
     kind: Any = CLIPTextModel if plain else CLIPTextModelWithProjection
     encoder, info = kind.from_pretrained(
-        model, **place, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        place, **options, use_safetensors=True, dtype=torch.float32, output_loading_info=True
     )
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])[0]
         raise BackendError(f"{model}: the weights of {missing} are missing; pass a whole CLIP checkpoint")
-    tokenizer = AutoTokenizer.from_pretrained(model, subfolder=tokenizer_dir, revision=revision)
+    tokenizer = AutoTokenizer.from_pretrained(place, **(options | {"subfolder": tokenizer_dir}))
     return encoder.eval(), tokenizer

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from augsynth.core.errors import BackendError, ConfigError
-from augsynth.core.hub import _looks_like_a_path
+from augsynth.core.hub import find_model, is_hub_id
 from augsynth.core.scene import Category
 from augsynth.detectors.folder import CONFIG_FILE, FORMAT, read_document
 from augsynth.detectors.port import OFFLINE, Detector
@@ -43,7 +43,7 @@ def load_detector(
     if not categories:
         raise ConfigError("the dataset has no categories to detect: check its annotation file")
     members = [EMBEDDED_DETECTOR if name == "embedded" else name for name in split_detectors(str(model))]
-    hub_ids = [member for member in members if not _looks_like_a_path(member)]
+    hub_ids = [member for member in members if is_hub_id(member)]
     if revision is not None and len(members) > 1 and len(hub_ids) != 1:
         raise ConfigError(
             f"detector_revision is {revision}, but {len(hub_ids)} of the detectors {model} are hub ids; download "
@@ -122,17 +122,13 @@ def _load_one(
         return MmdetDetector.load(
             files, categories, device=device, batch_size=batch_size, min_score=min_score
         )
-    if _looks_like_a_path(model) and not (folder / CONFIG_FILE).is_file():
+    source = find_model(model, revision=revision, advice=OFFLINE)
+    if source.path is not None and not (folder / CONFIG_FILE).is_file():
         raise BackendError(f"no detector in {folder}: {CONFIG_FILE} is missing; {OFFLINE}")
     from augsynth.detectors.transformers import load_transformers_detector
 
     return load_transformers_detector(
-        model,
-        categories,
-        device=device,
-        batch_size=batch_size,
-        revision=revision,
-        min_score=min_score,
+        source, categories, device=device, batch_size=batch_size, min_score=min_score
     )
 
 

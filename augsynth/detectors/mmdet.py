@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from augsynth.core.errors import BackendError
+from augsynth.core.hub import first_line
 from augsynth.core.scene import Category, Detections, Image
 from augsynth.detectors.mmdet_files import (
     MmdetFiles,
     class_names,
-    first_line,
     innermost,
     read_checkpoint,
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from augsynth.core.errors import BackendError
+from augsynth.core.hub import first_line
 from augsynth.detectors.folder import CONFIG_FILE
 from augsynth.detectors.torch_files import read_torch_file
 
@@ -151,9 +152,3 @@ def innermost(dataset: Any) -> Any:
     while isinstance(dataset.get("dataset"), Mapping):
         dataset = dataset["dataset"]
     return dataset
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error that says something, cut to 200 characters."""
-    lines = (line.strip() for line in str(error).splitlines())
-    return next((line for line in lines if line), type(error).__name__)[:200]

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import IO, Any
 
 from augsynth.core.errors import BackendError
+from augsynth.core.hub import first_line
 
 # All that a pickle may call. Training checkpoints also hold loss histories, methods and whatever hooks add:
 # an inert object stands in for each.
@@ -85,7 +86,4 @@ def read_torch_file(path: Path) -> Any:
     except BackendError:
         raise
     except Exception as error:  # a damaged pickle can raise anything
-        reason = next(
-            (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
-        )
-        raise BackendError(f"{path}: can't be read ({reason[:200]}); copy or train it again") from None
+        raise BackendError(f"{path}: can't be read ({first_line(error)}); copy or train it again") from None

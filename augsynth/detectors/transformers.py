@@ -11,7 +11,7 @@ import PIL.Image
 
 from augsynth.core.boxes import clip_boxes, ious
 from augsynth.core.errors import BackendError
-from augsynth.core.hub import load_part
+from augsynth.core.hub import ModelSource, load_part
 from augsynth.core.scene import Category, Detections, Image
 from augsynth.detectors.port import OFFLINE, Detector, match_categories
 
@@ -23,12 +23,11 @@ DEFAULT_VIEW_PX = 800
 
 
 def load_transformers_detector(
-    model: str,
+    source: ModelSource,
     categories: Sequence[Category],
     *,
     device: str = "cpu",
     batch_size: int = 8,
-    revision: str | None = None,
     min_score: float = 0.05,
 ) -> Detector:
     """Load a transformers detector from a hub id or a local folder; safetensors only, no remote code.
@@ -39,31 +38,35 @@ def load_transformers_detector(
     """
     transformers: Any = importlib.import_module("transformers")
     modeling_auto: Any = importlib.import_module("transformers.models.auto.modeling_auto")
-    source: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
-    config = _loading(model, lambda: transformers.AutoConfig.from_pretrained(model, **source))
+
+    def load(kind: Any, **options: Any) -> Any:
+        options |= {"trust_remote_code": False}
+        return load_part(source, kind.from_pretrained, what="detector", advice=OFFLINE, **options)
+
+    config = load(transformers.AutoConfig)
     kind = str(config.model_type)
     zero_shot = kind in modeling_auto.MODEL_FOR_ZERO_SHOT_OBJECT_DETECTION_MAPPING_NAMES
     if zero_shot and kind not in (*SPAN_MODELS, *TEXT_MODELS):
         known = ", ".join((*SPAN_MODELS, *TEXT_MODELS))
         raise BackendError(
-            f"{model}: zero-shot detectors of type {kind!r} aren't supported; use one of {known}"
+            f"{source.name}: zero-shot detectors of type {kind!r} aren't supported; use one of {known}"
         )
     masks = kind in MASK_MODELS
     if not zero_shot and not masks and kind not in modeling_auto.MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES:
-        raise BackendError(f"{model}: {kind!r} is not an object detector; {OFFLINE}")
+        raise BackendError(f"{source.name}: {kind!r} is not an object detector; {OFFLINE}")
     auto = transformers.AutoModelForObjectDetection
     if zero_shot:
         auto = transformers.AutoModelForZeroShotObjectDetection
     elif masks:
         auto = transformers.AutoModelForUniversalSegmentation
     if zero_shot:
-        processor = _loading(model, lambda: transformers.AutoProcessor.from_pretrained(model, **source))
+        processor = load(transformers.AutoProcessor)
         labels = {k: category.id for k, category in enumerate(categories)}
     else:
-        processor = _loading(model, lambda: transformers.AutoImageProcessor.from_pretrained(model, **source))
+        processor = load(transformers.AutoImageProcessor)
         names = [config.id2label[k] for k in sorted(config.id2label)]
-        labels = match_categories(names, categories, source=model)
-    network = _loading(model, lambda: auto.from_pretrained(model, use_safetensors=True, **source))
+        labels = match_categories(names, categories, source=source.name)
+    network = load(auto, use_safetensors=True)
     adapter: Any = ClosedSetDetector
     if zero_shot:
         adapter = SpanDetector if kind in SPAN_MODELS else TextQueryDetector
@@ -74,7 +77,7 @@ def load_transformers_detector(
     detector: Detector = adapter(
         network,
         processor,
-        name=model if revision is None else f"{model}@{revision}",
+        name=source.title,
         prompts=[category.name for category in categories],
         category_of_label=labels,
         device=device,
@@ -82,10 +85,6 @@ def load_transformers_detector(
         min_score=min_score,
     )
     return detector
-
-
-def _loading(model: str, load: Any) -> Any:
-    return load_part(model, load, what="detector", advice=OFFLINE)
 
 
 class ClosedSetDetector:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +16,7 @@ import PIL.Image
 
 from augsynth.core.boxes import clip_boxes, square_window
 from augsynth.core.errors import BackendError
-from augsynth.core.hub import load_part
+from augsynth.core.hub import ModelSource, find_model, load_part
 from augsynth.core.scene import FloatArray, Image, Standing
 from augsynth.filtering.class_labels import Vocabulary, check_top_k, match_labels, texts_of
 
@@ -44,6 +43,7 @@ class Classifier(Protocol):
 class _Kind:
     """What a checkpoint's configuration says it is."""
 
+    source: ModelSource
     config: Any
     reads_text: bool
 
@@ -89,16 +89,15 @@ def load_classifier(
     import torch
 
     kind = _read_kind(model, revision)
-    source: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
     auto = transformers.AutoModel if kind.reads_text else transformers.AutoModelForImageClassification
     reader = transformers.AutoProcessor if kind.reads_text else transformers.AutoImageProcessor
-    processor = _load(model, lambda: reader.from_pretrained(model, **source))
+    processor = _load(kind.source, reader)
     options = {"use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
-    network, info = _load(model, lambda: auto.from_pretrained(model, **options, **source))
+    network, info = _load(kind.source, auto, **options)
     if info["missing_keys"]:
         part = sorted(info["missing_keys"])[0]
         raise BackendError(f"{model}: its weights lack {part}; {ADVICE}")
-    name = model if revision is None else f"{model}@{revision}"
+    name = kind.source.title
     network = network.eval().to(device)
     if kind.reads_text:
         return TextClassifier(
@@ -242,25 +241,23 @@ def _unit(output: Any) -> Any:
 
 def _read_kind(model: str, revision: str | None) -> _Kind:
     """Read what a checkpoint is from its config.json."""
-    folder = Path(model)
-    if folder.is_dir() and not (folder / "config.json").is_file():
+    source = find_model(model, revision=revision, advice=ADVICE)
+    if source.path is not None and not (source.path / "config.json").is_file():
         raise BackendError(f"{model}: no config.json in it; {ADVICE}")
-    if not folder.is_dir() and (folder.exists() or model.count("/") > 1 or model.startswith((".", "/", "~"))):
-        raise BackendError(f"{model}: no folder; {ADVICE}")
     transformers: Any = importlib.import_module("transformers")
     modeling_auto: Any = importlib.import_module("transformers.models.auto.modeling_auto")
-    source: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
-    config = _load(model, lambda: transformers.AutoConfig.from_pretrained(model, **source))
+    config = _load(source, transformers.AutoConfig)
     kind, named = str(config.model_type), config.architectures or []
     with_head = kind in modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
     with_text = kind in modeling_auto.MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES
     if with_head and (any(_HEAD in name for name in named) or not (named or with_text)):
-        return _Kind(config, False)
+        return _Kind(source, config, False)
     if with_text and kind in TEXT_MODELS:
-        return _Kind(config, True)
+        return _Kind(source, config, True)
     what = f"{named[0]} ({kind})" if named else kind
     raise BackendError(f"{model}: {what} is neither an image classifier nor one of CLIP, SigLIP; {ADVICE}")
 
 
-def _load(model: str, load: Any) -> Any:
-    return load_part(model, load, what="classifier", advice=ADVICE)
+def _load(source: ModelSource, kind: Any, **options: Any) -> Any:
+    options |= {"trust_remote_code": False}
+    return load_part(source, kind.from_pretrained, what="classifier", advice=ADVICE, **options)

@@ -62,7 +62,7 @@ def describe_models(config: GenerateConfig) -> dict[str, Any]:
         "model_licence": checkpoint.licence,
         "lora": config.lora,
         "lora_sha256": weights_digest(config.lora) if config.lora else None,
-        "lora_licence": read_licence(find_lora(config.lora)[0]) if config.lora else None,
+        "lora_licence": read_licence(find_lora(config.lora)[0].place) if config.lora else None,
         "detector": config.detector or None,
         "detector_revision": config.detector_revision,
         "detector_sha256": detector_digest(config.detector),

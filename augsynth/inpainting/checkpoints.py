@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from augsynth.core.errors import BackendError
-from augsynth.core.hub import first_line
+from augsynth.core.hub import ModelSource, fetch_file, find_model, first_line, is_hub_id
 
 EMBEDDED = Path(__file__).parents[1] / "sample" / "models" / "inpainter"
 OFFLINE_ADVICE = "without a network pass --model FOLDER (a diffusers folder), or --model embedded"
@@ -56,16 +56,12 @@ class Checkpoint:
     """A diffusers checkpoint before anything heavy of it is read.
 
     Attributes:
-        model: What the user named: `embedded`, a folder or a hub id.
-        source: The folder or hub id that diffusers loads.
-        revision: Commit or tag of a hub id.
+        source: The folder or hub id that diffusers loads, by the name that the user gave.
         class_name: `_class_name` of its model_index.json.
         licence: What its model card or the table above says, None where neither does.
     """
 
-    model: str
-    source: str
-    revision: str | None
+    source: ModelSource
     class_name: str
     licence: str | None
 
@@ -75,11 +71,6 @@ class Checkpoint:
         if self.class_name in STABLE_DIFFUSION:
             return "sd"
         return "sdxl" if self.class_name in STABLE_DIFFUSION_XL else "other"
-
-    @property
-    def is_local(self) -> bool:
-        """Whether it lies in a folder."""
-        return Path(self.source).is_dir()
 
 
 def inspect_checkpoint(model: str, *, revision: str | None = None) -> Checkpoint:
@@ -92,27 +83,22 @@ def inspect_checkpoint(model: str, *, revision: str | None = None) -> Checkpoint
     Raises:
         BackendError: There is no such checkpoint, it is no checkpoint, or its weights are pickled.
     """
-    source = str(EMBEDDED) if model == "embedded" else model
-    folder = Path(source)
-    if folder.is_file():
+    if model == "embedded":
+        source = ModelSource(model, EMBEDDED)
+    else:
+        source = find_model(model, revision=revision, advice=OFFLINE_ADVICE)
+    if source.path is not None and source.path.is_file():
         raise BackendError(
             f"{model}: a file; pass a folder in the diffusers layout (it holds model_index.json)"
         )
-    if folder.is_dir():
-        path = folder / "model_index.json"
-        if not path.is_file():
-            raise BackendError(f"{model}: no model_index.json in it; pass a folder in the diffusers layout")
-        revision = None
-    elif model == "embedded" or source.count("/") != 1 or source.startswith((".", "/", "~")):
-        raise BackendError(f"{model}: no such folder, nor a hub id like owner/name; {OFFLINE_ADVICE}")
-    else:
-        path = _fetch_index(model, revision)
+    layout = "pass a checkpoint in the diffusers layout"
+    path = fetch_file(source, "model_index.json", advice=OFFLINE_ADVICE, missing=layout)
     index = _read_index(path, model)
-    if folder.is_dir():
-        _check_weights(folder, index, model)
+    if source.path is not None:
+        _check_weights(source.path, index, model)
     name = index["_class_name"]
-    licence = read_licence(model, revision=revision) or LICENCES.get(name)
-    return Checkpoint(model, source, revision, name, licence)
+    licence = read_licence(model, revision=source.revision) or LICENCES.get(name)
+    return Checkpoint(source, name, licence)
 
 
 def read_licence(model: str, *, revision: str | None = None) -> str | None:
@@ -124,7 +110,7 @@ def read_licence(model: str, *, revision: str | None = None) -> str | None:
     if path.exists():
         card: Path | None = (path if path.is_dir() else path.parent) / "README.md"
     else:
-        card = _fetch_card(model, revision)
+        card = _fetch_card(ModelSource(model, None, revision)) if is_hub_id(model) else None
     return _licence_of_card(card) or known
 
 
@@ -133,32 +119,12 @@ def is_non_commercial(licence: str | None) -> bool:
     return licence is not None and _NON_COMMERCIAL.search(licence) is not None
 
 
-def _fetch_index(model: str, revision: str | None) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, LocalEntryNotFoundError
-
+def _fetch_card(source: ModelSource) -> Path | None:
     try:
-        return Path(hf_hub_download(model, "model_index.json", revision=revision))
-    except GatedRepoError as error:
-        raise BackendError(
-            f"{model}: gated; accept its licence on its hub page and log in with `hf auth login`"
-        ) from error
-    except LocalEntryNotFoundError as error:
-        raise BackendError(f"{model}: can't be fetched from the hub; {OFFLINE_ADVICE}") from error
-    except EntryNotFoundError as error:
-        raise BackendError(
-            f"{model}: no model_index.json in it; choose a checkpoint in the diffusers layout"
-        ) from error
-    except Exception as error:  # the hub's client raises whatever its transport raises
-        raise BackendError(f"{model}: can't be fetched ({first_line(error)}); {OFFLINE_ADVICE}") from error
-
-
-def _fetch_card(model: str, revision: str | None) -> Path | None:
-    from huggingface_hub import hf_hub_download
-
-    try:
-        return Path(hf_hub_download(model, "README.md", revision=revision))
-    except Exception:  # a licence that can't be read is unknown; what matters fails when the model is loaded
+        return fetch_file(source, "README.md", advice="", missing="")
+    except (
+        BackendError
+    ):  # a licence that can't be read is unknown; what matters fails when the model is loaded
         return None
 
 

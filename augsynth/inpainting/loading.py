@@ -82,7 +82,7 @@ def load_inpainter(
             pipeline.vae.float()  # it overflows in float16
     if not guidance:
         few = is_few_step(pipeline.scheduler, sampler=sampler)
-        guidance = LCM_GUIDANCE if few else OWN_GUIDANCE if checkpoint.is_local else GUIDANCE
+        guidance = LCM_GUIDANCE if few else OWN_GUIDANCE if checkpoint.source.path is not None else GUIDANCE
     return AlignedInpainter(**_parts(pipeline), guidance=guidance, **options)
 
 
@@ -118,14 +118,14 @@ def _load_pipeline(checkpoint: Checkpoint, precision: str) -> Any:
     pipeline_class, extra = find_pipeline(checkpoint)
     try:
         return pipeline_class.from_pretrained(
-            checkpoint.source,
-            revision=checkpoint.revision,
+            checkpoint.source.place,
+            **checkpoint.source.options(),
             dtype=getattr(torch, precision),
             use_safetensors=True,
             **extra,
         )
     except Exception as error:  # from_pretrained raises whatever its parts raise
-        raise BackendError(f"{checkpoint.model}: {_reason(error, checkpoint)}") from error
+        raise BackendError(f"{checkpoint.source.name}: {_reason(error, checkpoint)}") from error
 
 
 def _reason(error: Exception, checkpoint: Checkpoint) -> str:
@@ -155,7 +155,7 @@ def find_pipeline(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
     name = checkpoint.class_name
     if not name.endswith("Pipeline") or not hasattr(diffusers, name):
         raise BackendError(
-            f"{checkpoint.model}: diffusers {diffusers.__version__} knows no {name}; choose another checkpoint"
+            f"{checkpoint.source.name}: diffusers {diffusers.__version__} knows no {name}; choose another checkpoint"
         )
     own = (
         name
@@ -163,6 +163,6 @@ def find_pipeline(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
         else re.sub("(Img2Img)?Pipeline$", "InpaintPipeline", name)
     )
     if hasattr(diffusers, own):
-        check_pipeline(getattr(diffusers, own), checkpoint.model)
+        check_pipeline(getattr(diffusers, own), checkpoint.source.name)
         return getattr(diffusers, own), {}
     return diffusers.AutoPipelineForInpainting, {}

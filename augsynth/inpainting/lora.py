@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from augsynth.core.errors import BackendError
-from augsynth.core.hub import first_line
+from augsynth.core.hub import ModelSource, first_line, is_hub_id
 from augsynth.inpainting.checkpoints import OFFLINE_ADVICE
 
 _DOWN = re.compile(
@@ -16,8 +16,8 @@ _DOWN = re.compile(
 )
 
 
-def find_lora(lora: str) -> tuple[str, str | None]:
-    """Return folder or hub id and the file in it.
+def find_lora(lora: str) -> tuple[ModelSource, str | None]:
+    """Return where a LoRA is and the file in it, None for the hub's choice.
 
     Args:
         lora: A .safetensors file, a folder with one, `owner/name` or `owner/name/file.safetensors` on the hub.
@@ -32,18 +32,18 @@ def find_lora(lora: str) -> tuple[str, str | None]:
         if len(preferred) != 1:
             found = f"{len(files)} .safetensors files" if files else "no .safetensors file"
             raise BackendError(f"{lora}: {found} in it; pass the LoRA's file")
-        return str(path), preferred[0]
+        return ModelSource(lora, path), preferred[0]
     if path.is_file() or path.suffix in (".bin", ".pt", ".ckpt"):
         if path.suffix != ".safetensors":
             raise BackendError(
                 f"{lora}: not a .safetensors file; code in pickled weights could run, convert it"
             )
-        return str(path.parent), path.name
+        return ModelSource(lora, path.parent), path.name
     owner, _, rest = lora.partition("/")
     name, _, file = rest.partition("/")
-    if not name or owner in ("", ".", "..", "~") or (path.suffix == ".safetensors" and not file):
+    if not is_hub_id(f"{owner}/{name}"):
         raise BackendError(f"{lora}: no such LoRA file or folder, nor a hub id like owner/name")
-    return f"{owner}/{name}", file or None
+    return ModelSource(f"{owner}/{name}", None), file or None
 
 
 def add_lora(pipeline: Any, lora: str, *, scale: float, name: str) -> None:
@@ -61,11 +61,11 @@ def add_lora(pipeline: Any, lora: str, *, scale: float, name: str) -> None:
     if not hasattr(pipeline, "load_lora_weights"):
         raise BackendError(f"{name}: {type(pipeline).__name__} takes no LoRA; leave `lora` out")
     source, file = find_lora(lora)
-    options = {"weight_name": file} if file else {}
+    options = source.options() | ({"weight_name": file} if file else {})
     unet = getattr(pipeline, "unet", None)
     large = {"unet_config": unet.config} if "XL" in type(pipeline).__name__ and unet is not None else {}
     try:
-        read = pipeline.lora_state_dict(source, use_safetensors=True, **options, **large)
+        read = pipeline.lora_state_dict(source.place, use_safetensors=True, **options, **large)
         weights = read[0] if isinstance(read, tuple) else read
     except OSError as error:
         raise BackendError(f"{lora}: can't be fetched ({first_line(error)}); {OFFLINE_ADVICE}") from error
@@ -73,7 +73,7 @@ def add_lora(pipeline: Any, lora: str, *, scale: float, name: str) -> None:
         raise BackendError(f"{lora}: not a LoRA for {name} ({first_line(error)})") from error
     check_fits(weights, pipeline, lora=lora, name=name)
     try:
-        pipeline.load_lora_weights(source, adapter_name="lora", use_safetensors=True, **options)
+        pipeline.load_lora_weights(source.place, adapter_name="lora", use_safetensors=True, **options)
         pipeline.fuse_lora(lora_scale=scale)
         pipeline.unload_lora_weights()
     except Exception as error:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from augsynth.core.errors import BackendError
+from augsynth.core.hub import find_model, load_part
 from augsynth.core.scene import FloatArray, Image
 
 # Fixed, so that the pixels of a run don't depend on how many windows are painted together.
@@ -46,17 +46,17 @@ class Segmenter:
         """
         transformers: Any = importlib.import_module("transformers")
         auto: Any = importlib.import_module("transformers.models.auto.modeling_auto")
-        source: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
-        config = _loading(model, lambda: transformers.AutoConfig.from_pretrained(model, **source))
+        source = find_model(model, revision=revision, advice=ADVICE)
+
+        def load(kind: Any, **options: Any) -> Any:
+            options |= {"trust_remote_code": False}
+            return load_part(source, kind.from_pretrained, what="segmenter", advice=ADVICE, **options)
+
+        config = load(transformers.AutoConfig)
         if config.model_type not in auto.MODEL_FOR_MASK_GENERATION_MAPPING_NAMES:
             raise BackendError(f"{model}: {config.model_type!r} is no promptable segmenter; {ADVICE}")
-        processor = _loading(model, lambda: transformers.AutoProcessor.from_pretrained(model, **source))
-        network = _loading(
-            model,
-            lambda: transformers.AutoModelForMaskGeneration.from_pretrained(
-                model, use_safetensors=True, **source
-            ),
-        )
+        processor = load(transformers.AutoProcessor)
+        network = load(transformers.AutoModelForMaskGeneration, use_safetensors=True)
         return cls(network, processor, name=model, device=device)
 
     def segment(self, images: Sequence[Image], boxes_xyxy: Sequence[FloatArray]) -> list[NDArray[np.bool_]]:
@@ -92,17 +92,3 @@ class Segmenter:
             )
         found = self._processor.post_process_masks(outputs.pred_masks.cpu(), *sizes)
         return [np.asarray(masks.reshape(-1, *masks.shape[-2:])[0].numpy(), np.bool_) for masks in found]
-
-
-def _loading(model: str, load: Callable[[], Any]) -> Any:
-    """Call `load` and turn any failure into one line."""
-    try:
-        return load()
-    except Exception as error:  # the hub client, safetensors and transformers raise many kinds
-        reason = next(
-            (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
-        )
-        where = "the folder" if Path(model).exists() else "the hub"
-        raise BackendError(
-            f"can't load the segmenter {model} from {where}: {reason[:200]}; {ADVICE}"
-        ) from None

@@ -249,7 +249,7 @@ def test_checkpoints_that_cannot_embed(tmp_path: Path, monkeypatch: pytest.Monke
         ("empty", "neither a CLIP model"),
         ("t5", "t5 model, not CLIP"),
         ("bare", "safetensors"),
-        ("file", "no such folder"),
+        ("file", "neither a CLIP model"),
         ("gone", "no such folder"),
     ):
         with pytest.raises(BackendError, match=model) as error:

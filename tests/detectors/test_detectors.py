@@ -307,7 +307,7 @@ def test_unknown_categories_are_named(tmp_path):
 def test_damaged_folders_say_what_to_do(tmp_path):
     with pytest.raises(BackendError, match=r"config\.json is missing.*--detector"):
         load_detector(tmp_path, CATEGORIES)
-    with pytest.raises(BackendError, match=r"config\.json is missing.*--detector"):
+    with pytest.raises(BackendError, match=r"no such folder.*--detector"):
         load_detector("./no/such/folder", CATEGORIES)
     folder = write_untrained(tmp_path / "d")
     (folder / "model.safetensors").write_bytes(b"nonsense")

@@ -237,8 +237,8 @@ def test_what_is_no_classifier_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     (damaged / "config.json").write_text("{")
     for model, says in (
         ("empty", "no config.json"),
-        ("file", "no folder"),
-        ("gone", "no folder"),
+        ("file", "no config.json"),
+        ("gone", "no such folder"),
         ("headless", "neither an image classifier"),
         ("other", "neither an image classifier"),
         ("align", "neither an image classifier"),

@@ -283,7 +283,7 @@ def test_auto_follows_what_there_is(config: GenerateConfig, tmp_path: Path) -> N
         (["--masks", "segmenter"], "name a SAM checkpoint with --segmenter"),
         (["--masks", "matting", "--segmenter", "x/y"], "segmenter is given, but masks is 'matting'"),
         (["--masks", "detector", "--n", "1"], "detector has no mask head"),
-        (["--segmenter", "./nowhere", "--n", "1"], "can't load the segmenter ./nowhere"),
+        (["--segmenter", "./nowhere", "--n", "1"], "./nowhere: no such folder"),
     ],
 )
 def test_bad_values_are_one_line(

@@ -246,10 +246,10 @@ def _check_names(dataset: Dataset) -> None:
 def _find_start(model: str | Path) -> Path:
     """Return the folder of the model to go on from."""
     try:
-        folder = Path(inspect_checkpoint(str(model)).source)
+        folder = inspect_checkpoint(str(model)).source.path
     except BackendError as error:
         raise ConfigError(f"start: {error}") from error
-    if not folder.is_dir():
+    if folder is None:
         raise ConfigError(f"start: {model} is no folder; pass the model folder of an earlier training")
     return folder
 
