@@ -11,7 +11,7 @@ from augsynth.core.images import read_image
 from augsynth.core.masks import to_rle, visible
 from augsynth.generation.context import Studio
 from augsynth.generation.stages import Canvas
-from augsynth.masking.sources import Edit
+from augsynth.masking.sources import PaintedObject
 
 
 def outline_objects(studio: Studio, canvases: Sequence[Canvas], attempts: Sequence[dict[str, Any]]) -> None:
@@ -38,10 +38,10 @@ def outline_objects(studio: Studio, canvases: Sequence[Canvas], attempts: Sequen
         canvas.versions.clear()
 
 
-def _edits(studio: Studio, canvas: Canvas, attempts: Sequence[dict[str, Any]]) -> list[Edit]:
+def _edits(studio: Studio, canvas: Canvas, attempts: Sequence[dict[str, Any]]) -> list[PaintedObject]:
     images = [read_image(studio.dataset, canvas.source), *(image for _, image in canvas.versions)]
     return [
-        Edit(
+        PaintedObject(
             # Where an object was replaced, what changed is the outline of both: matting is told that nothing did.
             before=images[k + 1 if "replaced_annotation_id" in attempts[number] else k],
             after=images[k + 1],

@@ -20,7 +20,7 @@ _SEGMENTER_CONTEXT = 3.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Edit:
+class PaintedObject:
     """One accepted object, as it was painted.
 
     Attributes:
@@ -54,7 +54,7 @@ class Outliner(Protocol):
 
     name: str
 
-    def outline(self, edits: Sequence[Edit]) -> list[Mask | None]:
+    def outline(self, objects: Sequence[PaintedObject]) -> list[Mask | None]:
         """Return the (H, W) mask of each object, None where there is none that fits its box."""
         ...
 
@@ -64,28 +64,28 @@ class MattingOutlines:
 
     name = "matting"
 
-    def outline(self, edits: Sequence[Edit]) -> list[Mask | None]:
+    def outline(self, objects: Sequence[PaintedObject]) -> list[Mask | None]:
         """Return the masks that matting trusts."""
-        return [self._mask(edit) for edit in edits]
+        return [self._mask(painted) for painted in objects]
 
-    def _mask(self, edit: Edit) -> Mask | None:
+    def _mask(self, painted: PaintedObject) -> Mask | None:
         joint = np.concatenate(
             [
-                np.minimum(edit.box_xyxy[:2], edit.painted_xyxy[:2]) - 4,
-                np.maximum(edit.box_xyxy[2:], edit.painted_xyxy[2:]) + 4,
+                np.minimum(painted.box_xyxy[:2], painted.painted_xyxy[:2]) - 4,
+                np.maximum(painted.box_xyxy[2:], painted.painted_xyxy[2:]) + 4,
             ]
         )
-        x1, y1, x2, y2 = _whole(joint, edit.size_wh)
+        x1, y1, x2, y2 = _whole(joint, painted.size_wh)
         shift = np.array([x1, y1, x1, y1], np.float64)
         alpha = matte(
-            edit.before[y1:y2, x1:x2],
-            edit.after[y1:y2, x1:x2],
-            box_xyxy=edit.box_xyxy - shift,
-            painted_xyxy=edit.painted_xyxy - shift,
+            painted.before[y1:y2, x1:x2],
+            painted.after[y1:y2, x1:x2],
+            box_xyxy=painted.box_xyxy - shift,
+            painted_xyxy=painted.painted_xyxy - shift,
         )
         if alpha is None:
             return None
-        return fitted(_placed(alpha >= 0.5, (x1, y1), edit.size_wh), edit.box_xyxy)
+        return fitted(_placed(alpha >= 0.5, (x1, y1), painted.size_wh), painted.box_xyxy)
 
 
 class DetectorOutlines:
@@ -96,22 +96,22 @@ class DetectorOutlines:
     def __init__(self, detector: Detector) -> None:
         self._detector = detector
 
-    def outline(self, edits: Sequence[Edit]) -> list[Mask | None]:
+    def outline(self, objects: Sequence[PaintedObject]) -> list[Mask | None]:
         """Return the masks of the detections whose boxes were accepted, seen in the view that was judged."""
-        return [self._mask(edit) for edit in edits]
+        return [self._mask(painted) for painted in objects]
 
-    def _mask(self, edit: Edit) -> Mask | None:
-        view = view_around(edit.window_xyxy, edit.size_wh, side=self._detector.view_px)
+    def _mask(self, painted: PaintedObject) -> Mask | None:
+        view = view_around(painted.window_xyxy, painted.size_wh, side=self._detector.view_px)
         x1, y1, x2, y2 = (int(v) for v in view)
-        found = detect_with_masks(self._detector, np.ascontiguousarray(edit.after[y1:y2, x1:x2]))
+        found = detect_with_masks(self._detector, np.ascontiguousarray(painted.after[y1:y2, x1:x2]))
         if found.masks is None or not len(found):
             return None
-        fit = ious(found.boxes_xyxy + np.tile(view[:2], 2), edit.box_xyxy[None])[:, 0]
-        fit = np.where(found.category_ids == edit.category_id, fit, 0.0)
+        fit = ious(found.boxes_xyxy + np.tile(view[:2], 2), painted.box_xyxy[None])[:, 0]
+        fit = np.where(found.category_ids == painted.category_id, fit, 0.0)
         best = int(np.argmax(fit))
         if fit[best] < _MIN_SAME_IOU:
             return None
-        return fitted(_placed(found.masks[best], (x1, y1), edit.size_wh), edit.box_xyxy)
+        return fitted(_placed(found.masks[best], (x1, y1), painted.size_wh), painted.box_xyxy)
 
 
 class SegmenterOutlines:
@@ -122,19 +122,22 @@ class SegmenterOutlines:
     def __init__(self, segmenter: Segmenter) -> None:
         self._segmenter = segmenter
 
-    def outline(self, edits: Sequence[Edit]) -> list[Mask | None]:
+    def outline(self, objects: Sequence[PaintedObject]) -> list[Mask | None]:
         """Return what the segmenter sees in the boxes, in crops of three times their size."""
-        crops = [_whole(_around(edit.box_xyxy), edit.size_wh) for edit in edits]
+        crops = [_whole(_around(painted.box_xyxy), painted.size_wh) for painted in objects]
         found = self._segmenter.segment(
             [
-                np.ascontiguousarray(e.after[y1:y2, x1:x2])
-                for e, (x1, y1, x2, y2) in zip(edits, crops, strict=True)
+                np.ascontiguousarray(painted.after[y1:y2, x1:x2])
+                for painted, (x1, y1, x2, y2) in zip(objects, crops, strict=True)
             ],
-            [e.box_xyxy - np.tile(np.array(crop[:2]), 2) for e, crop in zip(edits, crops, strict=True)],
+            [
+                painted.box_xyxy - np.tile(np.array(crop[:2]), 2)
+                for painted, crop in zip(objects, crops, strict=True)
+            ],
         )
         return [
-            fitted(_placed(mask, (crop[0], crop[1]), edit.size_wh), edit.box_xyxy)
-            for edit, crop, mask in zip(edits, crops, found, strict=True)
+            fitted(_placed(mask, (crop[0], crop[1]), painted.size_wh), painted.box_xyxy)
+            for painted, crop, mask in zip(objects, crops, found, strict=True)
         ]
 
 

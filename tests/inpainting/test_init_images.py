@@ -34,19 +34,19 @@ def dataset(source: Path) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def donors(source: Path, dataset: Dataset) -> InitImages:
+def init_images(source: Path, dataset: Dataset) -> InitImages:
     return InitImages.open(source / "bank", dataset.categories)
 
 
-def test_a_donor_is_of_the_category_and_like_the_box(donors: InitImages) -> None:
+def test_an_init_image_is_of_the_category_and_like_the_box(init_images: InitImages) -> None:
     rng = np.random.default_rng(0)
-    bank = donors.bank
-    for category_id, positions in donors.positions.items():
+    bank = init_images.bank
+    for category_id, positions in init_images.positions.items():
         if len(positions) < 40:
             continue
         like = int(positions[len(positions) // 2])
         box = np.concatenate([[50.0, 60.0], [50.0, 60.0] + bank.box_sizes_wh[like]])
-        chosen = [donors.choose(category_id, box, rng) for _ in range(30)]
+        chosen = [init_images.choose(category_id, box, rng) for _ in range(30)]
         assert None not in chosen and len(set(chosen)) > 3
         picked = np.array(chosen, np.int64)
         assert set(picked) <= set(positions.tolist())
@@ -55,25 +55,25 @@ def test_a_donor_is_of_the_category_and_like_the_box(donors: InitImages) -> None
             return float(np.abs(np.log(bank.box_sizes_wh[at] / (box[2:] - box[:2]))).mean())
 
         assert unlike(picked) < 0.6 * unlike(np.asarray(positions))
-    assert donors.choose(9999, np.array([0.0, 0, 9, 9]), rng) is None
+    assert init_images.choose(9999, np.array([0.0, 0, 9, 9]), rng) is None
 
 
-def test_a_donor_lands_in_its_box(donors: InitImages, dataset: Dataset) -> None:
+def test_an_init_image_lands_in_its_box(init_images: InitImages, dataset: Dataset) -> None:
     scene = dataset.scenes[0]
     image = read_image(dataset, scene)
     box = np.array([100.0, 90.0, 140.0, 130.0])
-    position = int(np.flatnonzero(donors.bank.has_masks)[0])
+    position = int(np.flatnonzero(init_images.bank.has_masks)[0])
     rng = np.random.default_rng(1)
-    changed = [(donors.put(image, position, box, rng) != image).any(axis=2) for _ in range(6)]
+    changed = [(init_images.put(image, position, box, rng) != image).any(axis=2) for _ in range(6)]
     for mask in changed:
         ys, xs = np.nonzero(mask)
         centre = np.array([xs.min() + xs.max() + 1, ys.min() + ys.max() + 1]) / 2
         assert np.abs(centre - (box[:2] + box[2:]) / 2).max() < 4
         wh = np.array([np.ptp(xs) + 1, np.ptp(ys) + 1])
-        source_wh = donors.bank.box_sizes_wh[position]
+        source_wh = init_images.bank.box_sizes_wh[position]
         assert MAX_STRETCH**-1 * 0.85 < (wh[0] / wh[1]) / (source_wh[0] / source_wh[1]) < MAX_STRETCH * 1.15
     assert any((mask != changed[0]).any() for mask in changed), "some are mirrored"
-    assert (donors.put(image, position, box + 1000, rng) == image).all(), "outside nothing happens"
+    assert (init_images.put(image, position, box + 1000, rng) == image).all(), "outside nothing happens"
 
 
 def test_a_bank_of_other_categories_is_refused(source: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_bank_of_other_categories_is_refused(source: Path) -> None:
         InitImages.open(source / "bank", [Category(1, "submarine")])
 
 
-def test_a_run_starts_from_donors_and_says_which(source: Path, tmp_path: Path) -> None:
+def test_a_run_starts_from_init_images_and_says_which(source: Path, tmp_path: Path) -> None:
     config = GenerateConfig(
         n=4,
         annotations=str(source / "annotations" / "instances.json"),

@@ -30,7 +30,7 @@ from augsynth.generation.config import GenerateConfig
 from augsynth.generation.loading import open_dataset, open_outliner
 from augsynth.generation.run import Tally, generate
 from augsynth.masking.segmenter import Segmenter
-from augsynth.masking.sources import DetectorOutlines, Edit, MattingOutlines, SegmenterOutlines
+from augsynth.masking.sources import DetectorOutlines, MattingOutlines, PaintedObject, SegmenterOutlines
 from augsynth.sample import write_sample
 from tests.tiny_segmenters import tiny_mask_rcnn, write_mask2former, write_sam, write_sam2, write_sam_hq
 
@@ -157,15 +157,17 @@ def test_the_detection_that_was_accepted_gives_the_mask() -> None:
         if mask.any() and fit_of(mask, box) > 0.75
     ]
     window = np.array([0, 0, 64, 64])
-    edits = [
-        Edit(image, image, found.boxes_xyxy[k], window.astype(float), window, int(found.category_ids[k]))
+    objects = [
+        PaintedObject(
+            image, image, found.boxes_xyxy[k], window.astype(float), window, int(found.category_ids[k])
+        )
         for k in fits
     ]
-    masks = DetectorOutlines(detector).outline(edits)
+    masks = DetectorOutlines(detector).outline(objects)
     assert fits and all(
         mask is not None and (mask <= found.masks[k]).all() for k, mask in zip(fits, masks, strict=True)
     )
-    assert DetectorOutlines(detector).outline([replace(edits[0], category_id=99)]) == [None]
+    assert DetectorOutlines(detector).outline([replace(objects[0], category_id=99)]) == [None]
 
 
 def fit_of(mask: NDArray[np.bool_], box: NDArray[np.float64]) -> float:
@@ -189,10 +191,10 @@ def sample_categories() -> list[Category]:
     return [Category(c.id, c.name) for c in world.CATEGORIES]
 
 
-# --- matting and the segmenter on an edit --------------------------------------------------------------------
+# --- matting and the segmenter on a painted object --------------------------------------------------------------------
 
 
-def disc_edit() -> tuple[Edit, NDArray[np.bool_]]:
+def painted_disc() -> tuple[PaintedObject, NDArray[np.bool_]]:
     """A bright disc painted into a grey picture, with a repainted margin that hardly changes."""
     rng = np.random.default_rng(3)
     before = rng.integers(90, 110, (80, 90, 3), dtype=np.uint8)
@@ -202,16 +204,16 @@ def disc_edit() -> tuple[Edit, NDArray[np.bool_]]:
     after[18:58, 20:60] = rng.integers(90, 110, (40, 40, 3), dtype=np.uint8)
     after[truth] = (230, 60, 40)
     box = np.array([26.0, 24, 54, 52])
-    edit = Edit(before, after, box, np.array([20.0, 18, 60, 58]), np.array([12, 10, 68, 66]), 7)
-    return edit, truth
+    painted = PaintedObject(before, after, box, np.array([20.0, 18, 60, 58]), np.array([12, 10, 68, 66]), 7)
+    return painted, truth
 
 
 def test_matting_finds_the_outline_or_says_that_it_cannot() -> None:
-    edit, truth = disc_edit()
-    [mask] = MattingOutlines().outline([edit])
+    painted, truth = painted_disc()
+    [mask] = MattingOutlines().outline([painted])
     assert mask is not None and mask.shape == truth.shape
     assert (mask & truth).sum() / (mask | truth).sum() > 0.9
-    assert MattingOutlines().outline([replace(edit, after=edit.before)]) == [None]
+    assert MattingOutlines().outline([replace(painted, after=painted.before)]) == [None]
 
 
 def test_a_segmenters_mask_that_does_not_fit_is_not_taken() -> None:
@@ -225,9 +227,9 @@ def test_a_segmenters_mask_that_does_not_fit_is_not_taken() -> None:
         def segment(self, images: Sequence[object], boxes_xyxy: Sequence[object]) -> list[NDArray[np.bool_]]:
             return [(np.asarray(image)[..., 0] > 200) for image in images]
 
-    edit, truth = disc_edit()
-    assert SegmenterOutlines(Everything()).outline([edit]) == [None]
-    [mask] = SegmenterOutlines(Disc()).outline([edit])
+    painted, truth = painted_disc()
+    assert SegmenterOutlines(Everything()).outline([painted]) == [None]
+    [mask] = SegmenterOutlines(Disc()).outline([painted])
     assert mask is not None and (mask == truth).all()
 
 
