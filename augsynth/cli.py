@@ -180,17 +180,17 @@ def generate(
     from augsynth.generation.config import read_config
 
     settings = read_config(config, **options)
-    check_device(settings.device)
+    check_device(settings.run.device)
     from augsynth.generation.run import generate as run
 
     with RunDisplay(console) as display:
         tally = run(settings, progress=display.update)
-    for line in summary_lines(tally, Path(settings.out)):
+    for line in summary_lines(tally, Path(settings.output.out)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    if settings.bank and tally.accepted:
+    if settings.output.bank and tally.accepted:
         from augsynth.bank.reader import Bank
 
-        summary = Bank.open(Path(settings.out) / "bank").summary()
+        summary = Bank.open(Path(settings.output.out) / "bank").summary()
         console.print(summary, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from augsynth.core.scene import (
     Standing,
     Verdict,
 )
+from augsynth.filtering.options import FilterRules
 from augsynth.filtering.thresholds import SAME_PLACE_IOU, Thresholds, calibrate
 
 __all__ = [
@@ -30,60 +31,6 @@ __all__ = [
     "refit_box",
     "unfiltered",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class FilterRules:
-    """What an accepted object must satisfy.
-
-    Attributes:
-        min_iou: Least IoU of the detected and the planned box.
-        min_score: Fixed score for every category; None takes the calibrated one.
-        min_size_ratio, max_size_ratio: Bounds of √(detected area / planned area).
-        rival_factor: An object is ambiguous when another class at its place scores more than this share of it.
-        max_extra_overlap: A second object counts as painted when more than this share of it lies in the mask.
-        extra_factor: And when its score is at least this share of the new object's: next to a sure detection a
-            doubtful one is no evidence.
-        lost_factor: A neighbour is lost when its score falls below this share of its threshold.
-        decoy_factor: On a decoy doubt is enough: what is detected there counts from this share of its threshold,
-            unless it was there before with at least this share of its score.
-        clip_to_mask: Cut the re-fitted box to the mask: no new pixel lies outside.
-        label_extras: Label second objects instead of turning the attempt down, unless it is doubtful what they are:
-            another class fits nearly as well, or they lie in the new object.
-        top_k: Where a classifier looks, the category must be among so many of its labels that fit best.
-    """
-
-    min_iou: float = 0.5
-    min_score: float | None = None
-    min_size_ratio: float = 0.5
-    max_size_ratio: float = 2.0
-    rival_factor: float = 0.75
-    max_extra_overlap: float = 0.3
-    extra_factor: float = 0.5
-    lost_factor: float = 0.7
-    decoy_factor: float = 0.5
-    clip_to_mask: bool = True
-    label_extras: bool = False
-    top_k: int = 3
-
-    def __post_init__(self) -> None:
-        for name in (
-            "min_iou",
-            "rival_factor",
-            "max_extra_overlap",
-            "extra_factor",
-            "lost_factor",
-            "decoy_factor",
-        ):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
-        if self.min_score is not None and not 0 <= self.min_score <= 1:
-            raise ValueError(f"min_score must be in [0, 1], got {self.min_score}")
-        if not 0 < self.min_size_ratio <= 1 <= self.max_size_ratio:
-            raise ValueError(
-                "the size ratios must satisfy 0 < min_size_ratio <= 1 <= max_size_ratio, got "
-                f"{self.min_size_ratio} and {self.max_size_ratio}"
-            )
 
 
 def judge(

@@ -83,15 +83,15 @@ class Studio:
         By affinity to what is present, rarity, remaining quota and how often the category was turned down so far;
         or with `category_choice` uniform each alike. `among` limits the choice.
         """
-        quotas = self._quotas_left(counts)
+        rules, quotas = self.config.categories, self._quotas_left(counts)
         if among is not None:
             quotas = {c: quota for c, quota in quotas.items() if c in among}
-        if self.config.category_choice == "uniform":
+        if rules.category_choice == "uniform":
             left = sorted(c for c, quota in quotas.items() if quota > 0)
             return int(rng.choice(left)) if left else None
-        quotas = {c: q * counts.relative_yield(c) ** -self.config.persistence for c, q in quotas.items()}
+        quotas = {c: q * counts.relative_yield(c) ** -rules.persistence for c, q in quotas.items()}
         chances = self.affinity.probabilities(
-            scene.category_ids.tolist(), tau=self.config.tau or None, gamma=self.config.gamma, quotas=quotas
+            scene.category_ids.tolist(), tau=rules.tau, gamma=rules.gamma, quotas=quotas
         )
         if chances.sum() <= 0:
             return None

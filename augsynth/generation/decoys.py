@@ -45,7 +45,7 @@ def paint_decoys(studio: Studio, canvases: Sequence[Canvas]) -> list[dict[str, A
     numbers = {id(canvas): _how_many(studio, canvas) for canvas in canvases}
     for slot in range(max(numbers.values(), default=0)):
         waiting = [canvas for canvas in canvases if numbers[id(canvas)] > slot]
-        for retry in range(studio.config.retries):
+        for retry in range(studio.config.run.retries):
             trials = [t for c in waiting if (t := _plan(studio, c, slot, retry, records)) is not None]
             paint(studio, trials)
             done = {id(trial.canvas) for trial in _judge(studio, trials, records)}
@@ -55,8 +55,8 @@ def paint_decoys(studio: Studio, canvases: Sequence[Canvas]) -> list[dict[str, A
 
 def _how_many(studio: Studio, canvas: Canvas) -> int:
     """Return the number of decoys of an image: right on average, drawn where it isn't whole."""
-    rng = derive_rng(studio.config.seed, "decoys", canvas.job, canvas.source.image_id)
-    return int(studio.config.decoys * len(canvas.accepted) + rng.random())
+    rng = derive_rng(studio.config.run.seed, "decoys", canvas.job, canvas.source.image_id)
+    return int(studio.config.run.decoys * len(canvas.accepted) + rng.random())
 
 
 def _plan(
@@ -64,7 +64,7 @@ def _plan(
 ) -> Trial | None:
     """Plan a decoy and record it; None where there is no room."""
     key = (canvas.job, canvas.source.image_id, slot, retry)
-    seed = derive_seed(studio.config.seed, "decoy", *key)
+    seed = derive_seed(studio.config.run.seed, "decoy", *key)
     rng = derive_rng(seed, "place")
     category = int(rng.choice(canvas.scene.category_ids[-len(canvas.accepted) :]))
     record = {"job": canvas.job, "source_image_id": canvas.source.image_id, "slot": slot, "retry": retry}

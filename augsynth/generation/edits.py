@@ -47,12 +47,12 @@ def draw_edit(studio: Studio, canvas: Canvas, counts: Counts, rng: np.random.Gen
         slot: Number of the new object in its image.
     """
     config = studio.config
-    if config.mode == "insert":
+    if config.replacement.mode == "insert":
         return _insertion(studio, canvas, counts, rng, {})
     chances = _chances(studio, canvas, counts)
-    if config.mode == "mix":
-        turn = derive_rng(config.seed, "mode", canvas.job, canvas.source.image_id, slot).random()
-        if turn >= config.replace_share or not chances.any():
+    if config.replacement.mode == "mix":
+        turn = derive_rng(config.run.seed, "mode", canvas.job, canvas.source.image_id, slot).random()
+        if turn >= config.replacement.replace_share or not chances.any():
             return _insertion(studio, canvas, counts, rng, {"mode": "insert"})
     return _replacement(studio, canvas, counts, rng, chances)
 
@@ -96,6 +96,6 @@ def _chances(studio: Studio, canvas: Canvas, counts: Counts) -> FloatArray:
         open_ids=studio.open_categories(counts),
         rules=studio.placement_rules,
     )
-    by_affinity = config.category_choice != "uniform"
+    by_affinity = config.categories.category_choice != "uniform"
     sums = affinity_sums(scene, studio.affinity.category_ids, studio.affinity.matrix) if by_affinity else None
-    return object_chances(scene, allowed, sums=sums, area_share=config.replace_area)
+    return object_chances(scene, allowed, sums=sums, area_share=config.replacement.replace_area)

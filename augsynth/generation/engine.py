@@ -76,7 +76,7 @@ def paint_shard(
     canvases = [c for job, scene in jobs if (c := _open(studio, job, scene, shard)) is not None]
     for slot in range(studio.config.slots):
         waiting = canvases
-        for retry in range(studio.config.retries):
+        for retry in range(studio.config.run.retries):
             waiting = waiting[: max(0, budget - len(shard.attempts))]
             trials = [t for c in waiting if (t := _plan(studio, c, slot, retry, counts, shard)) is not None]
             paint(studio, trials)
@@ -110,7 +110,7 @@ def _plan(
     config = studio.config
     key = (canvas.job, canvas.source.image_id, slot, retry)
     record = {"job": canvas.job, "source_image_id": canvas.source.image_id, "slot": slot, "retry": retry}
-    rng = derive_rng(config.seed, "plan", *key)
+    rng = derive_rng(config.run.seed, "plan", *key)
     edit = draw_edit(studio, canvas, counts, rng, slot=slot)
     category, placement = edit.category_id, edit.placement
     record.update(edit.notes)
@@ -121,7 +121,7 @@ def _plan(
             shard.attempts.append({**record, "category_id": category, "reason": placement})
         return None
     scene = canvas.scene if edit.replaced is None else edit.replaced.rest
-    plan = make_plan(studio, scene, placement, seed=derive_seed(config.seed, "object", *key))
+    plan = make_plan(studio, scene, placement, seed=derive_seed(config.run.seed, "object", *key))
     if plan is None:
         shard.attempts.append({**record, "category_id": category, "reason": Reason.NO_REGION})
         return None
@@ -270,7 +270,7 @@ def _settle(canvases: Sequence[Canvas], wanted: int, shard: Shard) -> list[Canva
 def _write(studio: Studio, canvas: Canvas, image_dir: Path) -> dict[str, Any]:
     """Write a new image and return its record."""
     stem = Path(canvas.source.file_name).stem
-    name = f"augsynth/{canvas.job:06d}_{stem}.{studio.config.image_format}"
+    name = f"augsynth/{canvas.job:06d}_{stem}.{studio.config.output.image_format}"
     write_image(image_dir / name, canvas.image)
     return {
         "job": canvas.job,

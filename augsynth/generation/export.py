@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import yaml
@@ -86,7 +86,7 @@ def publish_dataset(
             for number in new["attempts"]:
                 attempt = records[number]
                 attempt.update(where[new["job"]], annotation_id=annotation_id)
-                outline = _outline(attempt, form=config.mask_format)
+                outline = _outline(attempt, form=config.output.mask_format)
                 annotations.append(
                     synthetic_annotation(
                         annotation_id=annotation_id,
@@ -126,7 +126,7 @@ def publish_dataset(
             image_id += 1
         attempts.extend(records)
         decoys.extend({**decoy, **where[decoy["job"]]} for decoy in shard["decoys"])
-    _place_originals(out, dataset, cast(Literal["hardlink", "copy", "omit"], config.originals))
+    _place_originals(out, dataset, config.output.originals)
     write_json(out / SYNTHETIC, synthetic_document(dataset.document, images, annotations))
     write_json(out / AUGMENTED, augmented_document(dataset.document, images, annotations))
     _write_lines(out / PROVENANCE, attempts, models, counted="attempt")

@@ -45,7 +45,7 @@ def write_bank(
         num_cells: Latent cells along a side of the painting model's window.
         models: Names, revisions and digests of what painted and judged.
     """
-    source = {"made_by": "augsynth generate", "version": __version__, "seed": config.seed, **models}
+    source = {"made_by": "augsynth generate", "version": __version__, "seed": config.run.seed, **models}
     scenes = {scene.image_id: scene for scene in dataset.scenes}
     with BankWriter(out / BANK, categories=dataset.categories, source=source, replace=True) as writer:
         for shard in shards:
@@ -162,7 +162,7 @@ def _painted(
     """Return the (4,) rectangle of an attempt's repainted cells in pixels of the image."""
     window = np.array(attempt["window_xyxy"], np.int64)
     planned = np.array(attempt["planned_xyxy"], np.float64)
-    mask = clip_boxes(grow_box(planned, factor=config.mask_growth, pad=0.5)[None], size_wh)[0]
+    mask = clip_boxes(grow_box(planned, factor=config.placement.mask_growth, pad=0.5)[None], size_wh)[0]
     return cells_xyxy(mask_cells(mask, window, num_cells=num_cells), window)
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from augsynth.affinity.model import DEFAULT_MEASURE, Affinity, load_affinity_file
 from augsynth.coco.faults import is_mask
 from augsynth.coco.reader import read_dataset
-from augsynth.core.boxes import least_window
 from augsynth.core.errors import ConfigError, DatasetError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Dataset, Image, Scene
@@ -20,7 +18,7 @@ from augsynth.detectors.loading import load_detector
 from augsynth.detectors.port import Detector, has_masks
 from augsynth.filtering.class_labels import Vocabulary
 from augsynth.filtering.classifiers import Classifier, check_classifier, load_classifier
-from augsynth.filtering.judge import FilterRules, calibrate
+from augsynth.filtering.judge import calibrate
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.context import Studio
 from augsynth.inpainting.init_images import InitImages
@@ -30,11 +28,12 @@ from augsynth.masking.segmenter import Segmenter
 from augsynth.masking.sources import DetectorOutlines, MattingOutlines, Outliner, SegmenterOutlines
 from augsynth.placement.appearance import Appearance
 from augsynth.placement.layout import Layout
-from augsynth.placement.proposal import PlacementRules
 from augsynth.placement.replacement import related_categories
 
 MODELS = Path(__file__).parents[1] / "sample" / "models"
 CALIBRATION_IMAGES = 120
+OWN_DATA_MODEL = "stable-diffusion-v1-5/stable-diffusion-inpainting"
+OWN_DATA_DETECTOR = "IDEA-Research/grounding-dino-tiny"
 
 
 def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
@@ -49,37 +48,41 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
         ConfigError: Detector, affinity file or prompts don't fit the dataset or the model.
         DatasetError: The affinity file is damaged, or nothing can be learnt from the dataset.
     """
-    prompts = PromptBook.open(config.prompt_rules, dataset.categories)
-    donors = None if config.donors is None else InitImages.open(config.donors, dataset.categories)
+    prompts = _prompt_book(config, dataset)
+    painting, run = config.painting, config.run
+    donors = None if painting.donors is None else InitImages.open(painting.donors, dataset.categories)
+    assert painting.model is not None  # `open_dataset` fills it in
     inpainter = load_inpainter(
-        config.model,
-        revision=config.model_revision,
-        device=config.device,
-        precision=config.precision,
-        lora=config.lora,
-        lora_scale=config.lora_scale,
-        sampler=config.sampler,
-        window_size=config.window_size,
-        steps=config.steps,
-        guidance=config.guidance,
-        alignment=config.alignment,
-        strength=config.strength,
-        negative_prompt=config.negative_prompt,
-        batch_size=config.batch_size,
+        painting.model,
+        revision=painting.model_revision,
+        device=run.device,
+        precision=painting.precision,
+        lora=painting.lora,
+        lora_scale=painting.lora_scale,
+        sampler=painting.sampler,
+        window_size=painting.window_size or 0,
+        steps=painting.steps,
+        guidance=painting.guidance or 0.0,
+        alignment=painting.alignment,
+        strength=painting.strength,
+        negative_prompt=config.prompts.negative_prompt,
+        batch_size=painting.batch_size,
     )
+    config = config.but(guidance=inpainter.guidance or None)
     detector = _load_filter(config, dataset)
     classifier = _load_classifier(config, dataset, prompts)
     outliner = open_outliner(config, dataset, detector)
     affinity, layout = _affinity_and_layout(config, dataset)
     reader = partial(_read_or_blank, dataset)
     wanted_ids = _wanted_ids(config, dataset)
+    rules, quotas = config.categories, config.categories.quotas
     return Studio(
-        config=replace(config, guidance=inpainter.guidance),
+        config=config,
         dataset=dataset,
         affinity=affinity,
         layout=layout,
-        appearance=Appearance.fit(dataset, reader, seed=config.seed)
-        if config.placement == "aligned"
+        appearance=Appearance.fit(dataset, reader, seed=run.seed)
+        if config.placement.placement == "aligned"
         else None,
         inpainter=inpainter,
         detector=detector,
@@ -89,57 +92,42 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
             detector,
             dataset,
             reader,
-            quantile=config.score_quantile,
+            quantile=config.filter_models.score_quantile,
             max_images=CALIBRATION_IMAGES,
-            seed=config.seed,
+            seed=run.seed,
         ),
-        placement_rules=PlacementRules(
-            max_overlap=config.max_overlap,
-            min_size=config.min_size,
-            context=config.context or default_context(inpainter.size),
-            min_side=least_window(inpainter.size, max_zoom=config.max_zoom),
-            mask_growth=config.mask_growth,
-        ),
-        filter_rules=FilterRules(
-            min_iou=config.min_iou,
-            min_score=config.min_score or None,
-            rival_factor=config.rival_factor,
-            label_extras=config.extra_objects == "label",
-            top_k=config.top_k,
-        ),
+        placement_rules=replace(config.placement, model_window=inpainter.size),
+        filter_rules=config.filter_rules,
         names={category.id: category.name for category in dataset.categories},
         wanted_ids=wanted_ids,
-        quotas={c.id: config.quotas[c.name] for c in dataset.categories if c.name in config.quotas},
+        quotas={c.id: quotas[c.name] for c in dataset.categories if c.name in quotas},
         prompts=prompts.limited_to(inpainter.tokenizer, wanted_ids),
         donors=donors,
         classifier=classifier,
         related={}
-        if config.mode == "insert"
+        if config.replacement.mode == "insert"
         else related_categories(
             affinity.category_ids,
             affinity.matrix,
-            share=1.0 if config.category_choice == "uniform" else config.replace_affinity,
+            share=1.0 if rules.category_choice == "uniform" else config.replacement.replace_affinity,
         ),
         outliner=outliner,
     )
 
 
-def default_context(size: int) -> float:
-    """Return how much of the surroundings a model of `size` pixels sees, unless told otherwise.
-
-    Where pixels are few, they go to the object: it has to be as sharp as what surrounds it.
-    """
-    return 1.8 if size > 256 else 1.35
+def _prompt_book(config: GenerateConfig, dataset: Dataset) -> PromptBook:
+    return PromptBook.open(config.prompts, dataset.categories, wanted=config.categories.categories)
 
 
 def _load_filter(config: GenerateConfig, dataset: Dataset) -> Detector | None:
-    if not config.asks_detector:
+    models = config.filter_models
+    if not models.asks_detector or models.detector is None:
         return None
     return load_detector(
-        config.detector,
+        models.detector,
         dataset.categories,
-        device=config.device,
-        revision=config.detector_revision,
+        device=config.run.device,
+        revision=models.detector_revision,
     )
 
 
@@ -150,23 +138,25 @@ def check_models(config: GenerateConfig, dataset: Dataset, prompts: PromptBook) 
         BackendError: It is no classifier.
         ConfigError: It doesn't know a category.
     """
-    if config.asks_classifier:
+    models = config.filter_models
+    if models.asks_classifier and models.classifier is not None:
         check_classifier(
-            config.classifier,
+            models.classifier,
             _vocabulary(config, dataset, prompts),
-            revision=config.classifier_revision,
-            top_k=config.top_k,
+            revision=models.classifier_revision,
+            top_k=config.filter_rules.top_k,
         )
 
 
 def _load_classifier(config: GenerateConfig, dataset: Dataset, prompts: PromptBook) -> Classifier | None:
-    if not config.asks_classifier:
+    models = config.filter_models
+    if not models.asks_classifier or models.classifier is None:
         return None
     return load_classifier(
-        config.classifier,
+        models.classifier,
         _vocabulary(config, dataset, prompts),
-        revision=config.classifier_revision,
-        device=config.device,
+        revision=models.classifier_revision,
+        device=config.run.device,
     )
 
 
@@ -175,18 +165,20 @@ def _vocabulary(config: GenerateConfig, dataset: Dataset, prompts: PromptBook) -
         dataset.categories,
         _wanted_ids(config, dataset),
         {category_id: words.synonyms for category_id, words in prompts.words.items()},
-        config.class_map,
+        config.filter_models.class_map,
     )
 
 
 def _wanted_ids(config: GenerateConfig, dataset: Dataset) -> frozenset[int]:
-    return frozenset(c.id for c in dataset.categories if not config.categories or c.name in config.categories)
+    wanted = config.categories.categories
+    return frozenset(c.id for c in dataset.categories if not wanted or c.name in wanted)
 
 
 def _affinity_and_layout(config: GenerateConfig, dataset: Dataset) -> tuple[Affinity, Layout]:
-    if config.affinity is None:
-        return Affinity.fit(dataset, measure=config.measure or DEFAULT_MEASURE), Layout.fit(dataset)
-    affinity, layout = load_affinity_file(Path(config.affinity))
+    rules = config.categories
+    if rules.affinity is None:
+        return Affinity.fit(dataset, measure=rules.measure or DEFAULT_MEASURE), Layout.fit(dataset)
+    affinity, layout = load_affinity_file(Path(rules.affinity))
     affinity.check_matches(dataset)
     return affinity, Layout.from_dict(layout)
 
@@ -210,34 +202,35 @@ def open_dataset(config: GenerateConfig) -> tuple[GenerateConfig, Dataset]:
             categories apart, or the classifier doesn't know one.
         DatasetError: The dataset can't be used.
     """
-    if config.annotations is None or config.images is None:
+    data = config.data
+    if data.annotations is None or data.images is None:
         from augsynth.sample import write_sample
 
-        root = Path(config.out) / "sample"
+        root = Path(config.output.out) / "sample"
         annotations, images = write_sample(root), root / "images"
-        defaults = {"model": "embedded", "detector": "embedded"}
+        model, detector = "embedded", "embedded"
     else:
-        annotations, images = Path(config.annotations), Path(config.images)
-        defaults = {
-            "model": "stable-diffusion-v1-5/stable-diffusion-inpainting",
-            "detector": "IDEA-Research/grounding-dino-tiny",
-        }
+        annotations, images = Path(data.annotations), Path(data.images)
+        model, detector = OWN_DATA_MODEL, OWN_DATA_DETECTOR
     dataset = read_dataset(annotations, images=images)
     names = {category.name for category in dataset.categories}
-    for key in (*config.categories, *config.quotas, *config.class_map):
+    models = config.filter_models
+    for key in (*config.categories.categories, *config.categories.quotas, *models.class_map):
         if key not in names:
             raise ConfigError(f"category {key!r} isn't in {annotations}; it has {', '.join(sorted(names))}")
-    if config.mode == "replace" and len(names) < 2:
+    if config.replacement.mode == "replace" and len(names) < 2:
         raise ConfigError(
             f"mode replace needs two categories, {annotations} has {len(names)}; choose mode insert"
         )
-    check_models(config, dataset, PromptBook.open(config.prompt_rules, dataset.categories))
-    filled: dict[str, Any] = {k: getattr(config, k) or v for k, v in defaults.items()}
-    if not config.asks_detector:
-        filled.update(detector="", detector_revision=None)
-    if not config.asks_classifier:
-        filled.update(classifier="", classifier_revision=None)
-    return replace(config, **filled), dataset
+    check_models(config, dataset, _prompt_book(config, dataset))
+    filled: dict[str, str | None] = {"model": config.painting.model or model}
+    if models.asks_detector:
+        filled["detector"] = models.detector or detector
+    else:
+        filled.update(detector=None, detector_revision=None)
+    if not models.asks_classifier:
+        filled.update(classifier=None, classifier_revision=None)
+    return config.but(**filled), dataset
 
 
 def open_outliner(config: GenerateConfig, dataset: Dataset, detector: Detector | None) -> Outliner | None:
@@ -250,13 +243,12 @@ def open_outliner(config: GenerateConfig, dataset: Dataset, detector: Detector |
         BackendError: The segmenter can't be loaded.
         ConfigError: The detector has no mask head, or there is none.
     """
-    kind = config.masks
-    if kind == "auto":
-        kind = _choose(config, dataset, detector)
+    options = config.masking
+    kind = options.masks if options.masks != "auto" else _choose(config, dataset, detector)
     if kind == "segmenter":
-        assert config.segmenter is not None  # the configuration has been checked
+        assert options.segmenter is not None  # the configuration has been checked
         return SegmenterOutlines(
-            Segmenter.load(config.segmenter, revision=config.segmenter_revision, device=config.device)
+            Segmenter.load(options.segmenter, revision=options.segmenter_revision, device=config.run.device)
         )
     if kind == "detector":
         if detector is None or not has_masks(detector):
@@ -269,7 +261,7 @@ def open_outliner(config: GenerateConfig, dataset: Dataset, detector: Detector |
 
 
 def _choose(config: GenerateConfig, dataset: Dataset, detector: Detector | None) -> str:
-    if config.segmenter is not None:
+    if config.masking.segmenter is not None:
         return "segmenter"
     if not any(is_mask(record.get("segmentation")) for record in dataset.document["annotations"]):
         return "off"

@@ -22,16 +22,18 @@ _FREE_KEYS = frozenset({"out", "device", "batch_size", "bank", "mask_format"})
 def fingerprint(config: GenerateConfig, dataset: Dataset) -> dict[str, Any]:
     """Return what a run depends on: options, source bytes, model weights, version."""
     values = {k: v for k, v in plain_config(config).items() if k not in _FREE_KEYS}
+    painting, models = config.painting, config.filter_models
+    affinity, prompts = config.categories.affinity, config.prompts.prompts
     digests = {
         "source_sha256": _digest([dataset.source]),
-        "affinity_sha256": _digest([Path(config.affinity)]) if config.affinity else None,
-        "prompts_sha256": _digest([Path(config.prompts)]) if config.prompts else None,
-        "donors_sha256": _digest([Path(config.donors) / "index.npy"]) if config.donors else None,
-        "model_sha256": weights_digest(config.model),
-        "lora_sha256": weights_digest(config.lora) if config.lora else None,
-        "detector_sha256": detector_digest(config.detector),
-        **({"classifier_sha256": weights_digest(config.classifier)} if config.classifier else {}),
-        "segmenter_sha256": weights_digest(config.segmenter) if config.segmenter else None,
+        "affinity_sha256": _digest([Path(affinity)]) if affinity else None,
+        "prompts_sha256": _digest([Path(prompts)]) if prompts else None,
+        "donors_sha256": _digest([Path(painting.donors) / "index.npy"]) if painting.donors else None,
+        "model_sha256": weights_digest(painting.model),
+        "lora_sha256": weights_digest(painting.lora),
+        "detector_sha256": detector_digest(models.detector),
+        **({"classifier_sha256": weights_digest(models.classifier)} if models.classifier else {}),
+        "segmenter_sha256": weights_digest(config.masking.segmenter),
     }
     return {**values, **digests, "version": __version__}
 
@@ -45,39 +47,35 @@ def describe_models(config: GenerateConfig) -> dict[str, Any]:
     Raises:
         BackendError: The painting model is no checkpoint, or out of reach, or there is no such LoRA.
     """
-    checkpoint = inspect_checkpoint(config.model, revision=config.model_revision)
-    segmenter = {
-        "segmenter": config.segmenter,
-        "segmenter_revision": config.segmenter_revision,
-        "segmenter_sha256": weights_digest(config.segmenter) if config.segmenter else None,
-        "segmenter_licence": read_licence(config.segmenter, revision=config.segmenter_revision)
-        if config.segmenter
-        else None,
-    }
-    return {
-        "model": config.model,
-        "model_revision": config.model_revision,
-        "model_sha256": weights_digest(config.model),
+    painting, models = config.painting, config.filter_models
+    assert painting.model is not None  # `open_dataset` fills it in
+    checkpoint = inspect_checkpoint(painting.model, revision=painting.model_revision)
+    described = {
+        "model": painting.model,
+        "model_revision": painting.model_revision,
+        "model_sha256": weights_digest(painting.model),
         "model_pipeline": checkpoint.class_name,
         "model_licence": checkpoint.licence,
-        "lora": config.lora,
-        "lora_sha256": weights_digest(config.lora) if config.lora else None,
-        "lora_licence": read_licence(find_lora(config.lora)[0].place) if config.lora else None,
-        "detector": config.detector or None,
-        "detector_revision": config.detector_revision,
-        "detector_sha256": detector_digest(config.detector),
-        **(segmenter if config.segmenter else {}),
-        "augsynth": __version__,
-        **(_describe_classifier(config) if config.classifier else {}),
+        "lora": painting.lora,
+        "lora_sha256": weights_digest(painting.lora),
+        "lora_licence": read_licence(find_lora(painting.lora)[0].place) if painting.lora else None,
+        "detector": models.detector,
+        "detector_revision": models.detector_revision,
+        "detector_sha256": detector_digest(models.detector),
     }
+    segmenter = _describe("segmenter", config.masking.segmenter, config.masking.segmenter_revision)
+    classifier = _describe("classifier", models.classifier, models.classifier_revision)
+    return {**described, **segmenter, "augsynth": __version__, **classifier}
 
 
-def _describe_classifier(config: GenerateConfig) -> dict[str, Any]:
+def _describe(part: str, model: str | None, revision: str | None) -> dict[str, Any]:
+    if model is None:
+        return {}
     return {
-        "classifier": config.classifier,
-        "classifier_revision": config.classifier_revision,
-        "classifier_sha256": weights_digest(config.classifier),
-        "classifier_licence": read_licence(config.classifier, revision=config.classifier_revision),
+        part: model,
+        f"{part}_revision": revision,
+        f"{part}_sha256": weights_digest(model),
+        f"{part}_licence": read_licence(model, revision=revision),
     }
 
 
@@ -92,17 +90,19 @@ def licence_notices(models: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def weights_digest(model: str) -> str | None:
-    """Return the SHA-256 of a local model's weight files, or None for a hub id."""
+def weights_digest(model: str | None) -> str | None:
+    """Return the SHA-256 of a local model's weight files, or None for a hub id or where there is no model."""
+    if model is None:
+        return None
     path = MODELS if model == "embedded" else Path(model)
     if path.is_dir():
         return _digest(sorted(path.rglob("*.safetensors")))
     return _digest([path]) if path.is_file() else None
 
 
-def detector_digest(detector: str) -> str | None:
+def detector_digest(detector: str | None) -> str | None:
     """Return the SHA-256 of the local files of all detectors, or None when they are hub ids or there is none."""
-    if not detector:
+    if detector is None:
         return None
     if detector == "embedded":
         return weights_digest(detector)

@@ -39,12 +39,12 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Tally:
     Raises:
         AugsynthError: Bad options, data, models or output directory; nothing that was committed is lost.
     """
-    out = Path(config.out)
+    out = Path(config.output.out)
     check_output(out)
-    progress("reading", Tally(config.n))
+    progress("reading", Tally(config.run.n))
     config, dataset = open_dataset(config)
     with RunFolder(out, fingerprint(config, dataset)) as folder:
-        tally = Tally(config.n, names={c.id: c.name for c in dataset.categories})
+        tally = Tally(config.run.n, names={c.id: c.name for c in dataset.categories})
         shards = folder.read_shards()
         for shard in shards:
             tally.add(shard)
@@ -53,18 +53,18 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Tally:
         progress("loading", tally)
         studio = open_studio(config, dataset)
         config = studio.config
-        order: Iterator[tuple[int, int]] = enumerate(source_order(len(dataset.scenes), seed=config.seed))
+        order: Iterator[tuple[int, int]] = enumerate(source_order(len(dataset.scenes), seed=config.run.seed))
         for _ in range(sum(s["jobs"] for s in shards)):
             next(order)
         progress("painting", tally)
-        while tally.accepted < tally.wanted and tally.attempts < config.attempt_budget:
+        while tally.accepted < tally.wanted and tally.attempts < config.run.attempt_budget:
             shards.append(_work(studio, folder, len(shards), order, tally))
             tally.add(shards[-1])
             progress("painting", tally)
         progress("writing", tally)
         save_affinity_file(out / "affinity.json", studio.affinity, studio.layout.to_dict())
         publish_dataset(out, dataset, shards, config=config, models=models)
-        if config.bank:
+        if config.output.bank:
             num_cells = studio.inpainter.size // studio.inpainter.cell
             write_bank(out, dataset, shards, config=config, num_cells=num_cells, models=models)
         pictures = [(shard["attempts"], folder.read_tiles(i)) for i, shard in enumerate(shards)]
@@ -89,7 +89,7 @@ def _work(
         studio,
         jobs,
         wanted=left,
-        budget=config.attempt_budget - tally.attempts,
+        budget=config.run.attempt_budget - tally.attempts,
         before=tally.counts,
         image_dir=folder.out / "images",
     )

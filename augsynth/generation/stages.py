@@ -110,7 +110,7 @@ def draw_place(
 ) -> Placement | Reason:
     """Choose a place for an object of a category in the canvas's scene, as the options say."""
     layout = studio.layout
-    if studio.config.placement == "uniform":
+    if studio.config.placement.placement == "uniform":
         return propose_uniform(canvas.scene, category_id=category_id, layout=layout, rng=rng, rules=rules)
     return propose(
         canvas.scene,
@@ -126,12 +126,12 @@ def draw_place(
 def make_plan(studio: Studio, scene: Scene, placement: Placement, *, seed: int) -> Plan | None:
     """Return the plan for a placement, or None when no square window of the image holds its mask."""
     mask = clip_boxes(
-        grow_box(placement.box_xyxy, factor=studio.config.mask_growth, pad=0.5)[None], scene.size_wh
+        grow_box(placement.box_xyxy, factor=studio.config.placement.mask_growth, pad=0.5)[None], scene.size_wh
     )[0]
     window = square_window(
         mask,
         scene.size_wh,
-        context=studio.placement_rules.context,
+        context=studio.placement_rules.window_context,
         min_side=studio.placement_rules.min_side,
     )
     if window is None:
@@ -175,7 +175,7 @@ def paint(studio: Studio, trials: Sequence[Trial]) -> None:
             picture,
             window_xyxy=trial.plan.window_xyxy,
             cells=trial.cells,
-            feather=studio.config.feather,
+            feather=studio.config.painting.feather,
             rng=derive_rng(trial.plan.seed, "grain"),
         )
 

@@ -7,11 +7,13 @@ score = log p(place | scene, category) + size_weight * log p(size | category, po
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.core.boxes import box_areas, clip_boxes, fit_inside, intersections, square_window
+from augsynth.core.boxes import box_areas, clip_boxes, fit_inside, intersections, least_window, square_window
+from augsynth.core.options import check_options, internal, option
 from augsynth.core.scene import FloatArray, Image, IntArray, Placement, Reason, Scene
 from augsynth.placement.appearance import Appearance
 from augsynth.placement.layout import Layout
@@ -26,15 +28,10 @@ class PlacementRules:
     """What a region must fulfil, and how regions are compared.
 
     Attributes:
-        max_overlap: Largest share of an annotated object that may be repainted, in [0, 1]; of a crowd or
-            ignore region, also the largest share of the new box that may lie in it.
+        model_window: Side of the model's window in pixels; the least size of an edit window follows from it.
         overlap_share: Share of the drawn regions that may overlap an annotated object at all, in [0, 1]. The
             layout learns from random places of which few do and so overrates those that do; drawing as few
             here undoes that.
-        min_size: Least side of the new box in pixels.
-        context: Side of the edit window over the longer side of the mask, ≥ 1.
-        min_side: Least side of the edit window in pixels; a smaller image bounds it.
-        mask_growth: Factor by which the box is grown into what is repainted, ≥ 1.
         num_candidates: Regions that are scored.
         anchored_share: Share of them that the layout proposes next to an anchor, in [0, 1].
         size_weight: Weight of log p(size | category, position, scene).
@@ -44,45 +41,58 @@ class PlacementRules:
         temperature: Their chances are ∝ exp(score / temperature); towards 0 the best one is taken.
 
     Raises:
-        ValueError: A field lies outside its range.
+        ConfigError: A field lies outside its range.
     """
 
-    max_overlap: float = 0.1
-    overlap_share: float = COMPARED["free_share"]
-    min_size: float = 8.0
-    context: float = 1.8
-    min_side: int = 64
-    mask_growth: float = 1.15
-    num_candidates: int = 240
-    anchored_share: float = 0.6
-    size_weight: float = 0.5
-    appearance_weight: float = 0.5
-    overlap_weight: float = 1.0
-    num_best: int = 12
-    temperature: float = 0.5
+    placement: Literal["aligned", "uniform"] = option(
+        "aligned", "Place new objects where they fit their surroundings, or anywhere in the image."
+    )
+    max_overlap: float = option(
+        0.1,
+        "Share of an annotated object that may be repainted; of a crowd or ignore region, also the share of the new "
+        "box that may lie in it.",
+        low=0,
+        high=1,
+    )
+    min_size: float = option(8.0, "Least side of a new box in pixels.", low=1, high=10_000)
+    context: float | None = option(
+        None,
+        "Side of the edit window over the longer side of the mask.",
+        low=1,
+        high=10,
+        unset="1.35 for models whose window has up to 256 pixels, otherwise 1.8",
+    )
+    max_zoom: float = option(
+        4.0, "How much the window of a small object is enlarged for the model, at most.", low=1, high=32
+    )
+    mask_growth: float = option(
+        1.15, "Factor by which the box is grown into what is repainted.", low=1, high=3
+    )
+    model_window: int = internal(256, low=8, high=100_000)
+    overlap_share: float = internal(COMPARED["free_share"], low=0, high=1)
+    num_candidates: int = internal(240, low=1, high=100_000)
+    anchored_share: float = internal(0.6, low=0, high=1)
+    size_weight: float = internal(0.5, low=0, high=100)
+    appearance_weight: float = internal(0.5, low=0, high=100)
+    overlap_weight: float = internal(1.0, low=0, high=1e6)
+    num_best: int = internal(12, low=1, high=100_000)
+    temperature: float = internal(0.5, low=1e-6, high=1e6)
 
     def __post_init__(self) -> None:
-        for name, low, high in _RANGES:
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ValueError(f"{name} must lie in [{low:g}, {high:g}], got {value}")
+        check_options(self)
 
+    @property
+    def window_context(self) -> float:
+        """Side of the edit window over the longer side of the mask, ≥ 1.
 
-_RANGES = (
-    ("max_overlap", 0, 1),
-    ("overlap_share", 0, 1),
-    ("min_size", 1, 1e6),
-    ("context", 1, 100),
-    ("min_side", 1, 1e6),
-    ("mask_growth", 1, 10),
-    ("num_candidates", 1, 1e5),
-    ("anchored_share", 0, 1),
-    ("size_weight", 0, 100),
-    ("appearance_weight", 0, 100),
-    ("overlap_weight", 0, 1e6),
-    ("num_best", 1, 1e5),
-    ("temperature", 1e-6, 1e6),
-)
+        Where the model's pixels are few, they go to the object: it has to be as sharp as what surrounds it.
+        """
+        return self.context or (1.8 if self.model_window > 256 else 1.35)
+
+    @property
+    def min_side(self) -> int:
+        """Least side of the edit window in pixels; a smaller image bounds it."""
+        return least_window(self.model_window, max_zoom=self.max_zoom)
 
 
 def propose(
@@ -217,6 +227,6 @@ def fulfils(scene: Scene, boxes: FloatArray, rules: PlacementRules) -> NDArray[n
     keep = fit_inside(boxes, scene.size_wh, min_side=rules.min_size)
     keep &= overlaps(scene, masks) <= rules.max_overlap
     for i in np.flatnonzero(keep):
-        window = square_window(masks[i], scene.size_wh, context=rules.context, min_side=rules.min_side)
+        window = square_window(masks[i], scene.size_wh, context=rules.window_context, min_side=rules.min_side)
         keep[i] = window is not None
     return keep

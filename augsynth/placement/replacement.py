@@ -17,14 +17,48 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from augsynth.core.boxes import box_areas
+from augsynth.core.options import check_options, option
 from augsynth.core.scene import FloatArray, IntArray, Scene
 from augsynth.placement.negatives import without_object
 from augsynth.placement.proposal import PlacementRules, fulfils
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacementRules:
+    """Whether a new object is added or takes the place of another, and of which.
+
+    Raises:
+        ConfigError: A value is out of range.
+    """
+
+    mode: Literal["insert", "replace", "mix"] = option(
+        "insert", "Insert objects, repaint one existing object of an image as another category, or mix both."
+    )
+    replace_share: float = option(
+        0.5,
+        "In mix the chance that a new object replaces one, where one may be replaced.",
+        low=0,
+        high=1,
+    )
+    replace_area: float = option(
+        0.35, "Share of the image that the object best replaced has (α of Nie et al.).", low=0, high=1
+    )
+    replace_affinity: float = option(
+        0.25,
+        "Share of all other categories, the most affine to the replaced one, that may take its place (θ of Nie et "
+        "al.).",
+        low=0,
+        high=1,
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -33,15 +33,15 @@ from augsynth.bank.cutting import (
 from augsynth.bank.reader import Bank, Cutout
 from augsynth.bank.writer import BankWriter
 from augsynth.coco.reader import read_dataset
-from augsynth.core.boxes import clip_boxes, grow_box, least_window, square_window
+from augsynth.core.boxes import clip_boxes, grow_box, square_window
 from augsynth.core.errors import DatasetError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Category, Dataset
-from augsynth.generation.config import GenerateConfig
-from augsynth.generation.loading import MODELS, default_context
+from augsynth.generation.loading import MODELS
 from augsynth.inpainting.stitching import cut_window, mask_cells, stitch
 from augsynth.masking.matting import matte
 from augsynth.masking.sources import Edit
+from augsynth.placement.proposal import PlacementRules
 
 WINDOW = 64
 
@@ -214,11 +214,12 @@ def paint_known(
     low = rng.integers(0, size - extent)
     box = cutout.box_xyxy + np.tile(low, 2)
     mask = clip_boxes(grow_box(box, factor=1.15, pad=0.5)[None], (int(size[0]), int(size[1])))[0]
+    rules = PlacementRules(model_window=WINDOW)
     window = square_window(
         mask,
         (int(size[0]), int(size[1])),
-        context=default_context(WINDOW),
-        min_side=least_window(WINDOW, max_zoom=GenerateConfig().max_zoom),
+        context=rules.window_context,
+        min_side=rules.min_side,
     )
     if window is None or covered_share(mask, boxes_xyxy) > 0.1:
         return None

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from augsynth.generation.config import GenerateConfig
+from augsynth.generation.config import GenerateConfig, plain_config
 from benchmarks.gain.arms import SWITCHES, Recipe
 from benchmarks.gain.cells import claim
 from benchmarks.gain.sources import Source
@@ -106,10 +106,11 @@ class Workshop:
             "device": self.device,
             **SWITCHES[variant],
         }
+        defaults = plain_config(GenerateConfig())
         options |= {
             name: getattr(recipe, name)
             for name in ("tau", "context", "feather", "decoys")
-            if getattr(recipe, name) != getattr(GenerateConfig(), name)
+            if getattr(recipe, name) != (defaults[name] or 0.0)
         }
         if recipe.donor_strength:
             options |= {"donors": str(self.bank()), "strength": recipe.donor_strength}

@@ -19,16 +19,16 @@ from typing import Any
 import numpy as np
 
 from augsynth.coco.reader import read_dataset
-from augsynth.core.boxes import grow_box, least_window, square_window
+from augsynth.core.boxes import grow_box, square_window
 from augsynth.core.images import read_image
 from augsynth.core.scene import Dataset
 from augsynth.core.seeding import derive_rng, derive_seed
-from augsynth.generation.loading import default_context
 from augsynth.inpainting.alignment import ALIGNMENTS
 from augsynth.inpainting.loading import load_inpainter
 from augsynth.inpainting.port import InpaintRequest
 from augsynth.inpainting.prompts.book import category_prompt
 from augsynth.inpainting.stitching import cut_window, mask_cells
+from augsynth.placement.proposal import PlacementRules
 
 
 def draw_requests(dataset: Dataset, painter: Any, *, num: int, seed: int) -> list[InpaintRequest]:
@@ -36,11 +36,11 @@ def draw_requests(dataset: Dataset, painter: Any, *, num: int, seed: int) -> lis
     names = {c.id: c.name for c in dataset.categories}
     objects = [(scene, i) for scene in dataset.scenes for i in np.flatnonzero(~scene.is_crowd)]
     requests: list[InpaintRequest] = []
+    rules = PlacementRules(model_window=painter.size)
     for place in derive_rng(seed, "alignment judge").permutation(len(objects)):
         scene, i = objects[place]
         mask = grow_box(scene.boxes_xyxy[i], factor=1.15, pad=0.5)
-        side = least_window(painter.size, max_zoom=4.0)
-        window = square_window(mask, scene.size_wh, context=default_context(painter.size), min_side=side)
+        window = square_window(mask, scene.size_wh, context=rules.window_context, min_side=rules.min_side)
         if window is None:
             continue
         requests.append(

@@ -135,7 +135,9 @@ def collect(run: FinishedRun, *, matched: bool, max_objects: int, seed: int = 42
     for scene in run.source.scenes:
         fit = ~scene.is_crowd
         if matched:
-            fit = admissible(scene, max_overlap=run.config.max_overlap, min_size=run.config.min_size)
+            fit = admissible(
+                scene, max_overlap=run.config.placement.max_overlap, min_size=run.config.placement.min_size
+            )
         real += [(scene, int(i), str(scene.image_id), False) for i in np.flatnonzero(fit)]
     rng = derive_rng(seed, "artefact probe", int(matched))
     painted = [painted[i] for i in rng.permutation(len(painted))[:max_objects]]

@@ -93,11 +93,12 @@ def _read_lines(path: Path) -> tuple[Mapping[str, Any], ...]:
 
 
 def _read_source(folder: Path, config: GenerateConfig, new_ids: set[int]) -> Dataset:
-    if config.originals != "omit":
+    if config.output.originals != "omit":
         both = read_dataset(folder / AUGMENTED, images=folder / "images")
         return replace(both, scenes=tuple(s for s in both.scenes if s.image_id not in new_ids))
-    if config.annotations is not None and config.images is not None:
-        return read_dataset(Path(config.annotations), images=Path(config.images))
+    data = config.data
+    if data.annotations is not None and data.images is not None:
+        return read_dataset(Path(data.annotations), images=Path(data.images))
     return read_dataset(
         folder / "sample" / "annotations" / "instances.json", images=folder / "sample" / "images"
     )

@@ -50,7 +50,9 @@ def grade_new_images(run: FinishedRun, judge: Detector, *, min_score: float) -> 
         ids = np.concatenate([scene.category_ids[painted]] * 2 + [scene.category_ids[real]])
         grades = grade(judge, read_image(run.edited, scene), boxes, ids, min_score=min_score)
         num, place = int(painted.sum()), np.arange(len(grades))
-        free = admissible(scene, max_overlap=run.config.max_overlap, min_size=run.config.min_size)[real]
+        free = admissible(
+            scene, max_overlap=run.config.placement.max_overlap, min_size=run.config.placement.min_size
+        )[real]
         parts["accepted"].append(grades.only(place < num))
         parts["planned"].append(grades.only((place >= num) & (place < 2 * num)))
         parts["real"].append(grades.only(place >= 2 * num))
@@ -103,7 +105,7 @@ def grade_without_filter(
 ) -> tuple[dict[str, Grades], str]:
     """Return grades of first attempts against the planned box, and how many came out as in the run."""
     first = [a for a in run.attempts if "planned_xyxy" in a and a["slot"] == 0 and a["retry"] == 0]
-    order = derive_rng(run.config.seed, "labels judge").permutation(len(first))[:num]
+    order = derive_rng(run.config.run.seed, "labels judge").permutation(len(first))[:num]
     first = [first[i] for i in sorted(order)]
     parts: list[Grades] = []
     same = compared = 0
@@ -114,7 +116,7 @@ def grade_without_filter(
             parts.append(grade(judge, image, boxes, ids, min_score=min_score))
         else:
             parts.append(Grades(ids, np.zeros(1), np.zeros(1, np.bool_)))
-        if "image_id" in attempt and run.config.image_format == "png":
+        if "image_id" in attempt and run.config.output.image_format == "png":
             compared += 1
             same += _came_out_equal(run, attempt, image)
     grades = Grades.joined(parts)
@@ -177,12 +179,14 @@ def is_own_detector(run: FinishedRun, judge_folder: str) -> bool:
     """Tell whether the judge has the weights of the detector that filtered the run."""
     from augsynth.generation.provenance import weights_digest
 
-    if run.config.filter not in ("detector", "both"):
+    if run.config.filter_models.filter not in ("detector", "both"):
         return False
-    if run.config.detector == "embedded":
+    if run.config.filter_models.detector == "embedded":
         return weights_digest(judge_folder) == weights_digest(EMBEDDED_DETECTOR)
     digest = weights_digest(judge_folder)
-    return judge_folder == run.config.detector or (digest is not None and digest == run.detector_sha256)
+    return judge_folder == run.config.filter_models.detector or (
+        digest is not None and digest == run.detector_sha256
+    )
 
 
 def judge_run(

@@ -39,7 +39,7 @@ from augsynth.placement.size import is_cut
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 SETS = ("aerial_maritime", "taco", "sample", "blood_cells")
-RULES = PlacementRules()
+RULES = PlacementRules(context=1.8)
 ROWS = ("uniform", "nearest to another object", "layout alone", "appearance alone", "full")
 NUM_RANDOM, MIN_RANDOM = 200, 20
 

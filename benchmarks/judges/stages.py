@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from augsynth.coco.reader import read_dataset
-from augsynth.core.boxes import ious, least_window, square_window
+from augsynth.core.boxes import ious, square_window
 from augsynth.core.errors import AugsynthError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Dataset, Detections, Image, Placement, Plan, Reason, Scene
@@ -41,19 +41,19 @@ from augsynth.detectors.loading import EMBEDDED_DETECTOR, load_detector
 from augsynth.detectors.port import Detector
 from augsynth.filtering.judge import FilterRules, Thresholds, calibrate, judge
 from augsynth.filtering.thresholds import SAME_PLACE_IOU
-from augsynth.generation.loading import default_context
 from augsynth.inpainting.loading import load_inpainter
 from augsynth.inpainting.port import InpaintRequest
 from augsynth.inpainting.prompts.book import category_prompt
 from augsynth.inpainting.stitching import cut_window, mask_cells, stitch
+from augsynth.placement.proposal import PlacementRules
 from benchmarks.judges.alignment import through_autoencoder
 from benchmarks.judges.artefacts import Options, Sample
 from benchmarks.judges.crop_features import cut_crop
 from benchmarks.judges.filter import look, mask_of, painted_over, without
 from benchmarks.judges.finished_run import admissible
 
-RULES = FilterRules(min_iou=0.6)
-MAX_ZOOM, FEATHER, MIN_SIDE = 4.0, 3.0, 8.0  # as generate has them
+RULES = FilterRules()
+FEATHER, MIN_SIDE = 3.0, 8.0  # as generate has them
 LEFT_OUT: dict[str, dict[str, Any]] = {
     "no feather": {"feather": 0.0},
     "no colour match": {"match_colour": False},
@@ -114,6 +114,7 @@ def draw_pieces(dataset: Dataset, painter: Any, *, per_category: int, seed: int)
         for i in np.flatnonzero(admissible(scene, max_overlap=0.1, min_size=MIN_SIDE)):
             places[int(scene.category_ids[i])].append((scene, int(i)))
     pieces = []
+    rules = PlacementRules(model_window=painter.size)
     for category_id, found in sorted(places.items()):
         order = derive_rng(seed, "stages", category_id).permutation(len(found))
         for k in order[:per_category]:
@@ -123,8 +124,8 @@ def draw_pieces(dataset: Dataset, painter: Any, *, per_category: int, seed: int)
             window = square_window(
                 mask,
                 scene.size_wh,
-                context=default_context(painter.size),
-                min_side=least_window(painter.size, max_zoom=MAX_ZOOM),
+                context=rules.window_context,
+                min_side=rules.min_side,
             )
             if window is None:
                 continue

@@ -149,7 +149,7 @@ def main() -> None:
     options = yaml.safe_load((ROOT / "configs" / "paper.yaml").read_text("utf-8"))
     options |= {
         "model": "embedded", "classifier": str(classifier), "affinity": str(affinity), "device": "cpu",
-        "precision": "float32", "steps": 25, "guidance": 0, "context": 0, "n": given.n,
+        "precision": "float32", "steps": 25, "guidance": None, "context": None, "n": given.n,
         "annotations": str(annotations), "images": str(annotations.parents[1] / "images"), "originals": "omit",
     }  # fmt: skip
     options |= {key: yaml.safe_load(value) for key, _, value in (s.partition("=") for s in given.set)}

@@ -33,15 +33,17 @@ def sample_root(tmp_path_factory):
 def fake_run(sample_root, tmp_path_factory):
     """A run whose synthetic objects are real ones taken out of the source's annotations."""
     out = tmp_path_factory.mktemp("runs") / "fake"
-    config = GenerateConfig(
+    config = GenerateConfig.of(
         annotations=str(sample_root / "annotations/instances.json"),
         images=str(sample_root / "images"),
         out=str(out),
     )
-    full = read_dataset(Path(config.annotations), images=Path(config.images))
+    full = read_dataset(Path(config.data.annotations), images=Path(config.data.images))
     taken, attempts, images = set(), [], []
     for job, scene in enumerate(full.scenes[:35]):
-        fit = finished_run.admissible(scene, max_overlap=config.max_overlap, min_size=config.min_size)
+        fit = finished_run.admissible(
+            scene, max_overlap=config.placement.max_overlap, min_size=config.placement.min_size
+        )
         numbers = []
         for i in np.flatnonzero(fit)[:3]:
             numbers.append(len(attempts))
@@ -75,7 +77,7 @@ def test_a_run_is_read_back_with_its_real_and_synthetic_objects(fake_run):
     assert len(fake_run.synthetic) == len(fake_run.attempts) > 60
     copies = sum(int((~fake_run.is_synthetic(scene)).sum()) for scene in fake_run.edited.scenes)
     assert copies > 0
-    assert fake_run.config.max_overlap == 0.1
+    assert fake_run.config.placement.max_overlap == 0.1
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
@@ -231,7 +233,7 @@ def test_first_attempts_are_painted_again_as_the_run_painted_them(sample_root, t
 
     dataset = read_dataset(sample_root / "annotations/instances.json", images=sample_root / "images")
     dataset = replace(dataset, scenes=dataset.scenes[:8])
-    config = GenerateConfig(out=str(tmp_path / "out"), steps=2, retries=1, guidance=1.0, context=2.0)
+    config = GenerateConfig.of(out=str(tmp_path / "out"), steps=2, retries=1, guidance=1.0, context=2.0)
     inpainter = load_inpainter(str(tiny_checkpoint), steps=2, guidance=1.0)
     names = {c.id: c.name for c in dataset.categories}
     studio = Studio(
@@ -243,12 +245,12 @@ def test_first_attempts_are_painted_again_as_the_run_painted_them(sample_root, t
         inpainter=inpainter,
         detector=Recorded([], [], []),
         thresholds=Thresholds(0.5),
-        placement_rules=PlacementRules(min_side=inpainter.size),
+        placement_rules=PlacementRules(context=1.8, max_zoom=1.0, model_window=inpainter.size),
         filter_rules=FilterRules(),
         names=names,
         wanted_ids=frozenset(names),
         quotas={},
-        prompts=PromptBook.open(config.prompt_rules, dataset.categories),
+        prompts=PromptBook.open(config.prompts, dataset.categories),
     )
     shard = engine.paint_shard(
         studio, list(enumerate(dataset.scenes[:3])), wanted=9, budget=3, before=Counts(),

@@ -3,13 +3,13 @@
 import re
 import shlex
 import subprocess
-from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
 import typer
 
 from augsynth.cli import app
+from augsynth.core import options
 from augsynth.generation.config import GenerateConfig, read_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,21 +61,20 @@ def test_every_command_is_documented():
 
 def test_every_option_of_generate_is_documented_with_its_flag_and_default():
     flags = options_of("generate")
-    expected = []
-    for option in fields(GenerateConfig):
-        flag = "--" + option.name.replace("_", "-")
-        default = option.default if option.default is not MISSING else option.default_factory()
-        expected.append([option.name, flag if flag in flags else NONE, shown(default)])
+    expected = [
+        [option.name, option.flag if option.flag in flags else NONE, option.default_text or NONE]
+        for option in options.options_of(GenerateConfig)
+    ]
     assert [row[:3] for row in table("generate")] == expected
 
 
 def test_flags_of_generate_are_keys_of_the_configuration():
-    keys = {option.name for option in fields(GenerateConfig)}
+    keys = {option.name for option in options.options_of(GenerateConfig)}
     assert {flag.removeprefix("--").replace("-", "_") for flag in options_of("generate")} - keys == {"config"}
 
 
 def test_help_names_the_defaults_of_generate():
-    defaults = {option.name: option.default for option in fields(GenerateConfig)}
+    defaults = {option.name: option.default for option in options.options_of(GenerateConfig)}
     for flag, param in options_of("generate").items():
         default = defaults.get(flag.removeprefix("--").replace("-", "_"))
         if isinstance(default, int | float | str) and default:

@@ -281,7 +281,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> GenerateConfig:
     names = [
         c["name"] for c in json.loads((root / "annotations" / "instances.json").read_text())["categories"]
     ]
-    return GenerateConfig(
+    return GenerateConfig.of(
         n=5,
         annotations=str(root / "annotations" / "instances.json"),
         images=str(root / "images"),
@@ -304,7 +304,7 @@ def lines_of(out: Path) -> list[dict]:
 
 
 def test_a_run_with_a_classifier_alone(config: GenerateConfig, tmp_path: Path) -> None:
-    told = [replace(config, filter="classifier", detector="gone", out=str(tmp_path / k)) for k in "ab"]
+    told = [config.but(filter="classifier", detector="gone", out=str(tmp_path / k)) for k in "ab"]
     tally = generate(told[0], progress=ignore)
     generate(told[1], progress=ignore)
     assert (tmp_path / "a" / "provenance.jsonl").read_bytes() == (
@@ -317,7 +317,7 @@ def test_a_run_with_a_classifier_alone(config: GenerateConfig, tmp_path: Path) -
         assert (line["reason"] == "accepted") == (line["class_rank"] <= 6)
         assert line["box_xyxy"] == line["planned_xyxy"] and line["detector"] is None
         assert line["score"] == line["class_probability"] and line["iou"] == 1.0
-        assert line["classifier"] == config.classifier and len(line["classifier_sha256"]) == 64
+        assert line["classifier"] == config.filter_models.classifier and len(line["classifier_sha256"]) == 64
     written = yaml.safe_load((tmp_path / "a" / "config.yaml").read_text())
     assert written["detector"] == "" and written["filter"] == "classifier"
     assert (tmp_path / "a" / "contact_sheet_rejected.png").is_file()
@@ -370,21 +370,21 @@ def test_with_both_the_classifier_sees_what_the_detector_accepts(studio: Studio,
 
 def test_options_that_do_not_go_together(config: GenerateConfig, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no classifier is given"):
-        replace(config, classifier="")
+        config.but(classifier="")
     with pytest.raises(ConfigError, match="set filter to classifier or both"):
-        replace(config, filter="detector")
-    assert open_dataset(replace(config, filter="off"))[0].classifier == ""
+        config.but(filter="detector")
+    assert open_dataset(config.but(filter="off"))[0].classifier == ""
     with pytest.raises(ConfigError, match="'teapot' isn't in"):
-        open_dataset(replace(config, class_map={"teapot": ("pot",)}))
+        open_dataset(config.but(class_map={"teapot": ("pot",)}))
     with pytest.raises(ConfigError, match="every object would pass"):
-        open_dataset(replace(config, top_k=99))
+        open_dataset(config.but(top_k=99))
     path = tmp_path / "options.yaml"
     for values in ("class_map: cup", "class_map: {cup: 3}", "class_map: {cup: []}", "class_map: {1: [a]}"):
         path.write_text(values)
         with pytest.raises(ConfigError, match="class_map"):
             read_config(path)
     path.write_text("class_map: {cup: mug, lid: [cover, cap]}\nfilter: off")
-    assert read_config(path).class_map == {"cup": ("mug",), "lid": ("cover", "cap")}
+    assert read_config(path).filter_models.class_map == {"cup": ("mug",), "lid": ("cover", "cap")}
 
 
 def test_a_category_without_a_label_stops_in_one_line_before_any_work(
@@ -394,7 +394,7 @@ def test_a_category_without_a_label_stops_in_one_line_before_any_work(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder, out = labelled(tmp_path / "model"), tmp_path / "out"
-    words = ["--annotations", config.annotations, "--images", config.images, "--model", "embedded"]
+    words = ["--annotations", config.data.annotations, "--images", config.data.images, "--model", "embedded"]
     words += ["--detector", "embedded", "--filter", "both", "--classifier", str(folder), "--out", str(out)]
     monkeypatch.setattr(sys, "argv", ["augsynth", "generate", *words])
     with pytest.raises(SystemExit) as ended:

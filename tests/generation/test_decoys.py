@@ -41,7 +41,7 @@ def ignore(stage: str, tally: Tally) -> None:
 def config(tmp_path_factory: pytest.TempPathFactory) -> GenerateConfig:
     root = tmp_path_factory.mktemp("source")
     write_sample(root, num_images=8, seed=5, workers=1)
-    return GenerateConfig(
+    return GenerateConfig.of(
         n=3,
         annotations=str(root / "annotations" / "instances.json"),
         images=str(root / "images"),
@@ -60,11 +60,11 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> GenerateConfig:
 @pytest.fixture(scope="module")
 def bare(config: GenerateConfig) -> Studio:
     """A studio without a filter."""
-    return open_studio(*open_dataset(replace(config, filter="off", steps=2)))
+    return open_studio(*open_dataset(config.but(filter="off", steps=2)))
 
 
 def with_options(studio: Studio, **options: object) -> Studio:
-    return replace(studio, config=replace(studio.config, **options))
+    return replace(studio, config=studio.config.but(**options))
 
 
 def paint(studio: Studio, out: Path, *, num: int = 2) -> tuple[Shard, list[Image]]:
@@ -146,7 +146,9 @@ def test_where_objects_start_from_donors_decoys_start_from_what_is_there(
     bare: Studio, config: GenerateConfig, tmp_path: Path
 ) -> None:
     assert list(
-        build_bank(Path(config.annotations), Path(config.images), tmp_path / "bank", rules=CutRules())
+        build_bank(
+            Path(config.data.annotations), Path(config.data.images), tmp_path / "bank", rules=CutRules()
+        )
     )
     inpainter = Blanking(bare.inpainter)
     donors = InitImages.open(tmp_path / "bank", bare.dataset.categories)
@@ -161,7 +163,7 @@ def test_where_there_is_no_room_there_is_no_decoy(bare: Studio) -> None:
     canvas = canvas_of(bare, crowd=True)
     image = canvas.image
     records = paint_decoys(with_options(bare, decoys=1.0), [canvas])
-    assert [r["reason"] for r in records] == [Reason.NO_REGION] * bare.config.retries
+    assert [r["reason"] for r in records] == [Reason.NO_REGION] * bare.config.run.retries
     assert canvas.image is image
 
 
@@ -185,7 +187,7 @@ def test_a_decoy_that_shows_an_object_is_undone_and_tried_elsewhere(bare: Studio
 
     studio = replace(bare, detector=Suspicious(), thresholds=Thresholds(0.5))
     records = paint_decoys(with_options(studio, decoys=1.0), [canvas])
-    assert [r["reason"] for r in records] == [Reason.EXTRA_OBJECT] * bare.config.retries
+    assert [r["reason"] for r in records] == [Reason.EXTRA_OBJECT] * bare.config.run.retries
     assert len({str(r["planned_xyxy"]) for r in records}) == len(records)
     assert canvas.image is original and canvas.painted == []
 
@@ -230,7 +232,7 @@ def test_neighbours_of_a_decoy_must_still_be_found() -> None:
 
 def test_the_number_of_decoys_is_checked() -> None:
     with pytest.raises(ConfigError, match="decoys"):
-        GenerateConfig(decoys=4.5)
+        GenerateConfig.of(decoys=4.5)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -241,14 +243,14 @@ def test_a_run_with_decoys_has_the_same_labels_and_bank_even_when_it_was_killed(
     config: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain, out = tmp_path / "plain", tmp_path / "decoys"
-    generate(replace(config, out=str(plain)), progress=ignore)
+    generate(config.but(out=str(plain)), progress=ignore)
     commit: Callable[..., None] = RunFolder.commit
 
     def dying(self: RunFolder, index: int, record: object, **rest: object) -> None:
         commit(self, index, record, **rest)
         raise KeyboardInterrupt
 
-    wanted = replace(config, out=str(out), decoys=1.5)
+    wanted = config.but(out=str(out), decoys=1.5)
     monkeypatch.setattr(RunFolder, "commit", dying)
     with pytest.raises(KeyboardInterrupt):
         generate(wanted, progress=ignore)

@@ -349,7 +349,7 @@ def test_a_unet_of_another_kind_is_refused(families):
 def test_a_missing_lora_is_named_before_its_licence_is_asked_for():
     for lora in ("nowhere.safetensors", "./nowhere/at/all"):
         with pytest.raises(BackendError, match="no such LoRA"):
-            describe_models(GenerateConfig(model="embedded", lora=lora))
+            describe_models(GenerateConfig.of(model="embedded", lora=lora))
 
 
 def test_licences_come_from_the_card_or_the_table(tmp_path):

@@ -82,7 +82,7 @@ def test_a_bank_of_other_categories_is_refused(source: Path) -> None:
 
 
 def test_a_run_starts_from_init_images_and_says_which(source: Path, tmp_path: Path) -> None:
-    config = GenerateConfig(
+    config = GenerateConfig.of(
         n=4,
         annotations=str(source / "annotations" / "instances.json"),
         images=str(source / "images"),

@@ -172,7 +172,7 @@ ALIKE = (Category(1, "paper_bag"), Category(2, "Paper  bag"), Category(3, "can")
 def test_names_that_no_prompt_tells_apart(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"categories 1 \('paper_bag'\) and 2 \('Paper  bag'\)"):
         PromptBook.open(PromptRules(), ALIKE)
-    PromptBook.open(PromptRules(categories=("paper_bag", "can")), ALIKE)
+    PromptBook.open(PromptRules(), ALIKE, wanted=("paper_bag", "can"))
     for words in ({"paper_bag": ["carrier bag"]}, {"paper_bag": "with handles"}):
         PromptBook.open(PromptRules(prompts=written(tmp_path, words)), ALIKE)
     with pytest.raises(ConfigError, match="share the word 'can'"):

@@ -98,7 +98,7 @@ def mask_rcnn(**changes: object) -> TorchvisionDetector:
     config = DetectorConfig("maskrcnn_resnet50_fpn", tuple(CATEGORIES), view_px=96)
     return TorchvisionDetector(
         tiny_mask_rcnn(2),
-        replace(config, **changes),
+        config.but(**changes),
         name="tiny",
         category_of_label={0: 7, 1: 3},
         min_score=0.0,
@@ -240,7 +240,7 @@ def test_a_segmenters_mask_that_does_not_fit_is_not_taken() -> None:
 def config(tmp_path_factory: pytest.TempPathFactory) -> GenerateConfig:
     root = tmp_path_factory.mktemp("source")
     write_sample(root, num_images=8, seed=5, workers=1)
-    return GenerateConfig(
+    return GenerateConfig.of(
         n=4,
         annotations=str(root / "annotations" / "instances.json"),
         images=str(root / "images"),
@@ -268,13 +268,13 @@ def test_auto_follows_what_there_is(config: GenerateConfig, tmp_path: Path) -> N
     assert isinstance(open_outliner(config, dataset, plain), MattingOutlines)
     assert isinstance(open_outliner(config, dataset, None), MattingOutlines)
     assert open_outliner(config, boxes, head) is None
-    assert open_outliner(replace(config, masks="off"), dataset, head) is None
-    assert isinstance(open_outliner(replace(config, masks="matting"), boxes, head), MattingOutlines)
-    asked = replace(config, segmenter=str(write_sam(tmp_path / "sam")))
+    assert open_outliner(config.but(masks="off"), dataset, head) is None
+    assert isinstance(open_outliner(config.but(masks="matting"), boxes, head), MattingOutlines)
+    asked = config.but(segmenter=str(write_sam(tmp_path / "sam")))
     assert isinstance(open_outliner(asked, boxes, head), SegmenterOutlines)
     for detector in (plain, None):
         with pytest.raises(ConfigError, match="masks is 'detector', but"):
-            open_outliner(replace(config, masks="detector"), dataset, detector)
+            open_outliner(config.but(masks="detector"), dataset, detector)
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_bad_values_are_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    source = ["--annotations", str(config.annotations), "--images", str(config.images)]
+    source = ["--annotations", str(config.data.annotations), "--images", str(config.data.images)]
     models = ["--model", "embedded", "--detector", "embedded", "--out", str(tmp_path / "out")]
     monkeypatch.setattr("sys.argv", ["augsynth", "generate", *source, *models, *arguments])
     with pytest.raises(SystemExit) as stop:
@@ -308,12 +308,12 @@ def test_bad_values_are_one_line(
 
 def test_a_detectors_masks_need_a_detector(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no detector is loaded"):
-        GenerateConfig(masks="detector", filter="off")
+        GenerateConfig.of(masks="detector", filter="off")
     (tmp_path / "c.yaml").write_text("masks: off\n")
     assert yaml.safe_load((tmp_path / "c.yaml").read_text())["masks"] is False
     from augsynth.generation.config import read_config
 
-    assert read_config(tmp_path / "c.yaml").masks == "off"
+    assert read_config(tmp_path / "c.yaml").masking.masks == "off"
 
 
 # --- what comes out ------------------------------------------------------------------------------------------
@@ -322,7 +322,7 @@ def test_a_detectors_masks_need_a_detector(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def run(config: GenerateConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tally]:
     out = tmp_path_factory.mktemp("run") / "out"
-    return out, generate(replace(config, out=str(out), filter="off", n=5), progress=ignore)
+    return out, generate(config.but(out=str(out), filter="off", n=5), progress=ignore)
 
 
 def synthetic(out: Path) -> list[dict[str, object]]:
@@ -371,12 +371,12 @@ def test_the_bank_cuts_along_the_masks(run: tuple[Path, Tally]) -> None:
 def test_a_dataset_of_boxes_gets_boxes_and_the_same_pixels(
     config: GenerateConfig, run: tuple[Path, Tally], tmp_path: Path
 ) -> None:
-    document = json.loads(Path(str(config.annotations)).read_text())
+    document = json.loads(Path(str(config.data.annotations)).read_text())
     for a in document["annotations"]:
         del a["segmentation"]
     (tmp_path / "boxes.json").write_text(json.dumps(document))
     out = tmp_path / "out"
-    options = replace(config, filter="off", n=5, annotations=str(tmp_path / "boxes.json"), out=str(out))
+    options = config.but(filter="off", n=5, annotations=str(tmp_path / "boxes.json"), out=str(out))
     tally = generate(options, progress=ignore)
     assert not tally.masks and not any(line.startswith("masks") for line in summary_lines(tally, out))
     assert all("segmentation" not in a and "mask" not in a["attributes"] for a in synthetic(out))
@@ -390,10 +390,10 @@ def test_rle_on_request_and_neighbours_keep_to_what_is_seen(
     config: GenerateConfig, run: tuple[Path, Tally], tmp_path: Path
 ) -> None:
     out = tmp_path / "rle"
-    options = replace(config, filter="off", n=5, mask_format="rle", out=str(out))
+    options = config.but(filter="off", n=5, mask_format="rle", out=str(out))
     generate(options, progress=ignore)
     document = json.loads((out / "annotations" / "instances_synthetic.json").read_text())
-    source = json.loads(Path(str(config.annotations)).read_text())
+    source = json.loads(Path(str(config.data.annotations)).read_text())
     known = {(a["category_id"], *a["bbox"]): a for a in source["annotations"]}
     pairs = 0
     for image in document["images"]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from augsynth.core.boxes import square_window
+from augsynth.core.errors import ConfigError
 from augsynth.core.scene import Placement, Reason
 from augsynth.placement.appearance import Appearance
 from augsynth.placement.layout import Layout
@@ -39,7 +40,7 @@ def place(scene, layout, *, image=GREY, category_id=LID, seed=0, rules=None, **o
 
 
 def test_hard_rules_hold_for_every_draw(layout):
-    rules = PlacementRules(max_overlap=0.05, min_size=10, min_side=48)
+    rules = PlacementRules(max_overlap=0.05, min_size=10, context=1.8, model_window=192)
     scenes = cups_with_lids(12, seed=3).scenes
     for seed, scene in enumerate(scenes):
         for category in (CUP, LID, BOX):
@@ -121,7 +122,7 @@ def test_the_score_is_the_sum_of_its_terms(layout):
         ("max_overlap", float("nan")),
         ("min_size", 0),
         ("context", 0.5),
-        ("min_side", 0),
+        ("model_window", 0),
         ("mask_growth", 0.9),
         ("num_candidates", 0),
         ("anchored_share", -0.1),
@@ -132,7 +133,7 @@ def test_the_score_is_the_sum_of_its_terms(layout):
     ],
 )
 def test_rules_refuse_values_out_of_range(field, value):
-    with pytest.raises(ValueError, match=field):
+    with pytest.raises(ConfigError, match=field):
         PlacementRules(**{field: value})
 
 
@@ -142,7 +143,7 @@ def test_data_sets_without_objects_still_place(layout):
 
 
 def test_uniform_places_fulfil_the_hard_rules_and_nothing_else(layout):
-    rules = PlacementRules(max_overlap=0.05, min_size=10, min_side=48)
+    rules = PlacementRules(max_overlap=0.05, min_size=10, context=1.8, model_window=192)
     scene = scene_of([around(160, 120, 27), [0, 150, 320, 240]], [CUP, BOX], crowd=[False, True])
     rng = np.random.default_rng(0)
     found = [propose_uniform(scene, category_id=LID, layout=layout, rng=rng, rules=rules) for _ in range(400)]

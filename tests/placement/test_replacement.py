@@ -119,7 +119,7 @@ def test_what_may_take_its_place_is_the_most_affine_share_of_the_others() -> Non
 
 
 def test_what_may_be_replaced() -> None:
-    rules = PlacementRules(min_size=8, min_side=16, max_overlap=0.1, mask_growth=1.15)
+    rules = PlacementRules(min_size=8, model_window=64, max_overlap=0.1, mask_growth=1.15)
     related = {1: frozenset({2}), 2: frozenset({1}), 3: frozenset()}
 
     def allowed(*rows: tuple[int, tuple[float, float, float, float], bool], **more: object) -> list[bool]:
@@ -220,7 +220,7 @@ def ignore(stage: str, tally: Tally) -> None:
 def config(tmp_path_factory: pytest.TempPathFactory) -> GenerateConfig:
     root = tmp_path_factory.mktemp("source")
     write_sample(root, num_images=8, seed=5, workers=1)
-    return GenerateConfig(
+    return GenerateConfig.of(
         n=3,
         annotations=str(root / "annotations" / "instances.json"),
         images=str(root / "images"),
@@ -239,13 +239,13 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> GenerateConfig:
 @pytest.fixture(scope="module")
 def bare(config: GenerateConfig) -> Studio:
     """A studio without a filter."""
-    return open_studio(*open_dataset(replace(config, filter="off", steps=2)))
+    return open_studio(*open_dataset(config.but(filter="off", steps=2)))
 
 
 @pytest.fixture(scope="module")
 def run(config: GenerateConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tally]:
     out = tmp_path_factory.mktemp("run") / "out"
-    return out, generate(replace(config, out=str(out)), progress=ignore)
+    return out, generate(config.but(out=str(out)), progress=ignore)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -263,7 +263,7 @@ def test_a_new_image_has_one_object_exchanged_and_all_others_as_they_were(
 
     out, tally = run
     assert tally.finished and tally.accepted == tally.images == 3  # one an image, though two are allowed
-    original = json.loads(Path(str(config.annotations)).read_text())
+    original = json.loads(Path(str(config.data.annotations)).read_text())
     augmented = COCO(str(out / "annotations" / "instances_augmented.json"))
     document = augmented.dataset
     assert document["annotations"][: len(original["annotations"])] == original["annotations"]
@@ -316,7 +316,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
         commit(self, index, record, **rest)
         raise KeyboardInterrupt
 
-    again = replace(config, out=str(tmp_path / "out"))
+    again = config.but(out=str(tmp_path / "out"))
     monkeypatch.setattr(RunFolder, "commit", dying)
     with pytest.raises(KeyboardInterrupt):
         generate(again, progress=ignore)
@@ -326,7 +326,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
 
 
 def paint(studio: Studio, out: Path, *, num: int = 3, **options: object) -> Shard:
-    studio = replace(studio, config=replace(studio.config, **options))
+    studio = replace(studio, config=studio.config.but(**options))
     jobs = list(enumerate(studio.dataset.scenes[:num]))
     return paint_shard(studio, jobs, wanted=99, budget=99, before=Counts(), image_dir=out)
 
@@ -349,7 +349,7 @@ def test_a_mix_has_the_share_of_replacements_that_was_asked_for(bare: Studio, tm
         gone = [shard.attempts[number]["replaced_annotation_id"] for number in new["attempts"]]
         source = next(s for s in bare.dataset.scenes if s.image_id == new["source_image_id"])
         assert len(set(gone)) == len(gone) and set(gone) <= set(source.annotation_ids.tolist())
-    studio = replace(bare, config=replace(bare.config, mode="mix", replace_share=0.3))
+    studio = replace(bare, config=bare.config.but(mode="mix", replace_share=0.3))
     scene = bare.dataset.scenes[0]
     image = read_image(bare.dataset, scene)
     kinds = [
@@ -400,8 +400,8 @@ def test_an_object_that_is_still_there_leaves_the_image_unchanged(bare: Studio, 
 
     studio = replace(bare, detector=Unmoved(), thresholds=Thresholds(0.5))
     shard = paint(studio, tmp_path, num=1)
-    assert [a["reason"] for a in shard.attempts] == [Reason.STILL_THERE] * studio.config.retries
-    assert len({a["seed"] for a in shard.attempts}) == studio.config.retries
+    assert [a["reason"] for a in shard.attempts] == [Reason.STILL_THERE] * studio.config.run.retries
+    assert len({a["seed"] for a in shard.attempts}) == studio.config.run.retries
     assert shard.images == [] and not tmp_path.joinpath("augsynth").exists()
 
 
@@ -437,12 +437,12 @@ def test_wrong_options_are_named(config: GenerateConfig, tmp_path: Path) -> None
         ({"replace_affinity": 2.0}, "replace_affinity"),
     ):
         with pytest.raises(ConfigError, match=words):
-            replace(config, **values)
-    document = json.loads(Path(str(config.annotations)).read_text())
+            config.but(**values)
+    document = json.loads(Path(str(config.data.annotations)).read_text())
     first = document["categories"][0]
     document["categories"] = [first]
     document["annotations"] = [a for a in document["annotations"] if a["category_id"] == first["id"]]
     path = tmp_path / "one.json"
     path.write_text(json.dumps(document))
     with pytest.raises(ConfigError, match="two categories"):
-        open_dataset(replace(config, annotations=str(path)))
+        open_dataset(config.but(annotations=str(path)))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from augsynth.core.errors import ConfigError
+from augsynth.core.options import check_options, option
 from augsynth.core.scene import Category, FloatArray, IntArray, Scene
 from augsynth.core.seeding import derive_rng
 from augsynth.inpainting.prompts.file import Words, read_words, tidy
@@ -75,17 +76,27 @@ class TokenLimit:
 class PromptRules:
     """How a model is told what to paint.
 
-    Attributes:
-        template: Prompt with `{category}`, or several to draw from; `{neighbours}` and `{description}` are filled, too.
-        prompts: YAML or JSON file of synonyms, descriptions and negative prompts by category name.
-        negative_prompt: Text of the unconditional branch.
-        categories: Names of the categories that are painted; empty means all.
+    Raises:
+        ConfigError: A template is wrong.
     """
 
-    template: str | tuple[str, ...] = DEFAULT_TEMPLATE
-    prompts: str | None = None
-    negative_prompt: str = ""
-    categories: tuple[str, ...] = ()
+    template: str | tuple[str, ...] = option(
+        DEFAULT_TEMPLATE,
+        "Prompt with {category}, or several to draw from; {neighbours} and {description} are filled, too.",
+    )
+    prompts: str | None = option(
+        None, "YAML or JSON file of synonyms, descriptions and negative prompts by category name."
+    )
+    negative_prompt: str = option("", "What no object should look like: text of the unconditional branch.")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        check_templates(self.templates)
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """The prompt templates that are drawn from."""
+        return (self.template,) if isinstance(self.template, str) else self.template
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,21 +116,24 @@ class PromptBook:
     limit: TokenLimit | None = field(default=None)
 
     @classmethod
-    def open(cls, rules: PromptRules, categories: Sequence[Category]) -> PromptBook:
+    def open(
+        cls, rules: PromptRules, categories: Sequence[Category], *, wanted: Sequence[str] = ()
+    ) -> PromptBook:
         """Return the book of a run, checked before any model is loaded.
 
+        Args:
+            rules: How the model is told what to paint.
+            categories: Of the dataset.
+            wanted: Names of those that are painted; empty means all.
+
         Raises:
-            ConfigError: A template or the file of prompts is wrong, or no prompt could tell two wanted
-                categories apart.
+            ConfigError: The file of prompts is wrong, or no prompt could tell two wanted categories apart.
         """
-        templates = (rules.template,) if isinstance(rules.template, str) else rules.template
-        check_templates(templates)
         words = {category.id: Words((tidy(category.name),)) for category in categories}
         if rules.prompts is not None:
             words |= read_words(Path(rules.prompts), categories)
-        wanted = [c for c in categories if not rules.categories or c.name in rules.categories]
-        check_distinct(wanted, words)
-        return cls(words, tuple(tidy(t) for t in templates), tidy(rules.negative_prompt))
+        check_distinct([c for c in categories if not wanted or c.name in wanted], words)
+        return cls(words, tuple(tidy(t) for t in rules.templates), tidy(rules.negative_prompt))
 
     def limited_to(self, tokenizer: Any, category_ids: Iterable[int]) -> PromptBook:
         """Return the book for a model that reads no more than its tokenizer's length.

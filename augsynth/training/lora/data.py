@@ -50,9 +50,8 @@ def open_book(training: LoraTraining, categories: Sequence[Category]) -> PromptB
         ConfigError: A category is unknown, the file is wrong, or no prompt could tell two chosen categories apart.
     """
     chosen = chosen_categories(categories, training.categories)
-    names = tuple(category.name for category in chosen)
-    rules = PromptRules(template=training.template, prompts=training.prompts, categories=names)
-    return PromptBook.open(rules, categories)
+    rules = PromptRules(template=training.template, prompts=training.prompts)
+    return PromptBook.open(rules, categories, wanted=[category.name for category in chosen])
 
 
 def open_study(

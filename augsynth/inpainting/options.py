@@ -1,0 +1,55 @@
+"""What paints, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from augsynth.core.options import check_options, option
+
+
+@dataclass(frozen=True, slots=True)
+class PaintingOptions:
+    """The inpainting model and its settings.
+
+    Raises:
+        ConfigError: A value is out of range.
+    """
+
+    model: str | None = option(
+        None,
+        "Inpainting model: `embedded`, a diffusers folder or a hub id.",
+        unset="embedded for the sample, else Stable Diffusion 1.5 inpainting",
+    )
+    model_revision: str | None = option(None, "Commit or tag of that hub id.")
+    lora: str | None = option(None, "LoRA of the model: a .safetensors file, a folder with one or a hub id.")
+    lora_scale: float = option(1.0, "How much of the LoRA; 1 is as it was trained.", low=-10, high=10)
+    precision: Literal["float32", "bfloat16", "float16"] = option("float32", "Precision of the model.")
+    batch_size: int = option(8, "Windows a forward pass.", low=1, high=4096)
+    steps: int = option(25, "Denoising steps.", low=1, high=1000)
+    guidance: float | None = option(
+        None,
+        "Scale of classifier-free guidance; 1 switches it off.",
+        above=0,
+        high=50,
+        unset="what fits the model",
+    )
+    sampler: Literal["auto", "ddim", "lcm"] = option(
+        "auto", "Sampler; lcm is for few-step checkpoints and LoRAs, auto follows the checkpoint."
+    )
+    window_size: int | None = option(
+        None, "Side of the model's window in pixels.", low=8, high=4096, unset="the model's own"
+    )
+    alignment: Literal["renoise", "inversion", "off"] = option(
+        "renoise", "How the surroundings are kept in line with the image while the object is painted."
+    )
+    donors: str | None = option(
+        None, "Object bank whose cut-outs painting starts from.", unset="painting starts from noise"
+    )
+    strength: float = option(
+        0.6, "How much of such a cut-out is painted over; 1 leaves nothing of it.", low=0.02, high=1.0
+    )
+    feather: float = option(3.0, "Soft edge of the mask in pixels of the model's window.", low=0, high=64)
+
+    def __post_init__(self) -> None:
+        check_options(self)
