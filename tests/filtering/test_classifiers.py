@@ -370,10 +370,10 @@ def test_with_both_the_classifier_sees_what_the_detector_accepts(studio: Studio,
 
 def test_options_that_do_not_go_together(config: GenerateConfig, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no classifier is given"):
-        config.but(classifier="")
+        config.but(classifier=None)
     with pytest.raises(ConfigError, match="set filter to classifier or both"):
         config.but(filter="detector")
-    assert open_dataset(config.but(filter="off"))[0].classifier == ""
+    assert open_dataset(config.but(filter="off"))[0].filter_models.classifier is None
     with pytest.raises(ConfigError, match="'teapot' isn't in"):
         open_dataset(config.but(class_map={"teapot": ("pot",)}))
     with pytest.raises(ConfigError, match="every object would pass"):

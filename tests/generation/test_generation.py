@@ -277,7 +277,7 @@ def test_a_run_with_every_choice_switched_off(config: GenerateConfig, tmp_path: 
     assert all(unnamed.items() <= line.items() for line in lines)
     written = yaml.safe_load((out / "config.yaml").read_text())
     assert unnamed.items() <= written.pop("models").items()
-    assert RANDOM.items() <= written.items() and written["detector"] == ""
+    assert RANDOM.items() <= written.items() and written["detector"] is None
     assert len(Bank.open(out / "bank")) == 6
 
 

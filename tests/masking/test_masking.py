@@ -98,7 +98,7 @@ def mask_rcnn(**changes: object) -> TorchvisionDetector:
     config = DetectorConfig("maskrcnn_resnet50_fpn", tuple(CATEGORIES), view_px=96)
     return TorchvisionDetector(
         tiny_mask_rcnn(2),
-        config.but(**changes),
+        replace(config, **changes),
         name="tiny",
         category_of_label={0: 7, 1: 3},
         min_score=0.0,
