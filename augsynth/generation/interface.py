@@ -125,12 +125,12 @@ def generate(
     images: str | Path | None = None,
     *,
     out: str | Path,
-    n: int = 100,
+    n: int | None = None,
     config: str | Path | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Run:
-    """Paint accepted objects until there are `n` or the attempts are spent, and publish the dataset.
+    """Paint accepted objects until there are `n` (100) or the attempts are spent, and publish the dataset.
 
     Args:
         annotations: COCO annotation file; without it and `images` the rendered sample is drawn.
