@@ -18,7 +18,7 @@ from augsynth.pasting.source_objects import SourceObjects
 from augsynth.pasting.surroundings import TYPICAL_SPREADS, Surroundings
 from augsynth.placement.layout import Layout
 from augsynth.placement.proposal import overlaps
-from augsynth.placement.relative_position import OffsetSampler, offset_cells
+from augsynth.placement.relative_position import OffsetSampler, offset_cells, offsets
 
 _NUM_ANCHORS = 4
 _NUM_TRIES = 12
@@ -253,7 +253,7 @@ class Placer:
         """Return (N,) how well places fit by the layout's pair offsets and sizes."""
         layout, scores = self.layout, np.zeros(len(boxes))
         if len(anchors) and len(boxes):
-            narrow, wide = layout.offsets.log_lifts(kinds, wanted, offset_cells(anchors, boxes))
+            narrow, wide = layout.offsets.log_lifts(kinds, wanted, offset_cells(offsets(anchors, boxes)[0]))
             scores = np.log(np.exp((narrow + wide) / 2).mean(axis=1))
         if self.rules.size_weight:
             for kind in set(wanted.tolist()):

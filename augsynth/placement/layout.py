@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from augsynth.core.boxes import box_areas, intersections
 from augsynth.core.scene import Dataset, FloatArray, IntArray, Scene
 from augsynth.core.seeding import derive_rng
 from augsynth.placement.boosting import BoostedTrees, Growth, fit_trees
-from augsynth.placement.negatives import COMPARED, random_places, without_object
-from augsynth.placement.relative_position import Offsets, count_offsets, offset_cells, offsets
+from augsynth.placement.negatives import COMPARED, compared_objects, random_places, without_object
+from augsynth.placement.relative_position import OffsetCounts, Offsets, fit_offsets, offset_cells, offsets
 from augsynth.placement.size import Sizes, fit_sizes, vertical_positions
 
 _GROWTH = Growth()
@@ -60,21 +61,22 @@ class Layout:
         index = _index(ids)
         rng = derive_rng(seed, "layout")
         comparisons = _compare(dataset, index, rng)
-        counts = np.bincount([c.kind for c in comparisons], minlength=len(ids))
-        ranks = np.argsort(np.argsort(-counts, kind="stable"), kind="stable")
+        counts = [OffsetCounts.of(c.kinds, c.kind, c.cells) for c in comparisons]
+        number = np.bincount([c.kind for c in comparisons], minlength=len(ids))
+        ranks = np.argsort(np.argsort(-number, kind="stable"), kind="stable")
         fold = {
             s.image_id: int(f) for s, f in zip(dataset.scenes, _folds(len(dataset.scenes), rng), strict=True)
         }
         scenes = [(s.image_id, *_anchors(s, index), s.size_wh) for s in _some_scenes(dataset, seed)]
         parts: list[FloatArray] = [np.zeros((0, 0))] * len(comparisons)
         for f in range(_NUM_FOLDS):
-            seen = [c for c in comparisons if fold[c.image_id] != f]
+            seen = [n for n, c in zip(counts, comparisons, strict=True) if fold[c.image_id] != f]
             held = [k for k, c in enumerate(comparisons) if fold[c.image_id] == f]
             if held:
                 part = _tables(ids, ranks, seen, [s[1:] for s in scenes if fold[s[0]] != f], seed)
                 for k in held:
                     parts[k] = part._features(comparisons[k])
-        layout = _tables(ids, ranks, comparisons, [s[1:] for s in scenes], seed)
+        layout = _tables(ids, ranks, counts, [s[1:] for s in scenes], seed)
         if not comparisons:
             return layout
         sizes = np.array([len(part) for part in parts])
@@ -113,7 +115,7 @@ class Layout:
         """Return the (N, F) columns that `trees` combine."""
         anchors, kinds = self.anchors(scene)
         kind = self.index_of(category_id)
-        return self._features(_Comparison(scene.image_id, scene.size_wh, anchors, kinds, kind, boxes_xyxy))
+        return self._features(_comparison(scene, anchors, kinds, kind, boxes_xyxy))
 
     def _features(self, at: _Comparison) -> FloatArray:
         n = len(at.boxes)
@@ -121,10 +123,11 @@ class Layout:
         fit = self.sizes.log_densities(at.boxes, at.kind, at.size_wh, deviation=deviation)
         rank = np.full(n, float(min(self.ranks[at.kind], _MAX_RANKS)))
         columns = [rank, fit, *_place_columns(at)]
-        columns += _relation_columns(self.offsets, at)
+        pairs = _Pairs.of(at)
+        columns += _relation_columns(self.offsets, at, pairs)
         same = at.kinds == at.kind
-        for chosen in (np.ones(len(same), bool), same, ~same):
-            columns += _near_columns(at.anchors[chosen], at.boxes)
+        for chosen in (pairs, pairs.of_anchors(same), pairs.of_anchors(~same)):
+            columns += _near_columns(chosen, n)
         return np.stack(columns, axis=1)
 
     def draw(
@@ -193,7 +196,10 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Comparison:
-    """Boxes of one size in one scene: in fitting, the real one first, then random ones."""
+    """Boxes of one size in one scene: in fitting, the real one first, then random ones.
+
+    `cells` are the (N, M) log-polar cells of the boxes as seen from the anchors.
+    """
 
     image_id: int
     size_wh: tuple[int, int]
@@ -201,6 +207,59 @@ class _Comparison:
     kinds: IntArray
     kind: int
     boxes: FloatArray
+    cells: IntArray
+
+
+def _comparison(
+    scene: Scene, anchors: FloatArray, kinds: IntArray, kind: int, boxes: FloatArray
+) -> _Comparison:
+    cells = offset_cells(offsets(anchors, boxes)[0])
+    return _Comparison(scene.image_id, scene.size_wh, anchors, kinds, kind, boxes, cells)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pairs:
+    """Each of N boxes against each of M anchors, lengths in longer sides.
+
+    Attributes:
+        offset: (N, M, 2) from the anchor's centre, in the anchor's sides; distance: (N, M) its length.
+        shared: (N, M) the distance in the mean of both sides; gaps: (N, M) between the edges, likewise.
+        inside: (N, M) share of the box that the anchor covers; covered: (N, M) share of the anchor.
+        larger: (N, M) side of the box over that of the anchor.
+    """
+
+    offset: FloatArray
+    distance: FloatArray
+    shared: FloatArray
+    gaps: FloatArray
+    inside: FloatArray
+    covered: FloatArray
+    larger: FloatArray
+
+    @classmethod
+    def of(cls, at: _Comparison) -> _Pairs:
+        """Measure the pairs of a comparison."""
+        anchors, boxes = at.anchors, at.boxes
+        offset, sides = offsets(anchors, boxes)
+        own = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)[:, None]
+        distance = np.hypot(offset[..., 0], offset[..., 1])
+        cover = intersections(boxes, anchors)
+        gap = np.clip(
+            np.maximum(boxes[:, None, :2] - anchors[:, 2:], anchors[:, :2] - boxes[:, None, 2:]), 0, None
+        )
+        return cls(
+            offset,
+            distance,
+            distance * np.sqrt(sides / own),
+            np.hypot(gap[..., 0], gap[..., 1]) / np.sqrt(sides * own),
+            cover / box_areas(boxes)[:, None],
+            cover / box_areas(anchors),
+            own / sides,
+        )
+
+    def of_anchors(self, chosen: NDArray[np.bool_]) -> _Pairs:
+        """Return the pairs with some of the anchors, by (M,) bool."""
+        return _Pairs(*(np.compress(chosen, getattr(self, name), axis=1) for name in self.__slots__))
 
 
 def _anchors(scene: Scene, index: Mapping[int, int]) -> tuple[FloatArray, IntArray]:
@@ -231,8 +290,8 @@ def _compare(dataset: Dataset, index: Mapping[int, int], rng: np.random.Generato
     share = min(1.0, _MAX_OBJECTS / max(total, 1))
     found = []
     for scene in dataset.scenes:
-        for k in np.flatnonzero(~scene.is_crowd & (rng.random(len(scene)) < share)):
-            box, rest = scene.boxes_xyxy[k], without_object(scene, int(k))
+        for k in compared_objects(scene, share=share, rng=rng).tolist():
+            box, rest = scene.boxes_xyxy[k], without_object(scene, k)
             random = random_places(
                 rest, box[2:] - box[:2], num=_NUM_RANDOM, rng=rng, avoid_xyxy=box, **COMPARED
             )
@@ -240,20 +299,19 @@ def _compare(dataset: Dataset, index: Mapping[int, int], rng: np.random.Generato
             if len(random) and kind is not None:
                 boxes = np.concatenate([box[None], random])
                 anchors, kinds = _anchors(rest, index)
-                found.append(_Comparison(scene.image_id, scene.size_wh, anchors, kinds, kind, boxes))
+                found.append(_comparison(scene, anchors, kinds, kind, boxes))
     return found
 
 
 def _tables(
     ids: tuple[int, ...],
     ranks: IntArray,
-    comparisons: list[_Comparison],
+    seen: list[OffsetCounts],
     scenes: list[tuple[FloatArray, IntArray, tuple[int, int]]],
     seed: int,
 ) -> Layout:
     """Return a layout whose trees are still missing."""
-    groups = [(c.kinds, c.kind, offset_cells(c.anchors, c.boxes)) for c in comparisons if len(c.anchors)]
-    table = count_offsets(groups, len(ids))
+    table = fit_offsets(seen, len(ids))
     sizes = fit_sizes(scenes, len(ids), rng=derive_rng(seed, "sizes"))
     return Layout(ids, ranks, table, sizes, BoostedTrees.empty())
 
@@ -278,14 +336,13 @@ def _place_columns(at: _Comparison) -> list[FloatArray]:
     ]
 
 
-def _relation_columns(table: Offsets, at: _Comparison) -> list[FloatArray]:
+def _relation_columns(table: Offsets, at: _Comparison, pairs: _Pairs) -> list[FloatArray]:
     """Return the log lifts of all anchors: mixture, product, best and nearest, for both kernels."""
     n = len(at.boxes)
     if not len(at.anchors):
         return [np.zeros(n)] * 8
-    narrow, wide = table.log_lifts(at.kinds, at.kind, offset_cells(at.anchors, at.boxes))
-    offset, _ = offsets(at.anchors, at.boxes)
-    nearest = np.hypot(offset[..., 0], offset[..., 1]).argmin(axis=1)
+    narrow, wide = table.log_lifts(at.kinds, at.kind, at.cells)
+    nearest = pairs.distance.argmin(axis=1)
     columns = []
     for lift in (narrow.astype(np.float64), wide.astype(np.float64)):
         columns += [np.log(np.exp(lift).mean(axis=1)), lift.sum(axis=1), lift.max(axis=1)]
@@ -293,30 +350,20 @@ def _relation_columns(table: Offsets, at: _Comparison) -> list[FloatArray]:
     return columns
 
 
-def _near_columns(anchors: FloatArray, boxes: FloatArray) -> list[FloatArray]:
+def _near_columns(pairs: _Pairs, n: int) -> list[FloatArray]:
     """Return columns about the nearest of some anchors and the crowd around."""
-    n = len(boxes)
-    if not len(anchors):
+    if not pairs.distance.shape[1]:
         return [np.full(n, v) for v in (_FAR, _FAR, _FAR, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)]
-    offset, sides = offsets(anchors, boxes)
-    own = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
-    distance = np.hypot(offset[..., 0], offset[..., 1])
-    shared = distance * np.sqrt(sides / own[:, None])
-    nearest, row = shared.argmin(axis=1), np.arange(n)
-    cover = intersections(boxes, anchors)
-    gap = np.clip(
-        np.maximum(boxes[:, None, :2] - anchors[:, 2:], anchors[:, :2] - boxes[:, None, 2:]), 0, None
-    )
-    gaps = np.hypot(gap[..., 0], gap[..., 1]) / np.sqrt(sides * own[:, None])
-    unit = offset[row, nearest] / (distance[row, nearest] + 0.1)[:, None]
+    nearest, row = pairs.shared.argmin(axis=1), np.arange(n)
+    unit = pairs.offset[row, nearest] / (pairs.distance[row, nearest] + 0.1)[:, None]
     return [
-        np.minimum(shared[row, nearest], _FAR),
-        np.minimum(distance.min(axis=1), _FAR),
-        np.minimum(gaps.min(axis=1), _FAR),
-        (cover / box_areas(boxes)[:, None]).max(axis=1),
-        (cover / box_areas(anchors)).max(axis=1),
+        np.minimum(pairs.shared[row, nearest], _FAR),
+        np.minimum(pairs.distance.min(axis=1), _FAR),
+        np.minimum(pairs.gaps.min(axis=1), _FAR),
+        pairs.inside.max(axis=1),
+        pairs.covered.max(axis=1),
         unit[:, 1],
         np.abs(unit[:, 0]),
-        np.log(own / sides[nearest]),
-        np.exp(-((shared / 3) ** 2) / 2).sum(axis=1),
+        np.log(pairs.larger[row, nearest]),
+        np.exp(-((pairs.shared / 3) ** 2) / 2).sum(axis=1),
     ]

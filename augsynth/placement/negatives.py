@@ -8,8 +8,10 @@ from types import MappingProxyType
 import numpy as np
 
 from augsynth.core.boxes import intersections
-from augsynth.core.scene import FloatArray, Scene
+from augsynth.core.scene import FloatArray, IntArray, Scene
 
+CROWDED = 200
+_MAX_PAIRS, _MIN_COMPARED = 25_000, 10
 COMPARED: Mapping[str, float] = MappingProxyType({"max_avoid": 0.3, "free_share": 0.05})
 """How real places are compared with random ones in fitting.
 
@@ -60,6 +62,24 @@ def random_places(
         if sum(map(len, found)) >= num:
             break
     return np.concatenate(found)[:num]
+
+
+def compared_objects(scene: Scene, *, share: float, rng: np.random.Generator) -> IntArray:
+    """Draw which objects of a scene are compared with random places.
+
+    Each is compared with all others, so that a scene would cost the square of its number of objects: of more than
+    CROWDED objects so many are drawn that the pairs stay below a limit.
+
+    Args:
+        scene: Crowds and ignore regions are left out.
+        share: Share of the objects, in (0, 1].
+        rng: Where the draws come from.
+    """
+    chosen = np.flatnonzero(~scene.is_crowd & (rng.random(len(scene)) < share))
+    limit = max(_MIN_COMPARED, _MAX_PAIRS // max(len(scene), 1))
+    if len(scene) <= CROWDED or len(chosen) <= limit:
+        return chosen
+    return np.sort(rng.choice(chosen, limit, replace=False))
 
 
 def without_object(scene: Scene, index: int) -> Scene:

@@ -11,7 +11,7 @@ the object's category next to its own or to other kinds -> all pairs of the data
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,9 +28,8 @@ _KAPPA_NARROW, _KAPPA_WIDE = 0.75, 4.0
 NUM_CELLS = NUM_RADII * NUM_ANGLES
 
 
-def offset_cells(anchors_xyxy: FloatArray, boxes_xyxy: FloatArray) -> IntArray:
-    """Return the (N, M) log-polar cells of N boxes as seen from M anchors."""
-    offset, _ = offsets(anchors_xyxy, boxes_xyxy)
+def offset_cells(offset: FloatArray) -> IntArray:
+    """Return the (N, M) log-polar cells of the (N, M, 2) offsets of N boxes from M anchors."""
     low, high = _LOG_RADIUS
     log_radius = np.log(np.hypot(offset[..., 0], offset[..., 1]) + 1e-9)
     ring = np.clip((log_radius - low) / (high - low) * NUM_RADII, 0, NUM_RADII - 1).astype(np.int64)
@@ -181,23 +180,48 @@ class OffsetSampler:
         return table
 
 
-def count_offsets(groups: list[tuple[IntArray, int, IntArray]], num_categories: int) -> Offsets:
-    """Count offsets of real and random places.
+@dataclass(frozen=True, slots=True, eq=False)
+class OffsetCounts:
+    """The offsets of one object's place, and of the random places it is compared with.
+
+    Attributes:
+        anchors: (M,) category indices of the anchors.
+        category: Category index of the object.
+        real: (M,) cells of the object.
+        places: (K,) anchor's category index * NUM_CELLS + cell of the random places, anchor after anchor.
+        shares: (K,) share of the random places that are seen there by one anchor.
+    """
+
+    anchors: IntArray
+    category: int
+    real: IntArray
+    places: IntArray
+    shares: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, anchors: IntArray, category: int, cells: IntArray) -> OffsetCounts:
+        """Count (N, M) cells, the object's own place in the first row."""
+        keys = np.arange(len(anchors)) * NUM_CELLS + cells[1:]
+        found, times = np.unique(keys, return_counts=True)
+        shares = (times / max(len(cells) - 1, 1)).astype(np.float32)
+        places = anchors[found // NUM_CELLS] * NUM_CELLS + found % NUM_CELLS
+        return cls(anchors, category, cells[0], places, shares)
+
+
+def fit_offsets(counts: Sequence[OffsetCounts], num_categories: int) -> Offsets:
+    """Sum up the offsets of real and random places.
 
     Args:
-        groups: For each real object: (M,) category indices of the anchors, its own category index, and (N, M)
-            cells of its place (first row) and of the random places it is compared with.
+        counts: One for each real object.
         num_categories: Number of categories.
     """
     real: dict[tuple[int, int], NDArray[np.float32]] = {}
     expected = np.full((num_categories, NUM_CELLS), 1e-4, np.float32)
-    for anchors, category, cells in groups:
-        for m, a in enumerate(anchors.tolist()):
-            counts = real.setdefault((a, category), np.zeros(NUM_CELLS, np.float32))
-            counts[cells[0, m]] += 1
-            if len(cells) > 1:
-                share = np.bincount(cells[1:, m], minlength=NUM_CELLS) / (len(cells) - 1)
-                expected[a] += share.astype(np.float32)
+    for each in counts:
+        for a in np.unique(each.anchors).tolist():
+            pair = real.setdefault((a, each.category), np.zeros(NUM_CELLS, np.float32))
+            np.add.at(pair, each.real[each.anchors == a], 1)
+        np.add.at(expected.reshape(-1), each.places, each.shares)
     pooled = expected.sum(axis=0)
     expected += 5 * pooled / max(float(pooled.sum()), 1e-9)
     expected /= expected.sum(axis=1, keepdims=True)

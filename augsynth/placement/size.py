@@ -199,16 +199,27 @@ def _scene_share(
         if not len(boxes):
             continue
         rest = log_sides(boxes, size) - centres[kinds] - slopes[kinds] * vertical_positions(boxes, size)
-        for k in range(len(rest)):
-            left = np.delete(rest, k)
-            others.append(float(np.median(left)) * len(left) / (len(left) + 1) if len(left) else 0.0)
+        others.append(_median_of_others(rest) * (len(rest) - 1) / len(rest))
         kinds_all.append(kinds)
         own.append(rest)
         wh = boxes[:, 2:] - boxes[:, :2]
         looks.append(np.stack([np.log(wh[:, 0] / wh[:, 1]), is_cut(boxes, size)], axis=1))
     if not own:
         return 0.0, np.zeros((0, 4))
-    y, x = np.concatenate(own), np.array(others)
+    y, x = np.concatenate(own), np.concatenate(others)
     share = float(np.clip((np.clip(y, -1.5, 1.5) @ x) / (x @ x + 1.0), 0.0, 1.2))
     noise = y - share * x
     return share, np.column_stack([np.concatenate(kinds_all), noise, np.concatenate(looks)])
+
+
+def _median_of_others(values: FloatArray) -> FloatArray:
+    """Return (N,) for each of (N,) values the median of the others; 0 for a single one."""
+    num = len(values) - 1
+    if not num:
+        return np.zeros(1)
+    order = np.argsort(values, kind="stable")
+    rank = np.empty(len(values), np.int64)
+    rank[order] = np.arange(len(values))
+    low, high = (num - 1) // 2, num // 2
+    ordered = values[order]
+    return np.asarray((ordered[low + (rank <= low)] + ordered[high + (rank <= high)]) / 2)

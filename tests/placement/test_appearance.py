@@ -8,7 +8,7 @@ import pytest
 from augsynth.core.errors import DatasetError
 from augsynth.placement.appearance import Appearance
 from augsynth.placement.ring_features import Rings
-from tests.placement.test_layout import CUP, LID, dataset_of, scene_of
+from tests.scenes import CUP, LID, dataset_of, scene_of
 
 GRASS, WATER = (70, 120, 40), (60, 90, 150)
 

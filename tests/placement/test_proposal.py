@@ -17,7 +17,7 @@ from augsynth.placement.proposal import (
 )
 from augsynth.placement.ring_features import Rings
 from tests.placement.test_appearance import shore, shores
-from tests.placement.test_layout import BOX, CUP, LID, around, cups_with_lids, dataset_of, scene_of
+from tests.scenes import BOX, CUP, LID, around, cups_with_lids, dataset_of, scene_of
 
 GREY = np.full((240, 320, 3), 128, np.uint8)
 
