@@ -1,4 +1,4 @@
-"""Tiny random checkpoints in the standard diffusers layout; who may skip when MMDetection is missing."""
+"""Tiny random checkpoints in the standard diffusers layout; which tests are skipped where a library is missing."""
 
 import importlib
 import os
@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-REQUIRE_MMDET = "AUGSYNTH_REQUIRE_MMDET"
-NEEDS = {"mmdet": "mmdet.datasets", "mmdet_ops": "mmdet.models"}
+NEEDS = {  # marker: what its tests import, the variable that makes a skip an error
+    "mmdet": ("mmdet.datasets", "AUGSYNTH_REQUIRE_MMDET"),
+    "mmdet_ops": ("mmdet.models", "AUGSYNTH_REQUIRE_MMDET"),
+    "docs": ("myst_parser.sphinx_", "AUGSYNTH_REQUIRE_DOCS"),
+}
 
 
 def what_is_missing(module: str) -> str:
@@ -20,10 +23,10 @@ def what_is_missing(module: str) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests of MMDetection where it is missing, unless the environment says that it must be there."""
-    if os.environ.get(REQUIRE_MMDET) == "1":
-        return
-    for marker, module in NEEDS.items():
+    """Skip tests of a library where it is missing, unless the environment says that it must be there."""
+    for marker, (module, required) in NEEDS.items():
+        if os.environ.get(required) == "1":
+            continue
         marked = [item for item in items if item.get_closest_marker(marker)]
         reason = what_is_missing(module) if marked else ""
         for item in marked if reason else []:

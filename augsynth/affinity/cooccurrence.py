@@ -1,4 +1,4 @@
-"""How often categories share an image: counts, and the measures of METHOD §1 that are formulas of counts."""
+"""How often categories share an image: counts, and the measures of docs/method.md §1 that are formulas of counts."""
 
 from __future__ import annotations
 

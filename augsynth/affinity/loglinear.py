@@ -1,6 +1,6 @@
 """A log-linear model of which category an image has besides the ones it shows.
 
-One present category is hidden and predicted from the rest S, k = |S| (the judge of METHOD §1):
+One present category is hidden and predicted from the rest S, k = |S| (the benchmark of docs/method.md §1):
 
     log p(c | S) = log p_c/(1 − p_c) + b_c + d_c·log k + Σ_{s∈S} (W_sc + V_sc·log m_s)/√k + constant
 

@@ -51,7 +51,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Affinity:
-    """Affinity of a dataset's categories (METHOD §1); C categories in file order.
+    """Affinity of a dataset's categories (docs/method.md §1); C categories in file order.
 
     Attributes:
         category_ids: (C,) int64 COCO ids.
@@ -219,7 +219,7 @@ class Affinity:
         Returns:
             (C,) float64. `loglinear`: log odds with popularity, so that softmax gives p(c | S); an empty
             scene gets those of the prior. Other measures and `clip`: mean of the matrix rows of the present
-            categories, without popularity (METHOD §1); an empty scene gets zeros. `blend`: the mean of its
+            categories, without popularity (docs/method.md §1); an empty scene gets zeros. `blend`: the mean of its
             parts' scores, each over its temperature.
 
         Raises:

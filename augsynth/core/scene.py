@@ -125,7 +125,7 @@ class Placement:
         category_id: COCO id of the category to paint.
         box_xyxy: (4,) float64, pixels, inside the image.
         anchor_annotation_id: The annotation whose layout statistics proposed the box, or None.
-        score: Alignment score of METHOD's surrounding-region alignment, a log density up to a constant; 0 where the
+        score: Score of the region (docs/method.md §3), a log density up to a constant; 0 where the
             place was drawn without one.
     """
 

@@ -1,4 +1,4 @@
-"""What to paste and where, cheaply enough for a data loader: METHOD's placement on few candidates.
+"""What to paste and where, cheaply enough for a data loader: the placement of docs/method.md §3 on few candidates.
 
 Candidate places come from the layout, cut-outs from a sources; a pair's score is the layout's log density and
 size, how far the cut-out must be scaled, and how much the surroundings it was cut from resemble the place's.

@@ -1,8 +1,8 @@
-"""What the surroundings of a category look like: METHOD's appearance term as a log ratio.
+"""What the surroundings of a category look like: the term of docs/method.md §3 as a log ratio.
 
 Rings around real objects are compared with rings around random boxes of the same size in the same image, so
 that a score says how much more a place looks like a place of the category than the rest of that image does.
-METHOD's cosine to a category's prototype is replaced by trees on the ring's features, the category's rank
+Instead of the cosine to a category's prototype there are trees on the ring's features, the category's rank
 and the likeness to the rings of the objects that the scene already has.
 """
 

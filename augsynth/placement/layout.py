@@ -1,4 +1,4 @@
-"""Where and how large, relative to what is there: METHOD's layout, from annotations alone.
+"""Where and how large, relative to what is there: from annotations alone (docs/method.md §2).
 
 The density of a place is learned as a log ratio of real against random places of the same size in the same
 image, from offsets to every anchor (`offsets`), size given position and scene (`sizes`) and simple geometry.

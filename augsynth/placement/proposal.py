@@ -1,4 +1,4 @@
-"""Surrounding-region alignment: choose the region that a new object belongs in (METHOD's placement).
+"""Surrounding-region alignment: choose the region that a new object belongs in (docs/method.md §3).
 
 score = log p(place | scene, category) + size_weight * log p(size | category, position, scene)
         + appearance_weight * log odds(surroundings | category) - overlap_weight * overlap

@@ -1,6 +1,6 @@
 """Replacing an object by one of another category: which object, and what takes its place.
 
-The object by the rule of Nie et al. (arXiv 2408.02891, METHOD's table):
+The object by the rule of Nie et al. (arXiv 2408.02891, docs/method.md §3):
 
     p(o) ∝ exp(Ĉ1(o) + Ĉ2(o)),   C1(o) = Σ_{o' ≠ o} A[l(o'), l(o)],   C2(o) = 1 − |s(o) − α·s(I)| / s(I)
 

@@ -1,4 +1,4 @@
-"""Judge of METHOD §1: hide one category of a held-out image, rank all absent ones given the rest.
+"""Judge of docs/method.md §1: hide one category of a held-out image, rank all absent ones given the rest.
 
     python -m benchmarks.judges.affinity [--data DIR] [--sample ANNOTATIONS] [--seeds 5] [--clip-model MODEL]
     python -m benchmarks.judges.affinity --train FILE [FILE …] --test FILE [FILE …] \

@@ -1,4 +1,4 @@
-"""Judge of METHOD §4: how well each alignment mode keeps the surroundings, and what it costs.
+"""Judge of docs/method.md §4: how well each alignment mode keeps the surroundings, and what it costs.
 
     python -m benchmarks.judges.alignment [--annotations FILE --images DIR] [--model embedded] [--num 32] [--steps 25]
 

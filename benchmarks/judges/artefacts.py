@@ -1,4 +1,4 @@
-"""Judge of METHOD §4: can a small classifier tell synthetic objects from real ones of the same category?
+"""Judge of docs/method.md §4: can a small classifier tell synthetic objects from real ones of the same category?
 
     python -m benchmarks.judges.artefacts RUN_DIR [RUN_DIR …] [--seeds 2] [--size 48] [--out DIR]
 

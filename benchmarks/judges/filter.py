@@ -1,4 +1,4 @@
-"""Judge of METHOD §5 on photographs: does the filter tell real objects from wrong labels?
+"""Judge of docs/method.md §5 on photographs: does the filter tell real objects from wrong labels?
 
     python -m benchmarks.judges.filter --annotations FILE --images DIR --detector DETECTOR
 

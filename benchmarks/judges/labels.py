@@ -1,4 +1,4 @@
-"""Judge of METHOD §5: an independent detector grades the labels of accepted objects.
+"""Judge of docs/method.md §5: an independent detector grades the labels of accepted objects.
 
     python -m benchmarks.judges.labels --judge DETECTOR RUN_DIR [RUN_DIR …] [--repaint 200] [--min-score 0.1]
 

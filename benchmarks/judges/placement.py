@@ -1,4 +1,4 @@
-"""Judge of METHOD §3: take one real object out of a held-out image's annotation and rank its place.
+"""Judge of docs/method.md §3: take one real object out of a held-out image's annotation and rank its place.
 
     python -m benchmarks.judges.placement [--data DIR] [--sets aerial_maritime taco sample blood_cells]
     python -m benchmarks.judges.placement --train FILE --judge FILE [FILE …] --images DIR DIR [DIR …]

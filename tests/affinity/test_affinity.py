@@ -1,4 +1,4 @@
-"""METHOD §1 on fixtures small enough to compute by hand, on real annotations, and on damaged files."""
+"""docs/method.md §1 on fixtures small enough to compute by hand, on real annotations, and on damaged files."""
 
 import json
 import math

@@ -182,8 +182,8 @@ def test_the_table_pairs_seeds(tmp_path):
 @pytest.mark.parametrize(
     ("page", "options"),
     [
-        ("README.md", ["--summary", "--share", "0.05", "0.1", "0.2"]),
-        ("README.md", ["--summary", "--share", "1.0", "--set", *MANY_IMAGES]),
+        ("docs/results.md", ["--summary", "--share", "0.05", "0.1", "0.2"]),
+        ("docs/results.md", ["--summary", "--share", "1.0", "--set", *MANY_IMAGES]),
         ("benchmarks/README.md", ["--share", "0.05", "0.1", "0.2"]),
         ("benchmarks/README.md", ["--share", "1.0", "--set", *MANY_IMAGES]),
     ],
