@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 
 from augsynth.bank.reader import Cutout
-from augsynth.coco.faults import is_mask
 from augsynth.core.boxes import box_areas, intersection_boxes, intersections, ious, shown_along
 from augsynth.core.errors import DatasetError
 from augsynth.core.masks import as_rle
@@ -70,7 +69,7 @@ class CutRules:
 def segmentations_of(dataset: Dataset) -> dict[int, Any]:
     """Return the usable polygons and RLEs of a dataset by annotation id."""
     records = dataset.document.get("annotations", ())
-    return {r["id"]: r["segmentation"] for r in records if is_mask(r.get("segmentation"))}
+    return {r["id"]: r["segmentation"] for r in records if "segmentation" in r}
 
 
 def sort_objects(

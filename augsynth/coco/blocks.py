@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from augsynth.coco.faults import Record, Repairs, fault, id_fault, is_id, shown
-from augsynth.core.images import IMAGE_SUFFIXES, measure_image, relative_name
+from augsynth.core.images import Header, relative_name
 from augsynth.core.scene import Category
+
+MAX_SIDE = 1_000_000
 
 
 def distinct(path: Path, document: Record, key: str, repairs: Repairs) -> list[Record]:
@@ -46,71 +48,83 @@ def file_names(path: Path, document: Record, repairs: Repairs) -> list[str]:
             backslashes.append(record["id"])
             document["images"][index] = {**record, "file_name": names[-1]}
     repairs.add("backslash_file_names", backslashes)
-    if len(set(names)) < len(names):
-        seen: set[str] = set()
-        repairs.add("shared_files", [name for name in names if name in seen or seen.add(name)])  # type: ignore[func-returns-value]
     return names
 
 
-def drop_missing_files(
-    path: Path, root: Path, document: Record, names: list[str], repairs: Repairs
-) -> list[str]:
-    """Drop images without a file, and their annotations; one walk of the directory finds all others."""
-    if not root.is_dir():
-        raise fault(
-            root, "", "images", "isn't a directory", f"give the one that file_name in {path} starts from"
-        )
-    found = {
-        Path(folder, name).relative_to(root).as_posix()
-        for folder, _, files in os.walk(root)
-        for name in files
-        if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-    }
-    present = [name in found or (root / name).is_file() for name in names]  # is_file: links, other suffixes
-    if not any(present):
-        where = f"images[0] (id {document['images'][0]['id']})"
-        problem = f"{names[0]!r} and all the others aren't in {root}"
-        raise fault(path, where, "file_name", problem, _other_root(root, names[0], found))
-    repairs.add("unlisted_files", sorted(found.difference(names)))
-    if not all(present):
-        gone = {r["id"] for r, here in zip(document["images"], present, strict=True) if not here}
-        lost = [r.get("id") for r in document["annotations"] if r.get("image_id") in gone]
-        repairs.add("missing_files", [n for n, here in zip(names, present, strict=True) if not here])
-        repairs.add("annotations_of_missing_files", lost)
-        document["images"] = [r for r in document["images"] if r["id"] not in gone]
-        document["annotations"] = [r for r in document["annotations"] if r.get("image_id") not in gone]
-        names = [name for name, here in zip(names, present, strict=True) if here]
-    return names
+def check_sizes(path: Path, document: Record, *, measured: bool) -> None:
+    """Raise unless width and height of every image are positive whole numbers, or missing but to be measured."""
+    for index, record in enumerate(document["images"]):
+        where = f"images[{index}] (id {record['id']})"
+        for field in ("width", "height"):
+            side = record.get(field)
+            if side is None and not measured:
+                raise fault(path, where, field, "is missing", "add it, or give the image directory too")
+            if side is None:
+                continue
+            if type(side) not in (int, float) or not 1 <= side <= MAX_SIDE or side != int(side):
+                remedy = f"write the pixels of the file, ≥ 1 and at most {MAX_SIDE:,}"
+                raise fault(path, where, field, f"is {shown(side)}", remedy)
 
 
-def _other_root(root: Path, name: str, found: set[str]) -> str:
-    """Return the remedy when no file was found: the directory that was probably meant."""
-    for candidate in sorted(found, key=lambda path: (path.count("/"), path)):
-        if candidate.endswith("/" + name):
-            return f"give {root / candidate.removesuffix('/' + name)} as the image directory"
-    head, _, tail = name.partition("/")
-    if tail in found and root.resolve().name == head:
-        return f"give {root.resolve().parent} as the image directory"
-    return "give the directory that file_name starts from"
+def join_shared_files(path: Path, document: Record, names: list[str], repairs: Repairs) -> list[int]:
+    """Join images that name one file: the first gets the annotations of the others, each object once.
+
+    Returns:
+        Positions of the images that stay.
+
+    Raises:
+        DatasetError: They differ in size.
+    """
+    if len(set(names)) == len(names):
+        return list(range(len(names)))
+    first: dict[str, Record] = {}
+    target: dict[int, int] = {}
+    kept = []
+    for index, (record, name) in enumerate(zip(document["images"], names, strict=True)):
+        other = first.setdefault(name, record)
+        if other is record:
+            kept.append(index)
+            continue
+        if (record.get("width"), record.get("height")) != (other.get("width"), other.get("height")):
+            problem = f"{name!r} is also that of image {other['id']}, which has another size"
+            where = f"images[{index}] (id {record['id']})"
+            raise fault(path, where, "file_name", problem, "correct one of them or delete it")
+        target[record["id"]] = other["id"]
+    document["images"] = [document["images"][index] for index in kept]
+    repairs.add("shared_files", [names[index] for index in sorted(set(range(len(names))).difference(kept))])
+    _join_annotations(document, target, repairs)
+    return kept
 
 
-def image_sizes(
-    path: Path, root: Path | None, document: Record, names: list[str], repairs: Repairs
-) -> list[tuple[int, int]]:
+def _join_annotations(document: Record, target: Mapping[int, int], repairs: Repairs) -> None:
+    """Move annotations to the image that theirs is joined with; one that is already there is dropped."""
+    joined = set(target.values())
+    known = {_looks(r, r["image_id"]) for r in document["annotations"] if r.get("image_id") in joined}
+    annotations, repeated = [], []
+    for record in document["annotations"]:
+        image_id = target.get(record.get("image_id"))
+        if image_id is None:
+            annotations.append(record)
+        elif _looks(record, image_id) in known:
+            repeated.append(record.get("id"))
+        else:
+            known.add(_looks(record, image_id))
+            annotations.append({**record, "image_id": image_id})
+    repairs.add("repeated_annotations", repeated)
+    document["annotations"] = annotations
+
+
+def _looks(record: Record, image_id: int) -> tuple[int, int, str]:
+    return image_id, record["category_id"], repr((record.get("bbox"), record.get("segmentation")))
+
+
+def image_sizes(document: Record, headers: Sequence[Header], repairs: Repairs) -> list[tuple[int, int]]:
     """Return width and height of each image as recorded, or as measured where nothing is recorded."""
     sizes, measured = [], []
     for index, record in enumerate(document["images"]):
         size = record.get("width"), record.get("height")
-        for field, side in zip(("width", "height"), size, strict=True):
-            if side is not None and (type(side) not in (int, float) or side != int(side) or side < 1):
-                where = f"images[{index}] (id {record['id']})"
-                raise fault(path, where, field, f"is {shown(side)}", "write the pixels of the file, ≥ 1")
         if None in size:
-            if root is None:
-                where = f"images[{index}] (id {record['id']})"
-                field = "width" if size[0] is None else "height"
-                raise fault(path, where, field, "is missing", "add it, or give the image directory too")
-            size = measure_image(root / names[index])
+            size = headers[index].size_wh
             document["images"][index] = {**record, "width": size[0], "height": size[1]}
             measured.append(record["id"])
         sizes.append((int(size[0]), int(size[1])))

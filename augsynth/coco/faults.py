@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from augsynth.core.errors import DatasetError
-from augsynth.core.scene import Dataset
+from augsynth.core.scene import Dataset, Repair
+from augsynth.core.text import printable
 
 Record = dict[str, Any]
 MAX_EXAMPLES = 5
+_MAX_ID = 2**63 - 1
+_ROOM = 2**32  # free ids that are enough for any output; there are always that many in a row
 
 # kind: (field, what was found and done, what the user can do)
 REPAIRS: dict[str, tuple[str, str, str]] = {
@@ -23,7 +27,7 @@ REPAIRS: dict[str, tuple[str, str, str]] = {
     "missing_iscrowd": ("iscrowd", "annotations without it, taken as 0", "write iscrowd, 1 for groups"),
     "missing_area": (
         "area",
-        "annotations without it, given width times height",
+        "annotations without a usable one, given width times height",
         "write the mask area where known",
     ),
     "missing_segmentation": (
@@ -31,10 +35,15 @@ REPAIRS: dict[str, tuple[str, str, str]] = {
         "annotations with a box but no mask, kept as boxes",
         "draw masks before training a mask head",
     ),
+    "short_polygons": (
+        "segmentation",
+        "masks with polygons of under three points, read without these",
+        "delete the short polygons",
+    ),
     "unusable_segmentation": (
         "segmentation",
-        "null, [], a flat list or a polygon of under 6 numbers, read as a box",
-        "write polygons or RLE, or leave it out",
+        "masks that can't be used (no numbers, far outside, not of the image's size), dropped",
+        "write polygons, or RLE of the image's size; the boxes stay",
     ),
     "boxes_clipped": (
         "bbox",
@@ -72,25 +81,50 @@ REPAIRS: dict[str, tuple[str, str, str]] = {
     ),
     "categories_without_objects": (
         "categories",
-        "categories without objects, kept",
+        "categories without objects, kept, but only used where asked for by name",
         "nothing, if that is meant",
     ),
     "backslash_file_names": ("file_name", "paths with backslashes, read with slashes", "write POSIX paths"),
     "shared_files": (
         "file_name",
-        "images that name the file of an earlier image, kept",
-        "merge their annotations",
+        "images that name the file of an earlier image, joined with it",
+        "list each file once",
     ),
     "missing_sizes": ("width/height", "images without them, measured", "write both in the annotation file"),
+    "raw_sizes": (
+        "width/height",
+        "images with the size before EXIF orientation and boxes after it, size turned",
+        "write the size of the upright picture",
+    ),
     "missing_files": (
         "file_name",
         "images without a file, dropped",
         "restore the files or check the image directory",
     ),
-    "annotations_of_missing_files": (
+    "linked_files": (
+        "file_name",
+        "images that are links out of the image directory, dropped",
+        "put the images themselves there, or give the directory that holds them",
+    ),
+    "special_files": (
+        "file_name",
+        "images that are folders, pipes or devices, dropped unopened",
+        "replace or unlist them",
+    ),
+    "unopened_files": (
+        "file_name",
+        "image files that can't be opened as images, dropped",
+        "replace or unlist them",
+    ),
+    "other_sizes": (
+        "width/height",
+        "images whose file has another size than recorded, dropped",
+        "correct width, height and boxes",
+    ),
+    "annotations_of_lost_images": (
         "image_id",
-        "annotations of images without a file, dropped",
-        "restore the files",
+        "annotations of images that are dropped, dropped with them",
+        "mend the images",
     ),
     "unlisted_files": (
         "file_name",
@@ -100,34 +134,33 @@ REPAIRS: dict[str, tuple[str, str, str]] = {
 }
 
 
-class Repairs(dict[str, int]):
-    """Counts of what was recovered, kind -> count, with the first few ids or names of each kind."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.examples: dict[str, list[str]] = {}
+class Repairs(dict[str, Repair]):
+    """What was recovered, kind -> count and the first few ids or names."""
 
     def add(self, kind: str, names: Sequence[object]) -> None:
         """Count one repair of a known kind for every id or name given."""
         if kind not in REPAIRS:
             raise ValueError(f"unknown repair {kind!r}")
         if names:
-            self[kind] = self.get(kind, 0) + len(names)
-            examples = self.examples.setdefault(kind, [])
-            examples += [str(name) for name in names[: MAX_EXAMPLES - len(examples)]]
+            old = self.get(kind, Repair(0, ()))
+            more = (str(name) for name in names[: MAX_EXAMPLES - len(old.examples)])
+            self[kind] = Repair(old.count + len(names), (*old.examples, *more))
 
 
 def repair_lines(dataset: Dataset) -> list[str]:
     """Return one line for each kind of repair: file, field, count, examples and what to do."""
-    examples = getattr(dataset.repairs, "examples", {})
     lines = []
-    for kind, count in dataset.repairs.items():
+    for kind, repair in dataset.repairs.items():
         field, found, remedy = REPAIRS[kind]
-        shown = ", ".join(examples.get(kind, ()))
-        more = ", …" if count > MAX_EXAMPLES else ""
-        which = f" ({shown}{more})" if shown else ""
-        lines.append(f"{dataset.source}: {field}: {found}: {count}{which}; {remedy}")
+        more = ", …" if repair.count > len(repair.examples) else ""
+        which = f" ({', '.join(repair.examples)}{more})" if repair.examples else ""
+        lines.append(printable(f"{dataset.source}: {field}: {found}: {repair.count}{which}; {remedy}"))
     return lines
+
+
+def repairs_document(dataset: Dataset) -> dict[str, dict[str, Any]]:
+    """Return the repairs as plain values for JSON: kind -> `count` and `examples`."""
+    return {k: {"count": r.count, "examples": list(r.examples)} for k, r in dataset.repairs.items()}
 
 
 def fault(path: Path, where: str, field: str, problem: str, remedy: str) -> DatasetError:
@@ -152,13 +185,12 @@ def is_id(value: object) -> bool:
     return type(value) is int and -(2**63) <= value < 2**63
 
 
-def is_mask(segmentation: object) -> bool:
-    """Say whether a segmentation is polygons of at least 6 numbers each, or an RLE with counts and size."""
-    if isinstance(segmentation, dict):
-        return bool(segmentation.get("counts")) and len(segmentation.get("size") or ()) == 2
-    if not isinstance(segmentation, list | tuple) or not segmentation:
-        return False
-    return all(isinstance(p, list | tuple) and len(p) >= 6 and len(p) % 2 == 0 for p in segmentation)
+def first_free_id(ids: Iterable[int]) -> int:
+    """Return the first of many free ids: above all others, or in the highest gap where those end too high."""
+    taken = sorted({0, *(number for number in ids if number > 0)})
+    if taken[-1] <= _MAX_ID - _ROOM:
+        return taken[-1] + 1
+    return max(low + 1 for low, high in pairwise(taken) if high - low > _ROOM)
 
 
 def kind_of(value: object) -> str:

@@ -12,19 +12,24 @@ import msgspec
 import numpy as np
 
 from augsynth.coco.blocks import (
+    check_sizes,
     distinct,
-    drop_missing_files,
     file_names,
     image_sizes,
+    join_shared_files,
     read_categories,
 )
-from augsynth.coco.faults import Record, Repairs, fault, id_fault, is_id, is_mask, kind_of, shown
-from augsynth.core.images import read_image
+from augsynth.coco.faults import Record, Repairs, fault, first_free_id, id_fault, is_id, kind_of, shown
+from augsynth.coco.image_files import drop_lost_images, turn_raw_sizes
+from augsynth.coco.segmentation import usable_mask
+from augsynth.core.images import Header, is_plain_file, read_image
 from augsynth.core.scene import Dataset, FloatArray, Scene
 
 __all__ = ["read_dataset", "read_image"]
 
 _OUTSIDE = 1e-3  # pixels beyond the border that are float noise, not a fault worth counting
+_FARTHEST = 1e9  # pixels; what lies beyond is no place in an image
+_MAX_EXACT = 2**53
 
 
 def read_dataset(annotations: str | Path, *, images: str | Path | None = None) -> Dataset:
@@ -33,10 +38,12 @@ def read_dataset(annotations: str | Path, *, images: str | Path | None = None) -
     Recovered and counted in `Dataset.repairs`: missing info, licenses, iscrowd, area, segmentation or
     annotation id; annotation ids below 1 or given twice (evaluators mishandle both: the later annotation gets
     a new id above the maximum); records listed twice word for word; boxes that reach outside (cut) or are
-    empty (ignored as objects, kept in the document); annotations without a listed image; listed images
-    without a file (dropped with their annotations); files that aren't listed; missing width or height where
-    the file can be measured; backslashes in file names; a category without objects that has the name of
-    another one.
+    empty (ignored as objects, kept in the document); masks that can't be used (dropped, the box stays);
+    annotations without a listed image; listed images whose file is missing, no picture, of another size or
+    a link out of the image directory (dropped with their annotations); images that name one file (joined);
+    files that aren't listed; missing width or height where the file can be measured; sizes before EXIF
+    orientation with boxes after it; backslashes in file names; a category without objects that has the
+    name of another one.
 
     `Dataset.document` is the document as decoded with exactly these repairs, all other records untouched:
     what is written from it can be read by the usual tools.
@@ -51,12 +58,16 @@ def read_dataset(annotations: str | Path, *, images: str | Path | None = None) -
     Raises:
         DatasetError: The file can't be read, isn't JSON or isn't a COCO instances file; ids that aren't
             integers; no images or categories; one image or category id for two different records; two
-            categories with objects and one name; an unknown category; a box that isn't four numbers; an
-            iscrowd that isn't 0 or 1; a file name that is absolute or leaves the directory; no size; or none
-            of the images has a file. The message names file, record, field and remedy.
+            categories with objects and one name; an unknown category; a box that isn't four numbers; boxes
+            that all lie within 0..1; an iscrowd that isn't 0 or 1; a file name that is absolute or leaves
+            the directory; no size; or no image can be used. The message names file, record, field and remedy.
     """
-    with _collection_paused():
-        return _read(Path(annotations), None if images is None else Path(images))
+    path = Path(annotations)
+    try:
+        with _collection_paused():
+            return _read(path, None if images is None else Path(images))
+    except RecursionError:
+        raise fault(path, "", "document", "is nested too deeply", "export it again") from None
 
 
 @contextmanager
@@ -82,12 +93,19 @@ def _read(annotations: Path, images: Path | None) -> Dataset:
         document[key] = distinct(annotations, document, key, repairs)
     _check_ids(annotations, document)
     names = file_names(annotations, document, repairs)
+    check_sizes(annotations, document, measured=images is not None)
+    headers: list[Header] = []
     if images is not None:
-        names = drop_missing_files(annotations, images, document, names, repairs)
-    sizes_wh = image_sizes(annotations, images, document, names, repairs)
+        names, headers = drop_lost_images(annotations, images, document, names, repairs)
+    kept = join_shared_files(annotations, document, names, repairs)
+    names, headers = [names[k] for k in kept], [headers[k] for k in kept if headers]
+    sizes_wh = image_sizes(document, headers, repairs)
     document["annotations"] = _annotations(document, repairs)
     boxes_xyxy = _boxes(annotations, document)
+    if headers:
+        sizes_wh = turn_raw_sizes(document, sizes_wh, headers, boxes_xyxy, repairs)
     _complete(annotations, document, repairs)
+    _check_masks(document, sizes_wh, repairs)
     categories = read_categories(annotations, document, repairs)
     scenes = _scenes(document, names, sizes_wh, boxes_xyxy, repairs)
     return Dataset(categories, scenes, document, annotations, images, repairs)
@@ -95,6 +113,8 @@ def _read(annotations: Path, images: Path | None) -> Dataset:
 
 def _decode(path: Path) -> Record:
     try:
+        if path.exists() and not is_plain_file(path):
+            raise fault(path, "", "annotations", "can't be read (no ordinary file)", "check the path")
         data = path.read_bytes()
     except OSError as error:
         raise fault(path, "", "annotations", f"can't be read ({error.strerror})", "check the path") from None
@@ -145,7 +165,7 @@ def _check_ids(path: Path, document: Record) -> None:
 def _annotations(document: Record, repairs: Repairs) -> list[Record]:
     """Return the annotations of listed images, each once, with unique ids from 1."""
     images = {record["id"] for record in document["images"]}
-    fresh = max([0, *(record["id"] for record in document["annotations"] if record.get("id") is not None)])
+    fresh = first_free_id(r["id"] for r in document["annotations"] if r.get("id") is not None) - 1
     seen: dict[int, Record] = {}
     kept = []
     found = defaultdict(list)
@@ -179,19 +199,36 @@ def _boxes(path: Path, document: Record) -> FloatArray:
     records = document["annotations"]
     for index, record in enumerate(records):
         bbox = record.get("bbox")
-        if type(bbox) is not list or len(bbox) != 4 or not all(type(v) in (int, float) for v in bbox):
-            where = f"annotations[{index}] (id {record['id']})"
-            remedy = "write [x, y, width, height] in pixels, or delete the annotation"
-            raise fault(path, where, "bbox", f"is {shown(bbox)}, not four numbers", remedy)
+        if type(bbox) is list and len(bbox) == 4 and all(type(v) in (int, float) for v in bbox):
+            if min(bbox) >= -_FARTHEST and max(bbox) <= _FARTHEST:
+                continue
+            problem = f"is {shown(bbox)}, beyond any image"
+        else:
+            problem = f"is {shown(bbox)}, not four numbers"
+        where = f"annotations[{index}] (id {record['id']})"
+        remedy = "write [x, y, width, height] in pixels, or delete the annotation"
+        raise fault(path, where, "bbox", problem, remedy)
     boxes = np.array([record["bbox"] for record in records], np.float64).reshape(-1, 4)
+    if _look_normalised(boxes):
+        where = f"annotations[0] (id {records[0]['id']})"
+        problem = f"is {shown(records[0]['bbox'])} and all others lie within 0..1, too: these look normalised"
+        remedy = "multiply by width and height: COCO has [x, y, width, height] in pixels"
+        raise fault(path, where, "bbox", problem, remedy)
     boxes[:, 2:] += boxes[:, :2]
     return boxes
 
 
+def _look_normalised(boxes_xywh: FloatArray) -> bool:
+    """Say whether all boxes lie within 0..1, as shares of the image do, some of them between whole numbers."""
+    if not len(boxes_xywh) or boxes_xywh.min() < 0 or boxes_xywh.max() > 1:
+        return False
+    solid = boxes_xywh[(boxes_xywh[:, 2:] > 0).all(axis=1)]
+    return bool((solid != np.round(solid)).any())
+
+
 def _complete(path: Path, document: Record, repairs: Repairs) -> None:
-    """Fill in missing iscrowd and area, which evaluators require, and count masks that can't be used."""
+    """Fill in missing iscrowd and area, which evaluators require."""
     records = document["annotations"]
-    with_masks = any(record.get("segmentation") for record in records)
     found = defaultdict(list)
     for index, record in enumerate(records):
         missing: Record = {}
@@ -201,17 +238,33 @@ def _complete(path: Path, document: Record, repairs: Repairs) -> None:
         elif crowd not in (0, 1):
             where = f"annotations[{index}] (id {record['id']})"
             raise fault(path, where, "iscrowd", f"is {shown(crowd)}", "write 0 or 1")
-        if type(area) not in (int, float):
+        if type(area) not in (int, float) or abs(area) > _MAX_EXACT:
             missing["area"] = float(max(record["bbox"][2], 0) * max(record["bbox"][3], 0))
         for field in missing:
             found[f"missing_{field}"].append(record["id"])
         if missing:
             records[index] = {**record, **missing}
+    for kind, names in found.items():
+        repairs.add(kind, names)
+
+
+def _check_masks(document: Record, sizes_wh: list[tuple[int, int]], repairs: Repairs) -> None:
+    """Drop the masks that can't be used, and from the others polygons that cover nothing."""
+    records = document["annotations"]
+    size_of = {record["id"]: size for record, size in zip(document["images"], sizes_wh, strict=True)}
+    with_masks = any(record.get("segmentation") for record in records)
+    found = defaultdict(list)
+    for index, record in enumerate(records):
         if "segmentation" not in record:
             if with_masks:
                 found["missing_segmentation"].append(record["id"])
-        elif not is_mask(record["segmentation"]):
-            found["unusable_segmentation"].append(record["id"])
+            continue
+        mask = usable_mask(record["segmentation"], size_of[record["image_id"]])
+        if mask is record["segmentation"]:
+            continue
+        found["unusable_segmentation" if mask is None else "short_polygons"].append(record["id"])
+        rest = {key: value for key, value in record.items() if key != "segmentation" or mask is not None}
+        records[index] = rest if mask is None else {**rest, "segmentation": mask}
     for kind, names in found.items():
         repairs.add(kind, names)
 

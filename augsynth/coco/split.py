@@ -105,7 +105,7 @@ def group_images(
 ) -> tuple[IntArray, int]:
     """Return the (N,) group number of each scene, and how many scenes the rule says nothing about.
 
-    Without a rule images that name the same file are a group, every other image is one of its own.
+    Without a rule every image is a group of its own.
 
     Raises:
         ConfigError: The pattern or key fits no image, or both are given.
@@ -123,7 +123,7 @@ def group_images(
             raise ConfigError(f"group_key {group_key!r} is in no image record; the keys are {known}")
     numbers: dict[Hashable, int] = {}
     groups = [
-        numbers.setdefault(("file", scene.file_name) if key is None else ("key", key), len(numbers))
+        numbers.setdefault(("image", scene.image_id) if key is None else ("key", key), len(numbers))
         for scene, key in zip(dataset.scenes, keys, strict=True)
     ]
     ruled = group_pattern is not None or group_key is not None

@@ -9,26 +9,59 @@ drawn as a polygon would teach a mask head that objects are rectangles.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import operator
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+import os
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, SupportsIndex
 
 import msgspec
 import numpy as np
 from numpy.typing import ArrayLike
 
-from augsynth.coco.faults import Record, is_mask
+from augsynth.coco.faults import Record, first_free_id
+from augsynth.coco.segmentation import usable_mask
 from augsynth.core.images import relative_name, write_atomically
+
+_LONGEST_STEM = (
+    200  # bytes; file systems take names of 255, and number, suffix and a temporary name come to it
+)
 
 
 def next_ids(document: Mapping[str, Any]) -> tuple[int, int]:
-    """Return the lowest free image id and annotation id above all of the document's, both ≥ 1."""
+    """Return the first image id and annotation id from which on all are free, both ≥ 1.
+
+    They lie above all of the document's; where those end near 2**63, in the highest gap between them.
+    """
     image_id, annotation_id = (
-        max([0, *(record["id"] for record in document[block])]) + 1 for block in ("images", "annotations")
+        first_free_id(record["id"] for record in document[block]) for block in ("images", "annotations")
     )
     return image_id, annotation_id
+
+
+def new_file_name(source_name: str, *, job: int, suffix: str, taken: Container[str]) -> str:
+    """Return the path of a new image, `augsynth/<job>_<stem of the source>.<suffix>`, that is nobody else's.
+
+    A stem that would make the name longer than file systems take is cut and ends with a digest of the whole; a
+    name that is taken, in the output of an earlier run, gets a number.
+
+    Args:
+        source_name: `file_name` of the image that was edited.
+        job: Number of the new image, ≥ 0, given once.
+        suffix: Without the dot.
+        taken: `file_name` of all images of the source.
+    """
+    stem = PurePosixPath(source_name).stem
+    if len(os.fsencode(stem)) > _LONGEST_STEM:
+        digest = hashlib.sha256(os.fsencode(stem)).hexdigest()[:12]
+        stem = os.fsencode(stem)[: _LONGEST_STEM - 13].decode("utf-8", "ignore") + f"~{digest}"
+    name, number = f"augsynth/{job:06d}_{stem}.{suffix}", 2
+    while name in taken:
+        name, number = f"augsynth/{job:06d}_{stem}_{number}.{suffix}", number + 1
+    return name
 
 
 def synthetic_image_record(
@@ -110,8 +143,8 @@ def copied_annotation(
 ) -> Record | None:
     """Return a real annotation for a new image: verbatim but for its ids and what breaks a rule of writing.
 
-    A box that reaches outside is cut, an area ≤ 0 becomes width times height, and a segmentation that readers
-    reject (null, [], a flat list, a polygon of under 6 numbers) is left out.
+    A box that reaches outside is cut, an area ≤ 0 becomes width times height, and a segmentation that can't be
+    used is left out.
 
     Args:
         raw: The annotation as in the source document.
@@ -131,7 +164,7 @@ def copied_annotation(
     bbox = _bbox_inside(np.array([x, y, x + width, y + height], np.float64), size_wh)
     if bbox is None:
         return None
-    if "segmentation" in record and not is_mask(record["segmentation"]):
+    if "segmentation" in record and usable_mask(record["segmentation"], size_wh) is None:
         del record["segmentation"]
     cut = max(abs(old - new) for old, new in zip(raw["bbox"], bbox, strict=True)) > 1e-6
     if cut:
@@ -148,15 +181,17 @@ def augmented_document(
 ) -> Record:
     """Return the source with new images and annotations appended; everything else is carried as it is.
 
+    In a keypoint file new objects get keypoints that aren't labelled: readers of keypoints require them.
+
     Raises:
-        ValueError: A new id isn't above the source's maximum or is given twice, an annotation names an
-            unknown image or category, or a new image has the file name of another.
+        ValueError: A new id is the source's or is given twice, an annotation names an unknown image or
+            category, or a new image has the file name of another.
     """
     _check_new(source_document, new_images, new_annotations)
     return {
         **source_document,
         "images": [*source_document["images"], *new_images],
-        "annotations": [*source_document["annotations"], *new_annotations],
+        "annotations": [*source_document["annotations"], *_with_keypoints(source_document, new_annotations)],
     }
 
 
@@ -171,7 +206,8 @@ def synthetic_document(
         ValueError: As `augmented_document`.
     """
     _check_new(source_document, new_images, new_annotations)
-    return {**source_document, "images": [*new_images], "annotations": [*new_annotations]}
+    annotations = _with_keypoints(source_document, new_annotations)
+    return {**source_document, "images": [*new_images], "annotations": annotations}
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
@@ -212,13 +248,38 @@ def _positive(name: str, value: SupportsIndex) -> int:
     return number
 
 
+def _with_keypoints(
+    source: Mapping[str, Any], annotations: Iterable[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """Return the annotations, those without keypoints in a keypoint file with as many as their category has, all 0."""
+    numbers = {
+        c["id"]: 3 * len(c["keypoints"])
+        for c in source["categories"]
+        if isinstance(c.get("keypoints"), list) and c["keypoints"]
+    }
+    seen: dict[int, Counter[int]] = {}
+    for record in source["annotations"]:
+        if isinstance(record.get("keypoints"), list) and record["category_id"] not in numbers:
+            seen.setdefault(record["category_id"], Counter())[len(record["keypoints"])] += 1
+    numbers |= {category_id: lengths.most_common(1)[0][0] for category_id, lengths in seen.items()}
+    if not numbers:
+        return list(annotations)
+    return [
+        {**record, "keypoints": [0] * numbers.get(record["category_id"], 0), "num_keypoints": 0}
+        if "keypoints" not in record
+        else record
+        for record in annotations
+    ]
+
+
 def _check_new(
     source: Mapping[str, Any], images: Iterable[Mapping[str, Any]], annotations: Iterable[Mapping[str, Any]]
 ) -> None:
     first_image, first_annotation = next_ids(source)
+    old_images, old_annotations = ({r["id"] for r in source[block]} for block in ("images", "annotations"))
     image_ids, names = set(), {record["file_name"] for record in source["images"]}
     for record in images:
-        if record["id"] < first_image or record["id"] in image_ids:
+        if record["id"] < first_image or record["id"] in image_ids or record["id"] in old_images:
             raise ValueError(f"image id {record['id']} must be new and at least {first_image}")
         if record["file_name"] in names:
             raise ValueError(f"file_name {record['file_name']!r} is taken by another image")
@@ -227,7 +288,7 @@ def _check_new(
     categories = {record["id"] for record in source["categories"]}
     numbers = set()
     for record in annotations:
-        if record["id"] < first_annotation or record["id"] in numbers:
+        if record["id"] < first_annotation or record["id"] in numbers or record["id"] in old_annotations:
             raise ValueError(f"annotation id {record['id']} must be new and at least {first_annotation}")
         if record["image_id"] not in image_ids or record["category_id"] not in categories:
             raise ValueError(f"annotation {record['id']} names an unknown image or category")
@@ -257,9 +318,9 @@ def _mask_area(segmentation: object, size_wh: tuple[int, int]) -> float:
     """Return the pixels of a mask, as pycocotools counts them."""
     from pycocotools import mask as coco_mask
 
-    if not is_mask(segmentation):
+    if usable_mask(segmentation, size_wh) is not segmentation:
         raise ValueError(
-            "segmentation must be polygons of at least 6 numbers each, or an RLE of counts and size"
+            "segmentation must be polygons of at least 6 numbers each, or an RLE of counts and size of the image"
         )
     width, height = size_wh
     rle: Any = segmentation

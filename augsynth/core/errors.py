@@ -1,8 +1,18 @@
 """Errors a user can act on; every message ends with what to do."""
 
+from __future__ import annotations
+
+from augsynth.core.text import printable
+
 
 class AugsynthError(Exception):
-    """Base of every error that the command line prints as one line with exit code 2."""
+    """Base of every error that the command line prints as one line with exit code 2.
+
+    Text of others in the message (names, paths) can't steer a terminal: what would is written out.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(str(message)))
 
 
 class ConfigError(AugsynthError):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import filecmp
+import hashlib
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal
 
@@ -28,6 +31,10 @@ _TURNS = {
     8: pil.Transpose.ROTATE_90,
 }
 _JPEG_QUALITY = 95
+_NO_PICTURES = frozenset(
+    {"EPS", "PDF", "WMF", "MPEG", "FPX", "HDF5", "GRIB", "BUFR"}
+)  # drawings, data, films
+_LONGEST_NAME = 255  # bytes of a file name that file systems take
 
 
 def relative_name(file_name: str) -> str:
@@ -48,17 +55,63 @@ def relative_name(file_name: str) -> str:
 
 
 def image_path(root: Path, file_name: str) -> Path:
-    """Return where an image of the dataset lies, always below `root` (links that the user made are followed).
+    """Return where an image of the dataset lies, always below `root`, symbolic links followed.
 
     Raises:
-        DatasetError: The name is absolute, empty or climbs out of the root.
+        DatasetError: The name is absolute or empty, or it or a link on its way leads out of the root.
     """
     try:
-        return root / relative_name(file_name)
+        path = root / relative_name(file_name)
     except ValueError as error:
         raise DatasetError(
             f"{root}: file_name {file_name!r} {error}; write it relative to the image directory"
         ) from None
+    if not lies_inside(root, path):
+        raise DatasetError(
+            f"{path}: file_name is a link out of the image directory; put the image itself there"
+        )
+    return path
+
+
+def lies_inside(root: Path, path: Path) -> bool:
+    """Say whether a path lies below a directory once symbolic links are followed; nothing is opened."""
+    try:
+        return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+    except (OSError, ValueError):
+        return False
+
+
+def is_plain_file(path: Path) -> bool:
+    """Say whether a path names a file with bytes: no pipe, device or directory; nothing is opened."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the beginning of an image file says.
+
+    Attributes:
+        raw_wh: Width and height of the pixels as stored.
+        size_wh: Width and height after EXIF orientation.
+    """
+
+    raw_wh: tuple[int, int]
+    size_wh: tuple[int, int]
+
+
+def read_header(path: Path) -> Header:
+    """Read the sizes of an image from its header alone.
+
+    Raises:
+        DatasetError: The file can't be opened as an image.
+    """
+    with _opened(path) as picture:
+        width, height = picture.size
+        turned = picture.format != "TIFF" and _orientation(picture) >= 5  # Pillow turns TIFF itself
+    return Header((width, height), (height, width) if turned else (width, height))
 
 
 def measure_image(path: Path) -> tuple[int, int]:
@@ -67,10 +120,7 @@ def measure_image(path: Path) -> tuple[int, int]:
     Raises:
         DatasetError: The file can't be opened as an image.
     """
-    with _opened(path) as picture:
-        width, height = picture.size
-        turned = picture.format != "TIFF" and _orientation(picture) >= 5  # Pillow turns TIFF itself
-    return (height, width) if turned else (width, height)
+    return read_header(path).size_wh
 
 
 def read_image(root: Dataset | Path, scene: Scene) -> Image:
@@ -133,6 +183,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it: readers never see half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
+    if len(os.fsencode(part.name)) > _LONGEST_NAME:
+        part = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]}.part")
     try:
         with part.open("wb") as file:
             write(file)
@@ -148,27 +200,32 @@ def place_original(
     mode: Literal["hardlink", "copy", "omit"],
     *,
     size_wh: tuple[int, int] | None = None,
+    root: Path | None = None,
 ) -> Literal["hardlink", "copy", "baked", "omit", "kept"]:
     """Bring an original image into the output; never overwrite a different file.
 
     A file with an EXIF orientation tag is written anew with the pixels turned as `read_image` turns them and
-    the tag dropped, because half of the tools ignore the tag; its source stays untouched. A file that can't
-    be decoded is placed as it is.
+    the tag dropped, because half of the tools ignore the tag; its source stays untouched. A picture that is
+    cut short is placed as it is; what isn't a picture is never placed.
 
     Args:
         source: The original file.
         target: Its place in the output.
         mode: `hardlink` falls back to `copy` across file systems.
         size_wh: Recorded size, which decides whether the tag was honoured when the boxes were drawn.
+        root: The image directory, which the source must not leave by a link.
 
     Returns:
         What was done; `kept` when the target was already there.
 
     Raises:
-        DatasetError: The source is missing or unreadable, or the target exists with other content.
+        DatasetError: The source is missing, no picture or outside the root, or the target exists with other
+            content.
     """
     if mode == "omit":
         return "omit"
+    if root is not None and not lies_inside(root, source):
+        raise DatasetError(f"{source}: leads out of {root}, so it isn't carried over; put the image there")
     try:
         if _bake(source, target, size_wh):
             return "baked"
@@ -192,16 +249,16 @@ def place_original(
 
 def _bake(source: Path, target: Path, size_wh: tuple[int, int] | None) -> bool:
     """Write the source with its orientation applied and dropped, and return whether it had one."""
-    if not source.is_file():
+    if not os.path.exists(source):
         raise FileNotFoundError("no such file")
-    try:
-        with _opened(source) as picture:
-            if picture.format == "TIFF" or _orientation(picture) == 1:
-                return False
+    with _opened(source) as picture:
+        if picture.format == "TIFF" or _orientation(picture) == 1:
+            return False
+        try:
             upright = _turned(_loaded(source, picture), size_wh)
-            picture_format = picture.format
-    except DatasetError:
-        return False
+        except DatasetError:
+            return False
+        picture_format = picture.format
     if not target.exists():
         upright.info = {key: upright.info[key] for key in ("icc_profile",) if key in upright.info}
         _save(upright, target, picture_format)
@@ -209,16 +266,21 @@ def _bake(source: Path, target: Path, size_wh: tuple[int, int] | None) -> bool:
 
 
 def _opened(path: Path) -> Any:
+    """Return the picture in a file, its pixels not yet decoded; a pipe or device is never opened."""
+    if not os.path.exists(path):
+        raise DatasetError(f"{path}: file_name names no file; restore it or check the image directory")
+    if not is_plain_file(path):
+        raise DatasetError(f"{path}: file_name names a pipe, device or folder; replace or unlist it")
     try:
-        return pil.open(path)
-    except FileNotFoundError:
-        raise DatasetError(
-            f"{path}: file_name names no file; restore it or check the image directory"
-        ) from None
-    except (OSError, ValueError, SyntaxError, pil.DecompressionBombError) as error:
+        picture = pil.open(path)
+    except Exception as error:  # decoders of broken files raise nearly anything
         raise DatasetError(
             f"{path}: file_name can't be opened as an image ({error}); replace or unlist it"
         ) from error
+    if picture.format in _NO_PICTURES:
+        picture.close()
+        raise DatasetError(f"{path}: file_name names a file of type {picture.format}; replace or unlist it")
+    return picture
 
 
 def _loaded(path: Path, picture: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -96,6 +96,19 @@ class Scene:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """How often one kind of fault was recovered while reading, and where.
+
+    Attributes:
+        count: How often.
+        examples: Ids or names of the first few.
+    """
+
+    count: int
+    examples: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
     """A COCO dataset in memory.
@@ -106,7 +119,7 @@ class Dataset:
         document: The source document as decoded, with exactly the repairs counted in `repairs`; never modified after.
         source: Path of the annotation file.
         image_root: Directory that `file_name` is relative to, or None when only annotations were read.
-        repairs: What was recovered while reading: kind -> count, to be shown to the user.
+        repairs: What was recovered while reading, by kind, to be shown to the user.
     """
 
     categories: tuple[Category, ...]
@@ -114,7 +127,13 @@ class Dataset:
     document: Mapping[str, Any]
     source: Path
     image_root: Path | None = None
-    repairs: Mapping[str, int] = field(default_factory=dict)
+    repairs: Mapping[str, Repair] = field(default_factory=dict)
+
+    def categories_in_use(self, asked: Collection[str] = ()) -> tuple[Category, ...]:
+        """Return the categories that annotate an object, and those asked for by name, in file order."""
+        found = [np.unique(scene.category_ids) for scene in self.scenes]
+        used = set(np.unique(np.concatenate(found)).tolist()) if found else set()
+        return tuple(c for c in self.categories if c.id in used or c.name in asked)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from augsynth.affinity.model import DEFAULT_MEASURE, Affinity, load_affinity_file
-from augsynth.coco.faults import is_mask
 from augsynth.coco.reader import read_dataset
 from augsynth.core.errors import ConfigError, DatasetError
 from augsynth.core.images import read_image
@@ -263,6 +262,6 @@ def open_outliner(config: GenerateConfig, dataset: Dataset, detector: Detector |
 def _choose(config: GenerateConfig, dataset: Dataset, detector: Detector | None) -> str:
     if config.masking.segmenter is not None:
         return "segmenter"
-    if not any(is_mask(record.get("segmentation")) for record in dataset.document["annotations"]):
+    if not any("segmentation" in record for record in dataset.document["annotations"]):
         return "off"
     return "detector" if detector is not None and has_masks(detector) else "matting"

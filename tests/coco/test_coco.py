@@ -21,6 +21,7 @@ from augsynth.coco.writer import (
     synthetic_image_record,
     write_json,
 )
+from augsynth.core.scene import Repair
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -143,6 +144,9 @@ def test_a_byte_order_mark_is_no_fault(tmp_path):
     assert len(read_dataset(path).scenes) == 3
 
 
+RIGHT_BOX = {"image_id": 0, "category_id": 0, "bbox": [2, 2, 9, 9]}  # so that others may lie within 0..1
+
+
 @given(st.lists(st.tuples(st.floats(-50, 150), st.floats(-50, 150), st.floats(-5, 120), st.floats(-5, 120))))
 @settings(max_examples=60, deadline=None)
 def test_any_boxes_become_solid_boxes_inside_or_are_counted(tmp_path_factory, bboxes):
@@ -153,11 +157,12 @@ def test_any_boxes_become_solid_boxes_inside_or_are_counted(tmp_path_factory, bb
         ],
         "categories": [{"id": 0, "name": "x"}],
     }
+    document["annotations"].append({**RIGHT_BOX, "id": len(bboxes) + 1})
     dataset = read(tmp_path_factory.mktemp("boxes"), document)
     boxes = dataset.scenes[0].boxes_xyxy
-    assert len(boxes) + dataset.repairs.get("boxes_ignored", 0) == len(bboxes)
+    assert len(boxes) + dataset.repairs.get("boxes_ignored", Repair(0)).count == len(bboxes) + 1
     assert (boxes >= 0).all() and (boxes <= [100, 80, 100, 80]).all()
-    assert len(dataset.document["annotations"]) == len(bboxes)
+    assert len(dataset.document["annotations"]) == len(bboxes) + 1
 
 
 # --- writing ---
@@ -240,6 +245,8 @@ def test_a_written_box_lies_inside_the_image_to_the_last_bit(box, size_wh):
         ({"segmentation": [1, 2, 3, 4, 5, 6]}, "at least 6 numbers"),
         ({"segmentation": [[1, 2, 3, 4]]}, "at least 6 numbers"),
         ({"segmentation": {"counts": [3]}}, "counts and size"),
+        ({"segmentation": {"counts": [0, 80], "size": [9, 9]}}, "counts and size"),
+        ({"segmentation": [[0, 0, 1e9, 0, 4, 4]]}, "at least 6 numbers"),
     ],
 )
 def test_a_record_that_readers_reject_is_never_built(wrong, message):
@@ -358,7 +365,7 @@ def test_real_files_are_read_whole_and_written_verbatim(tmp_path, name, counts):
         pytest.skip("the real annotation files aren't here")
     dataset = read_dataset(path)
     source = json.loads(path.read_bytes())
-    assert {k: v for k, v in dataset.repairs.items() if k != "categories_without_objects"} == counts
+    assert {k: v.count for k, v in dataset.repairs.items() if k != "categories_without_objects"} == counts
     assert len(repair_lines(dataset)) == len(dataset.repairs)
     assert len(dataset.scenes) == len(source["images"]) and len(dataset.categories) == len(
         source["categories"]

@@ -283,10 +283,43 @@ def test_an_original_with_a_tag_is_baked_as_it_is_read(tmp_path, orientation, ho
     assert place_original(source, tmp_path / "out/t.jpg", "hardlink", size_wh=size_wh) == "baked"
 
 
-def test_a_broken_original_is_placed_as_it_is(tmp_path):
-    (tmp_path / "n.jpg").write_bytes(b"no image")
-    assert place_original(tmp_path / "n.jpg", tmp_path / "out/n.jpg", "copy") == "copy"
-    assert (tmp_path / "out/n.jpg").read_bytes() == b"no image"
+def test_a_cut_original_is_placed_as_it_is(tmp_path):
+    write_image(tmp_path / "n.png", picture())
+    cut = (tmp_path / "n.png").read_bytes()[:60]
+    (tmp_path / "n.png").write_bytes(cut)
+    assert place_original(tmp_path / "n.png", tmp_path / "out/n.png", "copy") == "copy"
+    assert (tmp_path / "out/n.png").read_bytes() == cut
+
+
+@pytest.mark.parametrize("mode", ["hardlink", "copy"])
+def test_only_pictures_inside_the_root_are_placed(tmp_path, mode):
+    root = tmp_path / "in"
+    root.mkdir()
+    (root / "n.jpg").write_bytes(b"root:x:0:0")
+    write_image(tmp_path / "secret.png", picture())
+    (root / "link.png").symlink_to(tmp_path / "secret.png")
+    (root / "passwords.png").symlink_to("/etc/passwd")
+    (root / "up").symlink_to(tmp_path, target_is_directory=True)
+    os.mkfifo(root / "pipe.png")
+    (root / "device.png").symlink_to("/dev/zero")
+    (root / "inner.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+    names = ["n.jpg", "link.png", "passwords.png", "up/secret.png", "pipe.png", "device.png", "inner.eps"]
+    for name in names:
+        with pytest.raises(DatasetError, match=name):
+            place_original(root / name, tmp_path / "out" / name, mode, root=root)
+        with pytest.raises(DatasetError, match=name):
+            read_image(root, scene(name))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_name_as_long_as_file_systems_take_is_written_and_placed(tmp_path):
+    name = "é" * 125 + ".png"
+    assert len(os.fsencode(name)) == 254
+    write_image(tmp_path / name, picture())
+    assert place_original(tmp_path / name, tmp_path / "out" / name, "copy") == "copy"
+    assert os.listdir(tmp_path / "out") == [name]
+    with pytest.raises(DatasetError, match="names no file"):
+        read_image(tmp_path, scene("é" * 200 + ".png"))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from augsynth.coco.faults import is_mask
+from augsynth.coco.segmentation import usable_mask
 from augsynth.core.masks import (
     as_rle,
     bounds_of,
@@ -42,7 +42,9 @@ def blob(seed, size=64):
 def test_polygons_and_rle_are_read_back_as_the_mask(seed):
     mask = blob(seed)
     polygons, rle = to_segmentation(mask, form="polygon"), to_segmentation(mask, form="rle")
-    assert is_mask(polygons) and is_mask(rle) and isinstance(rle["counts"], str)
+    size_wh = mask.shape[::-1]
+    assert all(usable_mask(found, size_wh) is found for found in (polygons, rle))
+    assert isinstance(rle["counts"], str)
     assert (read_back(rle, mask) == mask).all()
     assert iou(read_back(polygons, mask), mask) >= 0.97
     points = np.concatenate([np.reshape(p, (-1, 2)) for p in polygons])

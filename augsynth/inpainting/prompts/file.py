@@ -11,6 +11,7 @@ from typing import Any
 
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import Category
+from augsynth.core.yaml_file import read_yaml
 
 _KEYS = ("synonyms", "description", "negative")
 
@@ -60,15 +61,7 @@ def read_words(path: Path, categories: Sequence[Category]) -> dict[int, Words]:
 
 
 def _read(path: Path) -> Mapping[Any, Any]:
-    import yaml
-
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8-sig"))  # JSON is YAML, too
-    except OSError as error:
-        raise ConfigError(f"{path}: can't be read ({error.strerror}); check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        first = (str(error).splitlines() or ["damaged"])[0]
-        raise ConfigError(f"{path}: neither YAML nor JSON in UTF-8 ({first}); mend the file") from None
+    document = read_yaml(path)  # JSON is YAML, too
     if not isinstance(document, Mapping) or not document:
         raise ConfigError(f"{path}: holds no `name: words`; write a line for each category to speak of")
     return document

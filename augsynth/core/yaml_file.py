@@ -1,0 +1,61 @@
+"""YAML (and JSON, which is YAML too) that a user gives: read safely, in bounded time and memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from augsynth.core.errors import ConfigError
+from augsynth.core.images import is_plain_file
+
+MAX_BYTES = 1_000_000
+MAX_VALUES = 200_000
+
+
+def read_yaml(path: Path) -> Any:
+    """Return what a YAML or JSON file holds, None for nothing.
+
+    Raises:
+        ConfigError: It can't be read, is no ordinary file, is over 1 MB, isn't YAML in UTF-8, or its aliases
+            stand for more than 200,000 values.
+    """
+    import yaml
+
+    try:
+        if path.exists() and not is_plain_file(path):
+            raise ConfigError(f"{path}: is no ordinary file; give the path of a YAML file")
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigError(
+                f"{path}: is over {MAX_BYTES // 1_000_000} MB, more than options or words take; check the path"
+            )
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8-sig"))
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            if _size(node, {}) > MAX_VALUES:
+                raise ConfigError(f"{path}: its aliases stand for over {MAX_VALUES:,} values; write them out")
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read ({error.strerror}); check the path") from None
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError, OverflowError) as error:
+        first = (str(error).splitlines() or ["damaged"])[0]
+        raise ConfigError(f"{path}: neither YAML nor JSON in UTF-8 ({first}); mend the file") from None
+
+
+def _size(node: Any, known: dict[int, int]) -> int:
+    """Return how many values a node stands for once its aliases are written out.
+
+    Raises:
+        ValueError: A value holds itself.
+    """
+    if known.setdefault(id(node), 0) < 0:
+        raise ValueError("an alias stands for a value that holds it")
+    if known[id(node)] == 0:
+        known[id(node)] = -1
+        value = node.value if isinstance(node.value, list) else []
+        parts = [part for item in value for part in (item if isinstance(item, tuple) else (item,))]
+        known[id(node)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(node)]
