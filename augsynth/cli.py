@@ -380,12 +380,15 @@ def train_detector(
         raise ConfigError(
             "val_images is given without val_annotations; give both, or neither for a held-out tenth"
         )
+    from augsynth.commands.progress import TrainingDisplay
     from augsynth.commands.train import run_train_detector
 
-    for line in run_train_detector(
-        options, show=lambda text: console.print(text, markup=False, highlight=False)
-    ):
+    def show(line: str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    with TrainingDisplay(console) as display:
+        for line in run_train_detector(options, progress=display.update, show=show):
+            show(line)
 
 
 if __name__ == "__main__":

@@ -90,3 +90,30 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     pipeline.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def shapes():
+    from tests.tiny_shapes import shapes_dataset
+
+    return shapes_dataset(40)
+
+
+@pytest.fixture(scope="session")
+def trained(shapes, tmp_path_factory):
+    from augsynth.training.detector.train import train_detector
+    from tests.tiny_shapes import QUICK_DETECTOR, shapes_dataset
+
+    dataset, images = shapes
+    out = tmp_path_factory.mktemp("trained") / "detector"
+    val, val_images = shapes_dataset(16, first=1000)
+    stages = []
+    report = train_detector(
+        dataset,
+        lambda scene: {**images, **val_images}[scene.file_name],
+        out=out,
+        options=QUICK_DETECTOR,
+        val=val,
+        progress=lambda *told: stages.append(told),
+    )
+    return report, stages

@@ -5,8 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from augsynth.core.scene import Category, Dataset, Image, Scene
+from augsynth.training.detector.options import DetectorTraining
 
 CATEGORIES = (Category(3, "dark_square"), Category(7, "bright bar"))
+QUICK_DETECTOR = DetectorTraining(
+    preset="fcos_tiny", steps=120, batch_size=8, lr=1e-2, checkpoint_every=40, threads=1, image_scale=1.0
+)
 
 
 def draw_shapes(seed: int) -> tuple[Image, np.ndarray, np.ndarray]:

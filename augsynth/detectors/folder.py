@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -129,8 +128,3 @@ def publish(work: Path, out: Path) -> None:
     if out.is_dir() and not any(out.iterdir()):
         out.rmdir()
     work.rename(out)
-
-
-def discard(folder: Path) -> None:
-    """Remove a folder that this program wrote."""
-    shutil.rmtree(folder, ignore_errors=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as PilImage
 
 from augsynth.core.boxes import clip_boxes, grow_box, intersections, least_window, square_window
 from augsynth.core.errors import ConfigError, DatasetError
+from augsynth.core.images import read_image
 from augsynth.core.scene import Dataset, FloatArray, Image, IntArray, Scene
 from augsynth.core.seeding import derive_rng
 from augsynth.inpainting.stitching import cut_window, mask_cells
@@ -171,3 +174,27 @@ def _turn(array: NDArray[np.generic], turn: int) -> NDArray[np.generic]:
     """Apply one of the eight symmetries of the square: bit 0 mirrors, the rest are quarter turns."""
     array = array[:, ::-1] if turn & 1 else array
     return np.ascontiguousarray(np.rot90(array, turn >> 1))
+
+
+def scale_images(dataset: Dataset, image_scale: float) -> tuple[Dataset, Callable[[Scene], Image]]:
+    """Return a dataset whose scenes and images are resized, and the function that reads its images.
+
+    Raises:
+        ConfigError: The scale isn't in (0, 4].
+    """
+    if not 0 < image_scale <= 4:
+        raise ConfigError(f"image_scale is {image_scale}; it must lie in (0, 4]")
+    if image_scale == 1:
+        return dataset, partial(read_image, dataset)
+    scenes = []
+    originals = {scene.image_id: scene for scene in dataset.scenes}
+    for scene in dataset.scenes:
+        width, height = (max(1, round(side * image_scale)) for side in scene.size_wh)
+        factor = np.tile([width / scene.size_wh[0], height / scene.size_wh[1]], 2)
+        scenes.append(replace(scene, size_wh=(width, height), boxes_xyxy=scene.boxes_xyxy * factor))
+
+    def read_scaled(scene: Scene) -> Image:
+        picture = PilImage.fromarray(read_image(dataset, originals[scene.image_id]))
+        return np.asarray(picture.resize(scene.size_wh, PilImage.Resampling.LANCZOS))
+
+    return replace(dataset, scenes=tuple(scenes)), read_scaled

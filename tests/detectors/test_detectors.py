@@ -5,53 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augsynth.core.errors import BackendError, ConfigError, DatasetError, ResumeError
+from augsynth.core.errors import BackendError, ConfigError
 from augsynth.core.scene import Category, Dataset, Detections, Image, Scene
 from augsynth.detectors.folder import DetectorConfig, write_config, write_weights
 from augsynth.detectors.loading import load_detector
 from augsynth.detectors.port import match_categories
 from augsynth.detectors.torchvision import resize_image
 from augsynth.filtering.thresholds import Thresholds, calibrate, thresholds_from_scores
-from augsynth.training.detector.augment import Example, View, apply_view, draw_view
-from augsynth.training.detector.evaluation import evaluate_detections, evaluate_detector
-from augsynth.training.detector.examples import (
-    choose_image_scale,
-    hold_out,
-    repeated_indices,
-    training_canvas,
-)
-from augsynth.training.detector.options import DetectorTraining
-from augsynth.training.detector.train import Progress, train_detector
-from tests.tiny_shapes import CATEGORIES, draw_shapes, shapes_dataset
-
-PLAIN = View(1.0, (0.5, 0.5), False, False, (1.0, 1.0, 1.0), 1.0, 1.0, 0.0, 1.0, 0)
-
-
-@pytest.fixture(scope="module")
-def shapes() -> tuple[Dataset, dict[str, Image]]:
-    return shapes_dataset(40)
-
-
-OPTIONS = DetectorTraining(
-    preset="fcos_tiny", steps=120, batch_size=8, lr=1e-2, checkpoint_every=40, threads=1, image_scale=1.0
-)
-
-
-@pytest.fixture(scope="module")
-def trained(shapes, tmp_path_factory):
-    dataset, images = shapes
-    out = tmp_path_factory.mktemp("trained") / "detector"
-    val, val_images = shapes_dataset(16, first=1000)
-    lines: list[str] = []
-    report = train_detector(
-        dataset,
-        lambda scene: {**images, **val_images}[scene.file_name],
-        out=out,
-        options=OPTIONS,
-        val=val,
-        progress=lambda p: lines.append(str(p)),
-    )
-    return report, lines
+from augsynth.training.detector.evaluation import evaluate_detector
+from tests.tiny_shapes import CATEGORIES, draw_shapes
 
 
 def write_untrained(folder: Path, **changes) -> Path:
@@ -66,21 +28,6 @@ def write_untrained(folder: Path, **changes) -> Path:
     write_weights(folder, network.state_dict())
     write_config(folder, config)
     return folder
-
-
-# --- training -----------------------------------------------------------------------------------------------
-
-
-def test_training_learns_and_reports(trained):
-    report, lines = trained
-    assert report.held_out and report.steps == 120
-    assert report.evaluation.ap50 > 0.8
-    assert set(report.evaluation.category_ap50) == {"dark_square", "bright bar"}
-    assert len(lines) == 6 and "step 120/120" in lines[-1]
-    document = json.loads((report.out / "config.json").read_text())
-    assert document["training"]["evaluation"]["ap50"] == round(report.evaluation.ap50, 4)
-    assert document["training"]["seed"] == 42 and document["view_px"] == 96
-    assert not report.out.with_name("detector.training").exists()
 
 
 def test_trained_folder_detects_in_dataset_ids(trained, shapes):
@@ -101,167 +48,11 @@ def test_trained_folder_detects_in_dataset_ids(trained, shapes):
     )
 
 
-@pytest.mark.parametrize("paste", [0.0, 0.8])
-def test_interrupted_training_ends_with_the_same_bytes(shapes, tmp_path, paste):
-    dataset, images = shapes
-    options = replace(OPTIONS, steps=9, checkpoint_every=4, paste=paste)
-
-    def run(out: Path, options: DetectorTraining = options) -> bytes:
-        train_detector(
-            dataset, lambda s: images[s.file_name], out=out, options=options, progress=lambda p: None
-        )
-        return (out / "model.safetensors").read_bytes() + (out / "config.json").read_bytes()
-
-    whole = run(tmp_path / "whole")
-    reads = 0
-
-    def read_until_interrupted(scene: Scene) -> Image:
-        nonlocal reads
-        reads += 1
-        if reads > 52 + (36 if paste else 0):  # the objects of the 36 training images are cut out first
-            raise KeyboardInterrupt
-        return images[scene.file_name]
-
-    uncached = replace(options, cache_mb=0)
-    with pytest.raises(KeyboardInterrupt):
-        train_detector(dataset, read_until_interrupted, out=tmp_path / "parts", options=uncached)
-    with pytest.raises(ResumeError, match="other options"):
-        run(tmp_path / "parts", replace(options, lr=1e-3, steps=9))
-    assert not (tmp_path / "parts").exists()
-    assert run(tmp_path / "parts") == whole
-    with pytest.raises(ResumeError, match="already exists"):
-        run(tmp_path / "parts")
-
-
-def test_training_needs_objects(tmp_path):
-    empty = Dataset(CATEGORIES, (Scene(1, "a.png", (8, 8)),), {}, Path("a.json"))
-    with pytest.raises(DatasetError, match=r"a\.json: no annotated objects"):
-        train_detector(empty, lambda s: np.zeros((8, 8, 3), np.uint8), out=tmp_path / "x")
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"steps": 0},
-        {"lr": -1},
-        {"image_scale": 9},
-        {"ema_decay": 1.0},
-        {"paste": 2},
-        {"repeat_threshold": -1},
-    ],
-)
-def test_training_options_are_validated(change):
-    with pytest.raises(ValueError, match=next(iter(change))):
-        DetectorTraining(**change)
-
-
-def test_unknown_preset_lists_the_known_ones(shapes, tmp_path):
-    with pytest.raises(ConfigError, match=r"fcos_small.*fasterrcnn_resnet50_fpn"):
-        train_detector(shapes[0], lambda s: s, out=tmp_path / "x", options=DetectorTraining(preset="yolo"))
-
-
-@pytest.mark.parametrize("preset", ["frcnn_base", "retinanet_resnet50_fpn"])
-def test_other_architectures_take_a_step(preset, shapes):
-    from augsynth.training.detector.examples import ExampleStream
-    from augsynth.training.detector.step import initial_state, take_step
-
-    dataset, images = shapes
-    options = DetectorTraining(preset=preset, steps=2, batch_size=1, image_scale=1.0)
-    stream = ExampleStream(
-        dataset,
-        lambda s: images[s.file_name],
-        canvas_wh=(96, 64),
-        image_scale=1.0,
-        batch_size=1,
-        seed=1,
-        vertical_flip=True,
-        repeat_threshold=0.1,
-        cache_mb=1,
-    )
-    state = initial_state(options, num_categories=2)
-    assert np.isfinite(take_step(state, stream.batch(0), options))
-
-
 def test_small_preset_is_small():
     from augsynth.detectors.architectures import build_model
 
     network = build_model("fcos_small", num_categories=8)
     assert sum(p.numel() for p in network.parameters()) <= 1_500_000
-
-
-def test_progress_line():
-    assert str(Progress(10, 40, 1.25, 4.0)) == "step 10/40  loss 1.250  4.00 s/step  2:00 left"
-
-
-# --- what a step sees ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("seed", range(12))
-def test_view_moves_boxes_with_their_pixels(seed):
-    image = np.full((60, 80, 3), 100, np.uint8)
-    image[20:40, 30:45] = (250, 0, 0)
-    example = Example(image, np.array([[30.0, 20, 45, 40]]), np.array([1]))
-    drawn = draw_view(np.random.default_rng(seed), vertical_flip=True, max_zoom=1.5)
-    geometry = replace(
-        PLAIN,
-        zoom=drawn.zoom,
-        offset_xy=drawn.offset_xy,
-        flip=drawn.flip,
-        flip_vertical=drawn.flip_vertical,
-    )
-    view = apply_view(example, geometry, canvas_wh=(72, 64))
-    assert view.image.shape == (64, 72, 3)
-    red = (view.image[..., 0] > 175) & (view.image[..., 2] < 60)
-    assert len(view.boxes_xyxy) == (red.sum() > 0)
-    ys, xs = np.nonzero(red)
-    seen = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
-    assert np.abs(view.boxes_xyxy[0] - seen).max() <= 1.0
-
-
-def test_crowds_and_cut_objects_are_hidden():
-    image = np.full((40, 40, 3), 200, np.uint8)
-    boxes = np.array([[0.0, 0, 10, 10], [20, 20, 30, 30], [25, 25, 39, 39]])
-    example = Example(image, boxes, np.array([1, 2, -1]))
-    view = apply_view(example, replace(PLAIN, offset_xy=(1.0, 1.0)), canvas_wh=(33, 33))
-    assert view.labels.tolist() == [2]  # the first is mostly cut off, the third is a crowd
-    assert view.boxes_xyxy.tolist() == [[13, 13, 23, 23]]
-    assert (view.image[25, 25] == 114).all() and (view.image[22, 22] == 200).all()
-    assert (view.image[1, 1] == 114).all()
-
-
-def test_views_depend_on_the_seed_alone():
-    first, second = (draw_view(np.random.default_rng(5), vertical_flip=False) for _ in range(2))
-    assert first == second and not first.flip_vertical
-
-
-def test_images_of_rare_categories_are_repeated():
-    presence = np.ones((100, 2), np.int64)
-    presence[:, 1] = 0
-    presence[7, 1] = 1
-    indices = repeated_indices(presence, threshold=0.16, rng=np.random.default_rng(0))
-    assert (indices == 7).sum() == 4 and len(indices) == 103
-
-
-def test_image_scale_fits_the_objects():
-    def scaled(*sides: float) -> float:
-        boxes = np.array([[0, 0, s, s] for s in sides])
-        ids = np.arange(len(sides))
-        scene = Scene(1, "a", (900, 600), boxes, ids, ids, np.zeros(len(ids), np.bool_))
-        categories = tuple(Category(int(k), str(k)) for k in ids)
-        return choose_image_scale(Dataset(categories, (scene,), {}, Path("a")))
-
-    assert scaled(20, 30) == 1.0
-    assert scaled(100, 102, 104) == 0.5
-    assert scaled(100, 102, 104, 14) == 1.0  # the smallest would vanish
-
-
-def test_canvas_and_hold_out(shapes):
-    dataset, _ = shapes
-    assert training_canvas(dataset, image_scale=0.5, max_px=40) == (40, 32)
-    rest, held, differ = hold_out(dataset, seed=42)
-    assert differ and (len(rest.scenes), len(held.scenes)) == (36, 4)
-    assert not {s.image_id for s in rest.scenes} & {s.image_id for s in held.scenes}
-    assert hold_out(replace(dataset, scenes=dataset.scenes[:5]), seed=42)[2] is False
 
 
 # --- the torchvision adapter --------------------------------------------------------------------------------
@@ -489,37 +280,6 @@ def test_other_models_are_refused(tmp_path):
 
 
 # --- evaluation and calibration -----------------------------------------------------------------------------
-
-
-def as_detections(scene: Scene, *, score: float = 0.9) -> Detections:
-    order = ~scene.is_crowd
-    return Detections(scene.boxes_xyxy[order], np.full(order.sum(), score), scene.category_ids[order])
-
-
-def test_perfect_detections_score_one_even_with_annotation_id_zero(shapes):
-    dataset, _ = shapes
-    assert dataset.scenes[0].annotation_ids[0] == 0
-    figures = evaluate_detections([as_detections(s) for s in dataset.scenes], dataset.scenes, CATEGORIES)
-    assert figures.ap == figures.ap50 == figures.ar == pytest.approx(1.0)
-    assert figures.category_ap50 == pytest.approx({"dark_square": 1.0, "bright bar": 1.0})
-    assert "AP 1.000  AP50 1.000" in str(figures) and "bright bar 1.000" in str(figures)
-
-
-def test_nothing_found_scores_zero(shapes):
-    dataset, _ = shapes
-    nothing = Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))
-    figures = evaluate_detections([nothing] * len(dataset.scenes), dataset.scenes, CATEGORIES)
-    assert figures.ap == 0 and figures.num_objects == sum(len(s) for s in dataset.scenes)
-
-
-def test_crowds_neither_count_nor_punish():
-    boxes = np.array([[0.0, 0, 10, 10], [20, 20, 40, 40]])
-    scene = Scene(1, "a", (50, 50), boxes, np.array([3, 3]), np.array([0, 1]), np.array([False, True]))
-    inside_the_crowd = Detections(
-        np.array([[22.0, 22, 30, 30], [0, 0, 10, 10]]), np.array([0.9, 0.8]), np.array([3, 3])
-    )
-    figures = evaluate_detections([inside_the_crowd], [scene], CATEGORIES)
-    assert figures.ap == pytest.approx(1.0) and figures.num_objects == 1
 
 
 def test_thresholds_are_low_quantiles_with_back_off():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from augsynth.core.errors import ConfigError
+from augsynth.core.hub import plain_name
 from augsynth.core.scene import Category, Dataset, Detections, Image, Scene
 from augsynth.detectors.port import Detector
 
@@ -50,6 +52,58 @@ class Evaluation:
         document = asdict(self)
         document["category_ap50"] = {k: round(v, 4) for k, v in self.category_ap50.items()}
         return {k: round(v, 4) if isinstance(v, float) else v for k, v in document.items()}
+
+
+def match_judged(judged: Dataset, categories: Sequence[Category]) -> tuple[Dataset, list[str]]:
+    """Give a dataset to judge on the category ids of the one to learn from, by name.
+
+    Names are compared without case, with underscores and hyphens as spaces. Objects of other categories are left out.
+
+    Args:
+        judged: The dataset to judge on.
+        categories: Of the dataset to learn from.
+
+    Returns:
+        The dataset with those categories, and a line for each kind of category that only one of the two has.
+
+    Raises:
+        ConfigError: They have no category in common.
+    """
+    id_of = {plain_name(category.name): category.id for category in reversed(categories)}
+    known = {c.id: id_of[plain_name(c.name)] for c in judged.categories if plain_name(c.name) in id_of}
+    if not known:
+        raise ConfigError(
+            f"val_annotations: {judged.source} has none of the categories to learn "
+            f"({_listed(c.name for c in categories)}; it has {_listed(c.name for c in judged.categories)}); name them "
+            "alike"
+        )
+    scenes = []
+    for scene in judged.scenes:
+        kept = np.isin(scene.category_ids, list(known))
+        ids = np.array([known[int(c)] for c in scene.category_ids[kept]], np.int64)
+        scenes.append(
+            replace(
+                scene,
+                boxes_xyxy=scene.boxes_xyxy[kept],
+                category_ids=ids,
+                annotation_ids=scene.annotation_ids[kept],
+                is_crowd=scene.is_crowd[kept],
+            )
+        )
+    matched = replace(judged, categories=tuple(categories), scenes=tuple(scenes))
+    unlearnt = [c.name for c in judged.categories if c.id not in known]
+    unjudged = [c.name for c in categories if c.id not in known.values()]
+    lines = [f"{judged.source}: not judged, for they aren't learnt: {_listed(unlearnt)}"] if unlearnt else []
+    if unjudged:
+        lines.append(
+            f"{judged.source}: has none of these categories, which aren't judged: {_listed(unjudged)}"
+        )
+    return matched, lines
+
+
+def _listed(names: Iterable[str], *, most: int = 12) -> str:
+    every = list(names)
+    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
 
 
 def evaluate_detector(

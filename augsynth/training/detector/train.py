@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from torch import nn
 
-from augsynth.core.errors import DatasetError, ResumeError
+from augsynth.core.errors import BackendError, DatasetError
+from augsynth.core.outputs import check_output_folder
 from augsynth.core.scene import Dataset, Image, Scene
 from augsynth.detectors.architectures import check_preset
-from augsynth.detectors.folder import (
-    DetectorConfig,
-    discard,
-    publish,
-    write_config,
-    write_weights,
-)
+from augsynth.detectors.folder import DetectorConfig, publish, read_config, write_config, write_weights
 from augsynth.detectors.torchvision import TorchvisionDetector
-from augsynth.training.detector.augment import Example
-from augsynth.training.detector.evaluation import Evaluation, evaluate_detector
+from augsynth.training.detector.evaluation import Evaluation, evaluate_detector, match_judged
 from augsynth.training.detector.examples import (
     ExampleStream,
     choose_image_scale,
@@ -34,32 +28,19 @@ from augsynth.training.detector.examples import (
     hold_out,
     training_canvas,
 )
+from augsynth.training.detector.objective import (
+    Batch,
+    detection_loss,
+    new_network,
+    schedule_of,
+    tuning_of,
+)
 from augsynth.training.detector.options import DetectorTraining
 from augsynth.training.detector.pasting import Pasting
-from augsynth.training.detector.step import (
-    TrainingState,
-    initial_state,
-    load_checkpoint,
-    save_checkpoint,
-    take_step,
-)
+from augsynth.training.folder import check_work, claim, release, replace_folder
+from augsynth.training.loop import Progress, Stage, run_training, silent
 
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a training stands; its text is a line for the user."""
-
-    step: int
-    steps: int
-    loss: float
-    seconds_per_step: float
-
-    def __str__(self) -> str:
-        left = (self.steps - self.step) * self.seconds_per_step
-        return (
-            f"step {self.step}/{self.steps}  loss {self.loss:.3f}  {self.seconds_per_step:.2f} s/step  "
-            f"{int(left) // 60}:{int(left) % 60:02d} left"
-        )
+VERB = "train-detector"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,144 +61,209 @@ def train_detector(
     out: Path,
     options: DetectorTraining | None = None,
     val: Dataset | None = None,
-    resume: bool = True,
-    progress: Callable[[Progress], None] = print,
+    read_val: Callable[[Scene], Image] | None = None,
+    progress: Progress = silent,
+    notice: Callable[[str], None] = lambda line: None,
 ) -> TrainingReport:
     """Train a detector and write its folder (config.json, model.safetensors).
 
     The folder appears only when it is complete. Until then a checkpoint lies beside it in `<out>.training`;
-    a run that was interrupted continues there and ends with the same weights.
+    a run that was stopped at any point continues there and ends with the same weights.
 
     Args:
         dataset: Images and objects to learn; crowds are hidden.
         read_image: Returns a scene's image, HWC uint8 RGB.
         out: Folder to write; must not exist, or be empty.
         options: How to train.
-        val: Judged images; None holds out a seeded tenth of the dataset.
-        resume: Continue from a checkpoint; False starts again.
-        progress: Receives a `Progress` every so often; its text is a line.
+        val: Judged images, whose categories are found by name; None holds out a seeded tenth of the dataset.
+        read_val: Returns the image of a scene of `val`; `read_image` when None.
+        progress: See `run_training`.
+        notice: Receives lines about what isn't judged.
 
     Raises:
+        ConfigError: Unknown preset; `val` shares no category; the place can't be written, or holds something else.
         DatasetError: Nothing to learn from.
-        ResumeError: `out` is in use, or its checkpoint belongs to another configuration.
+        ResumeError: The working folder belongs to another training.
         BackendError: The training diverged.
     """
-    options = options or DetectorTraining()
-    check_preset(options.preset)
-    options, train, judged, held_out = _settle(dataset, val, options)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ResumeError(f"{out} already exists: choose another folder or remove it")
-    work = out.with_name(out.name + ".training")
-    digest = digest_of({"options": _fixed_options(options), "data": dataset_fingerprint(train)})
-    if options.threads:
-        torch.set_num_threads(options.threads)
     started = time.monotonic()
-    state = _run(train, read_image, options, work=work, digest=digest, resume=resume, progress=progress)
-    config = _describe(train, options)
-    folder = work / "folder"
-    folder.mkdir(exist_ok=True)
-    write_weights(folder, state.averaged)
-    write_config(folder, config)
-    trained = TorchvisionDetector.load(
-        folder, dataset.categories, device=options.device, batch_size=8, min_score=0.01
-    )
-    evaluation = evaluate_detector(trained, judged, read_image)
-    figures = {"held_out": held_out, "evaluation": evaluation.as_dict()}
-    write_config(folder, replace(config, training={**config.training, **figures}))
-    publish(folder, out)
-    discard(work)
-    return TrainingReport(out, evaluation, held_out, state.step, time.monotonic() - started)
+    training = options or DetectorTraining()
+    check_preset(training.preset)
+    work = out.with_name(out.name + ".training")
+    check_place(out)
+    if val is not None:
+        val, lines = match_judged(val, dataset.categories)
+        for line in lines:
+            notice(line)
+    training, train, judged, held_out = _settle(dataset, val, training)
+    config = _describe(train, training)
+    if not _is_published(out, config, work):
+        key = digest_of({"options": _fixed_options(training), "data": dataset_fingerprint(train)})
+        claim(work, verb=VERB, key=key)
+        if training.threads:
+            torch.set_num_threads(training.threads)
+        network = _trained(train, read_image, training, work=work, key=key, progress=progress)
+        read = read_image if val is None else read_val or read_image
+        evaluation = _evaluate(network, config, judged, read, work / "judged", device=training.device)
+        figures = {"held_out": held_out, "evaluation": evaluation.as_dict()}
+        _publish(network, replace(config, training={**config.training, **figures}), work / "folder", out)
+    if work.exists():
+        release(work)
+    told = read_config(out).training
+    evaluation = Evaluation(**told["evaluation"])
+    seconds = time.monotonic() - started
+    return TrainingReport(out, evaluation, bool(told["held_out"]), training.steps or 1, seconds)
+
+
+def check_place(out: Path, *, inputs: Iterable[Path] = ()) -> None:
+    """Raise unless a detector may be written to a folder, asked before any work.
+
+    Raises:
+        ConfigError: Something is there that isn't what a training that was stopped left, or it can't be written.
+    """
+    work = out.with_name(out.name + ".training")
+    check_output_folder(out, inputs=inputs, is_own=lambda folder: work.is_dir())  # what it is, is seen later
+    check_work(work, verb=VERB)
+
+
+def _is_published(out: Path, config: DetectorConfig, work: Path) -> bool:
+    """Tell whether a folder holds the result of a training that was stopped after its last step.
+
+    Raises:
+        ConfigError: It holds something else.
+    """
+
+    def is_result(folder: Path) -> bool:
+        try:
+            found = read_config(folder)
+        except BackendError:
+            return False
+        known: Mapping[str, Any] = {k: v for k, v in found.training.items() if k in config.training}
+        wanted = json.loads(json.dumps(config.training))
+        return work.is_dir() and known == wanted and found.categories == config.categories
+
+    check_output_folder(out, is_own=is_result)
+    return out.is_dir() and any(out.iterdir())
 
 
 def _settle(
-    dataset: Dataset, val: Dataset | None, options: DetectorTraining
+    dataset: Dataset, val: Dataset | None, training: DetectorTraining
 ) -> tuple[DetectorTraining, Dataset, Dataset, bool]:
     """Fill in what depends on the data, and split it."""
     if not any((~scene.is_crowd).any() for scene in dataset.scenes):
         raise DatasetError(f"{dataset.source}: no annotated objects to train on; check the annotation file")
     train, judged, held_out = dataset, val, True
     if judged is None:
-        train, judged, held_out = hold_out(dataset, seed=options.seed)
-    steps = options.steps or max(1, math.ceil(options.epochs * len(train.scenes) / options.batch_size))
-    bf16 = _bf16_helps(options.device) if options.bf16 is None else options.bf16
-    scale = options.image_scale or choose_image_scale(train)
-    return replace(options, steps=steps, bf16=bf16, image_scale=scale), train, judged, held_out
+        train, judged, held_out = hold_out(dataset, seed=training.seed)
+    steps = training.steps or max(1, math.ceil(training.epochs * len(train.scenes) / training.batch_size))
+    bf16 = _bf16_helps(training.device) if training.bf16 is None else training.bf16
+    scale = training.image_scale or choose_image_scale(train)
+    return replace(training, steps=steps, bf16=bf16, image_scale=scale), train, judged, held_out
 
 
-def _run(
+def _trained(
     train: Dataset,
     read_image: Callable[[Scene], Image],
-    options: DetectorTraining,
+    training: DetectorTraining,
     *,
     work: Path,
-    digest: str,
-    resume: bool,
-    progress: Callable[[Progress], None],
-) -> TrainingState:
-    """Take every step, from the checkpoint if there is one."""
-    steps, scale = options.steps or 1, options.image_scale or 1.0
-    work.mkdir(parents=True, exist_ok=True)
-    pasting = None
-    if options.paste:
+    key: str,
+    progress: Progress,
+) -> nn.Module:
+    """Return the network with its averaged weights, from the checkpoint on if there is one."""
+    network = new_network(training, num_categories=len(train.categories))
+    schedule = schedule_of(training, steps=training.steps or 1)
+    stream = _stream(train, read_image, training, work / "bank")
+
+    def prepare(step: int) -> Batch:
+        return step, stream.batch(step)
+
+    stage = Stage(
+        "detector",
+        schedule,
+        work / "network.checkpoint",
+        key,
+        training.seed,
+        training.device,
+        progress,
+        "bf16" if training.bf16 else "no",
+    )
+    tuning = tuning_of(network, training)
+    run_training(network, detection_loss(training), stage, tuning=tuning, prepare=prepare)
+    return network
+
+
+def _stream(
+    train: Dataset, read_image: Callable[[Scene], Image], training: DetectorTraining, bank: Path
+) -> ExampleStream:
+    scale, pasting = training.image_scale or 1.0, None
+    if training.paste:
         pasting = Pasting.of(
-            train, read_image, folder=work / "bank", prob=options.paste, turned=options.vertical_flip
+            train, read_image, folder=bank, prob=training.paste, turned=training.vertical_flip
         )
-    stream = ExampleStream(
+    return ExampleStream(
         train,
         read_image,
-        canvas_wh=training_canvas(train, image_scale=scale, max_px=options.max_canvas_px),
+        canvas_wh=training_canvas(train, image_scale=scale, max_px=training.max_canvas_px),
         image_scale=scale,
-        batch_size=options.batch_size,
-        seed=options.seed,
-        vertical_flip=options.vertical_flip,
-        repeat_threshold=options.repeat_threshold,
-        cache_mb=options.cache_mb,
+        batch_size=training.batch_size,
+        seed=training.seed,
+        vertical_flip=training.vertical_flip,
+        repeat_threshold=training.repeat_threshold,
+        cache_mb=training.cache_mb,
         pasting=pasting,
     )
-    state = initial_state(options, num_categories=len(train.categories))
-    checkpoint = work / "checkpoint.pt"
-    if resume and checkpoint.is_file():
-        load_checkpoint(checkpoint, state, digest=digest)
-    begin, first = time.monotonic(), state.step
-    for batch in _prefetched(stream, range(state.step, steps)):
-        state.losses.append(take_step(state, batch, options))
-        state.step += 1
-        if state.step % 20 == 0 or state.step == steps:
-            pace = (time.monotonic() - begin) / (state.step - first)
-            progress(Progress(state.step, steps, float(np.mean(state.losses[-20:])), pace))
-        if state.step % options.checkpoint_every == 0 or state.step == steps:
-            save_checkpoint(checkpoint, state, digest=digest)
-    return state
 
 
-def _prefetched(stream: ExampleStream, steps: range) -> Iterator[list[Example]]:
-    """Yield each step's batch while a thread prepares the next."""
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(stream.batch, steps.start) if len(steps) else None
-        for step in steps:
-            batch = coming.result() if coming else stream.batch(step)
-            coming = pool.submit(stream.batch, step + 1) if step + 1 < steps.stop else None
-            yield batch
+def _evaluate(
+    network: nn.Module,
+    config: DetectorConfig,
+    judged: Dataset,
+    read_image: Callable[[Scene], Image],
+    folder: Path,
+    *,
+    device: str,
+) -> Evaluation:
+    """Return the figures of the detector as it is used: loaded from a folder."""
+    _write(network, config, folder)
+    detector = TorchvisionDetector.load(
+        folder, config.categories, device=device, batch_size=8, min_score=0.01
+    )
+    return evaluate_detector(detector, judged, read_image)
 
 
-def _fixed_options(options: DetectorTraining) -> dict[str, Any]:
+def _write(network: nn.Module, config: DetectorConfig, folder: Path) -> None:
+    def fill(fresh: Path) -> None:
+        fresh.mkdir()
+        write_weights(fresh, network.state_dict())
+        write_config(fresh, config)
+
+    replace_folder(folder, fill)
+
+
+def _publish(network: nn.Module, config: DetectorConfig, folder: Path, out: Path) -> None:
+    _write(network, config, folder)
+    publish(folder, out)
+
+
+def _fixed_options(training: DetectorTraining) -> dict[str, Any]:
     """Return the options that decide the result."""
     free = {"device", "threads", "checkpoint_every", "cache_mb", "epochs"}
     names = sorted(set(DetectorTraining.__dataclass_fields__) - free)
-    return {name: getattr(options, name) for name in names}
+    return {name: getattr(training, name) for name in names}
 
 
-def _describe(train: Dataset, options: DetectorTraining) -> DetectorConfig:
-    scale = options.image_scale or 1.0
-    canvas = training_canvas(train, image_scale=scale, max_px=options.max_canvas_px)
+def _describe(train: Dataset, training: DetectorTraining) -> DetectorConfig:
+    scale = training.image_scale or 1.0
+    canvas = training_canvas(train, image_scale=scale, max_px=training.max_canvas_px)
     objects = int(sum((~scene.is_crowd).sum() for scene in train.scenes))
     return DetectorConfig(
-        preset=options.preset,
+        preset=training.preset,
         categories=train.categories,
         image_scale=scale,
         view_px=round(max(canvas) / scale),
         training={
-            **_fixed_options(options),
+            **_fixed_options(training),
             "num_images": len(train.scenes),
             "num_objects": objects,
             "dataset_fingerprint": dataset_fingerprint(train),

@@ -62,9 +62,10 @@ def open_study(
     training: LoraTraining,
     book: PromptBook,
     folder: Path,
+    key: str,
     progress: Progress,
 ) -> Study:
-    """Cut, encode and sort the windows, those of held-out images apart; what the folder holds is taken as it is.
+    """Cut, encode and sort the windows, those of held-out images apart; what the folder holds with this key is taken.
 
     Raises:
         DatasetError: Nothing to learn from.
@@ -86,7 +87,14 @@ def open_study(
         seed = derive_seed(training.seed, name)
         chosen_rules = replace(rules, num_windows=count)
         latents = cache_latents(
-            part, read_image, painter, rules=chosen_rules, seed=seed, folder=folder / name, progress=progress
+            part,
+            read_image,
+            painter,
+            rules=chosen_rules,
+            seed=seed,
+            folder=folder / name,
+            key=key,
+            progress=progress,
         )
         others = [i for i in range(1, len(part.categories) + 1) if i not in labels]
         objective = _objective(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 from augsynth import __version__
 from augsynth.inpainting.checkpoints import Checkpoint
 from augsynth.inpainting.loading import find_pipeline
-from augsynth.training.loop import swap_in
+from augsynth.training.folder import replace_folder
 from augsynth.training.lora.options import LoraTraining
 
 FACTS = "lora.json"
@@ -50,17 +49,17 @@ def save_lora(folder: Path, unet: Any, checkpoint: Checkpoint, facts: Mapping[st
     from diffusers.utils import convert_state_dict_to_diffusers
     from peft.utils import get_peft_model_state_dict
 
-    fresh = folder.with_name(folder.name + ".next")
-    shutil.rmtree(fresh, ignore_errors=True)
     pipeline_class, _ = find_pipeline(checkpoint)
     layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
     layers = {key: value.detach().float().cpu().contiguous() for key, value in layers.items()}
-    pipeline_class.save_lora_weights(fresh, unet_lora_layers=layers, safe_serialization=True)
-    (fresh / FACTS).write_text(
-        json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False) + "\n", "utf-8"
-    )
-    (fresh / "README.md").write_text(_card(facts), "utf-8")
-    swap_in(fresh, folder, old=folder.with_name(folder.name + ".previous"))
+
+    def fill(fresh: Path) -> None:
+        pipeline_class.save_lora_weights(fresh, unet_lora_layers=layers, safe_serialization=True)
+        text = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        (fresh / FACTS).write_text(text, "utf-8")
+        (fresh / "README.md").write_text(_card(facts), "utf-8")
+
+    replace_folder(folder, fill)
 
 
 def _card(facts: Mapping[str, Any]) -> str:

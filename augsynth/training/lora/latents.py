@@ -14,6 +14,7 @@ from augsynth.core.scene import Dataset, Image, IntArray, Scene
 from augsynth.core.seeding import derive_seed
 from augsynth.inpainting.aligned import AlignedInpainter
 from augsynth.inpainting.conditioning import Condition, join
+from augsynth.training.cache import cached
 from augsynth.training.loop import Progress, processes
 from augsynth.training.windows import WindowRules, Windows, cut_windows
 
@@ -52,9 +53,10 @@ def cache_latents(
     rules: WindowRules,
     seed: int,
     folder: Path,
+    key: str,
     progress: Progress,
 ) -> Latents:
-    """Cut windows in chunks and encode them; chunks found in the folder are taken as they are.
+    """Cut windows in chunks and encode them; chunks found in the folder with the same key are taken as they are.
 
     However many and large the windows, only a chunk of them is ever held as pixels. Several processes share the
     chunks.
@@ -63,24 +65,27 @@ def cache_latents(
         DatasetError: The dataset has no object that a window can hold.
     """
     import torch
-    from safetensors.torch import load_file, save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
     state = processes(painter.unet.device.type)
     starts = range(0, rules.num_windows, CHUNK)
-    paths = [folder / f"{start:07d}.safetensors" for start in starts]
-    for start, path in list(zip(starts, paths, strict=True))[state.process_index :: state.num_processes]:
-        count = min(CHUNK, rules.num_windows - start)
-        if not path.exists():
-            chosen = replace(rules, num_windows=count)
+
+    def chunk(start: int) -> dict[str, torch.Tensor]:
+        chosen = replace(rules, num_windows=min(CHUNK, rules.num_windows - start))
+
+        def encoded() -> dict[str, torch.Tensor]:
             windows = cut_windows(dataset, read_image, rules=chosen, seed=derive_seed(seed, "chunk", start))
-            fresh = path.with_suffix(".part")
-            save_file(encode_chunk(painter, windows), fresh)
-            fresh.replace(path)
-        progress("encoding", start + count, rules.num_windows, 0.0)
+            return encode_chunk(painter, windows)
+
+        name = f"{start:07d}.pt"
+        found: dict[str, torch.Tensor] = cached(folder / name, f"{key} {chosen.num_windows}", encoded)
+        return found
+
+    for start in starts[state.process_index :: state.num_processes]:
+        chunk(start)
+        progress("encoding", min(start + CHUNK, rules.num_windows), rules.num_windows, 0.0)
     state.wait_for_everyone()
-    parts: list[dict[str, torch.Tensor]] = [load_file(path) for path in paths]
-    joined = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+    parts = [chunk(start) for start in starts]
+    joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     return Latents(joined["whole"], joined["masked"], joined["cells"], joined["labels"].numpy())
 
 

@@ -1,4 +1,4 @@
-"""The options of a LoRA training (`augsynth finetune --model`), checked before anything is read."""
+"""The options of a LoRA training (`augsynth train-lora`), checked before anything is read."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class LoraTraining:
-    """What `augsynth finetune --model` needs to know.
+    """How to train a LoRA.
 
     Attributes:
         model: The checkpoint to adapt: `embedded`, a diffusers folder or a hub id.

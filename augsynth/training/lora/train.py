@@ -1,4 +1,4 @@
-"""Teach a Stable Diffusion checkpoint a dataset's categories with a LoRA (`augsynth finetune --model`).
+"""Teach a Stable Diffusion checkpoint a dataset's categories with a LoRA (`augsynth train-lora`).
 
 LoRA (Hu et al., arXiv 2106.09685): the checkpoint stays as it is, text encoders and autoencoder included; low-rank
 matrices are added to the attention projections of its UNet and they alone are trained, on windows cut as `generate`
@@ -15,14 +15,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from augsynth.core.errors import BackendError, ResumeError
+from augsynth.core.errors import BackendError
 from augsynth.core.hub import first_line
 from augsynth.core.scene import Dataset, Image, Scene
 from augsynth.core.seeding import derive_seed
 from augsynth.inpainting.aligned import AlignedInpainter
 from augsynth.inpainting.checkpoints import Checkpoint
 from augsynth.inpainting.loading import load_inpainter
-from augsynth.training.loop import Progress, Schedule, processes, run_training
+from augsynth.training.folder import WORK, check_out, claim, settle_folder
+from augsynth.training.loop import Progress, Schedule, Stage, processes, run_training
 from augsynth.training.lora.data import Study, open_book, open_study
 from augsynth.training.lora.files import best_loss, describe_lora, save_lora
 from augsynth.training.lora.objective import held_out_loss
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 EMA = 0.99
+VERB = "train-lora"
 # What may differ when a training is taken up again.
 _FREE = frozenset(["device", "save_every", "samples", "lora_steps", "gradient_checkpointing"])
 
@@ -67,16 +69,19 @@ def train_lora(
         DatasetError: Nothing to learn from.
         ResumeError: `out` holds a training of something else.
     """
+    check_out(out, verb=VERB)
     book = open_book(training, dataset.categories)
     chosen = chosen_categories(dataset.categories, training.categories)
     painter = load_base(training)
     book = book.limited_to(painter.conditioner.encoders[0][0], [category.id for category in chosen])
-    work = out / "training"
-    fingerprint = _fingerprint(dataset, training, painter)
+    work = out / WORK
+    key = _key(dataset, training, painter)
     with processes(training.device).main_process_first():
-        _claim(work, fingerprint)
+        claim(work, verb=VERB, key=key)
+        for name in ("best", "last"):
+            settle_folder(out / name)
     study = open_study(
-        dataset, read_image, painter, training=training, book=book, folder=work, progress=progress
+        dataset, read_image, painter, training=training, book=book, folder=work, key=key, progress=progress
     )
     parameters = add_adapters(painter.unet, training, name=training.model)
 
@@ -96,18 +101,7 @@ def train_lora(
         )
         return study.objective.loss(draw)
 
-    run_training(
-        parameters,
-        loss_of,
-        schedule=_schedule(training),
-        folder=work / "adapters",
-        stage="LoRA",
-        fingerprint=fingerprint,
-        device=training.device,
-        mixed_precision="bf16" if training.precision == "bfloat16" else "no",
-        progress=progress,
-        on_save=on_save,
-    )
+    run_training(parameters, loss_of, _stage(training, work, key, progress), on_save=on_save)
     return out / "best" if (out / "best").is_dir() else out / "last"
 
 
@@ -167,8 +161,8 @@ def add_adapters(unet: Any, training: LoraTraining, *, name: str) -> torch.nn.Mo
     return torch.nn.ParameterList([p for p in unet.parameters() if p.requires_grad])
 
 
-def _schedule(training: LoraTraining) -> Schedule:
-    return Schedule(
+def _stage(training: LoraTraining, work: Path, key: str, progress: Progress) -> Stage:
+    schedule = Schedule(
         training.lora_steps,
         training.lora_batch_size,
         training.lora_lr,
@@ -178,6 +172,9 @@ def _schedule(training: LoraTraining) -> Schedule:
         falls=training.lr_schedule == "cosine",
         accumulate=training.accumulate,
     )
+    precision = "bf16" if training.precision == "bfloat16" else "no"
+    file = work / "adapters.checkpoint"
+    return Stage("LoRA", schedule, file, key, training.seed, training.device, progress, precision)
 
 
 def _check(study: Study, training: LoraTraining) -> float | None:
@@ -194,25 +191,7 @@ def _autocast(training: LoraTraining) -> AbstractContextManager[object]:
     return torch.autocast(kind, dtype=torch.bfloat16, enabled=training.precision == "bfloat16")
 
 
-def _claim(work: Path, fingerprint: str) -> None:
-    """Take a folder for a training, or go on with that training.
-
-    Raises:
-        ResumeError: It holds another.
-    """
-    mark = work / "fingerprint"
-    if work.exists() and any(work.iterdir()):
-        if not mark.exists() or mark.read_text() != fingerprint:
-            raise ResumeError(
-                f"{work}: holds the training of another checkpoint, dataset or configuration; choose another --out "
-                "or remove it"
-            )
-        return
-    work.mkdir(parents=True, exist_ok=True)
-    mark.write_text(fingerprint)
-
-
-def _fingerprint(dataset: Dataset, training: LoraTraining, painter: AlignedInpainter) -> str:
+def _key(dataset: Dataset, training: LoraTraining, painter: AlignedInpainter) -> str:
     """Return a digest of the options, the annotations and a sample of the checkpoint's weights."""
     digest = hashlib.sha256()
     kept = {k: v for k, v in asdict(training).items() if k not in _FREE}

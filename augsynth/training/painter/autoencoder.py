@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from augsynth.core.seeding import derive_rng, derive_seed
-from augsynth.training.loop import Progress, Schedule, run_training
+from augsynth.training.loop import Stage, run_training
 from augsynth.training.painter.growth import even_out
 from augsynth.training.painter.presets import Preset, build_autoencoder
 from augsynth.training.windows import Windows
@@ -26,82 +26,107 @@ ANCHOR_WEIGHT = 0.5
 MASKED_SHARE = 0.25
 
 
-def train_autoencoder(
-    windows: Windows,
-    *,
-    preset: Preset,
-    schedule: Schedule,
-    seed: int,
-    folder: Path,
-    fingerprint: str,
-    device: str,
-    progress: Progress,
-    grown_from: AutoencoderKL | None = None,
-    start: AutoencoderKL | None = None,
-) -> AutoencoderKL:
-    """Train an autoencoder on the windows, a quarter of them with their mask greyed out.
-
-    The loss is L1 on pixels and on their differences at two scales, which keeps edges, plus a light KL term.
-    For the first fifth of the steps the latents are also drawn towards the principal components of the
-    windows' blocks: otherwise a small encoder settles on edges and never finds the rarer hues.
-    The latents are scaled to unit variance as in latent diffusion (`scaling_factor`).
-
-    Args:
-        start: An autoencoder to train further in place of a new one, with `grown_from`.
-        grown_from: What it was before its latent channels grew. The old channels are held to what they were, so
-            that a denoiser trained on them still fits, and the new ones get the spread of the old. No KL term widens
-            the new ones' posterior: where they have little to tell, their noise would soon be many times their signal.
-    """
+def new_autoencoder(preset: Preset, *, seed: int) -> AutoencoderKL:
+    """Build an autoencoder with seeded weights."""
     import torch
 
     torch.manual_seed(derive_seed(seed, "autoencoder"))
-    model: Any = build_autoencoder(preset) if start is None else start.float().requires_grad_(True).train()
-    images = torch.from_numpy(windows.images)
-    anchor = _principal_anchor(windows, preset, device) if grown_from is None else _former(grown_from, device)
-    anchored_steps = max(1, schedule.steps // 5) if grown_from is None else None
-    regular = None if grown_from is None else grown_from.config.latent_channels
+    return build_autoencoder(preset)
 
-    def loss_of(vae: Any, step: int) -> torch.Tensor:
+
+def train_autoencoder(
+    model: AutoencoderKL,
+    windows: Windows,
+    *,
+    preset: Preset,
+    stage: Stage,
+    grown_from: AutoencoderKL | None = None,
+) -> None:
+    """Train an autoencoder in place on the windows, a quarter of them with their mask greyed out.
+
+    The latents are scaled to unit variance as in latent diffusion (`scaling_factor`).
+
+    Args:
+        model: A new autoencoder, or with `grown_from` one to train further.
+        grown_from: What it was before its latent channels grew; the new ones get the spread of the old.
+    """
+    import torch
+
+    model.float().requires_grad_(True).train()
+    run_training(model, Reconstruction.of(windows, preset, stage, grown_from), stage)
+    model.requires_grad_(False).eval()
+    count = len(windows.images)
+    picks = derive_rng(stage.seed, "scale").integers(count, size=min(256, count))
+    plain = _pixels(windows, picks, masked=np.zeros(len(picks), bool)).to(stage.device)
+    with torch.no_grad():
+        latents = model.encode(plain).latent_dist.mean
+        psnr = _psnr(model.decode(latents).sample, plain)
+        if grown_from is None:
+            model.register_to_config(scaling_factor=round(float(1 / latents.std()), 5))
+        else:
+            even_out(model, latents, kept=grown_from.config.latent_channels)
+    steps = stage.schedule.steps
+    stage.progress(f"autoencoder, {psnr:.2f} dB", steps, steps, 0.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reconstruction:
+    """The loss of an autoencoder.
+
+    It is L1 on pixels and on their differences at two scales, which keeps edges, plus a light KL term. For the first
+    fifth of the steps the latents are also drawn towards the principal components of the windows' blocks: otherwise a
+    small encoder settles on edges and never finds the rarer hues.
+
+    Where the latent channels grew, the old ones are held to what they were, so that a denoiser trained on them still
+    fits. No KL term widens the new ones' posterior: where they have little to tell, their noise would soon be many
+    times their signal.
+
+    Attributes:
+        windows: What is learnt.
+        stage: Batches, seed and device.
+        anchor: Gives what the first latents of (N, 3, H, W) pictures are drawn towards.
+        anchored_steps: Steps for which they are, ever less; None for always.
+        regular: Channels with a KL term; None for all.
+    """
+
+    windows: Windows
+    stage: Stage
+    anchor: Callable[[torch.Tensor], torch.Tensor]
+    anchored_steps: int | None
+    regular: int | None
+
+    @classmethod
+    def of(
+        cls, windows: Windows, preset: Preset, stage: Stage, grown_from: AutoencoderKL | None
+    ) -> Reconstruction:
+        """Return the loss of a new autoencoder, or of one that grew from another."""
+        if grown_from is None:
+            anchor = _principal_anchor(windows, preset, stage.device)
+            return cls(windows, stage, anchor, max(1, stage.schedule.steps // 5), None)
+        former = _former(grown_from, stage.device)
+        return cls(windows, stage, former, None, grown_from.config.latent_channels)
+
+    def __call__(self, vae: Any, step: int) -> torch.Tensor:
+        """Return the loss of a batch."""
+        import torch
+
+        seed, device = self.stage.seed, self.stage.device
         rng = derive_rng(seed, "autoencoder", step)
-        picks = rng.integers(len(images), size=schedule.batch_size)
-        pixels = _pixels(windows, images, picks, masked=rng.random(len(picks)) < MASKED_SHARE).to(device)
+        picks = rng.integers(len(self.windows.images), size=self.stage.schedule.batch_size)
+        pixels = _pixels(self.windows, picks, masked=rng.random(len(picks)) < MASKED_SHARE).to(device)
         generator = torch.Generator(device).manual_seed(derive_seed(seed, "posterior", step))
-        moments = vae.encoder(pixels)
-        moments = vae.quant_conv(moments).float()
+        moments = vae.quant_conv(vae.encoder(pixels)).float()
         mean, logvar = moments.chunk(2, dim=1)
         logvar = logvar.clamp(-20, 8)
         noise = torch.randn(mean.shape, generator=generator, device=device)
         decoded = vae.decoder(vae.post_quant_conv(mean + noise * (0.5 * logvar).exp())).float()
-        kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar)[:, :regular].mean()
+        kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar)[:, : self.regular].mean()
         loss: torch.Tensor = reconstruction_loss(decoded, pixels) + KL_WEIGHT * kl
-        if anchored_steps is None or step < anchored_steps:
-            held = anchor(pixels)
-            weight = ANCHOR_WEIGHT * (1 - step / anchored_steps if anchored_steps else 1)
+        if self.anchored_steps is None or step < self.anchored_steps:
+            held = self.anchor(pixels)
+            weight = ANCHOR_WEIGHT * (1 - step / self.anchored_steps if self.anchored_steps else 1)
             loss = loss + weight * (mean[:, : held.shape[1]] - held).abs().mean()
         return loss
-
-    model = run_training(
-        model,
-        loss_of,
-        schedule=schedule,
-        folder=folder,
-        stage="autoencoder",
-        fingerprint=fingerprint,
-        device=device,
-        progress=progress,
-    )
-    model.requires_grad_(False).eval()
-    with torch.no_grad():
-        picks = derive_rng(seed, "scale").integers(len(images), size=min(256, len(images)))
-        plain = _pixels(windows, images, picks, masked=np.zeros(len(picks), bool)).to(device)
-        latents = model.encode(plain).latent_dist.mean
-        psnr = _psnr(model.decode(latents).sample, plain)
-    if grown_from is None:
-        model.register_to_config(scaling_factor=round(float(1 / latents.std()), 5))
-    else:
-        even_out(model, latents, kept=grown_from.config.latent_channels)
-    progress(f"autoencoder, {psnr:.2f} dB", schedule.steps, schedule.steps, 0.0)
-    return model
 
 
 def _principal_anchor(
@@ -130,10 +155,10 @@ def _former(autoencoder: AutoencoderKL, device: str) -> Callable[[torch.Tensor],
     return latents
 
 
-def _pixels(windows: Windows, images: torch.Tensor, picks: np.ndarray, *, masked: np.ndarray) -> torch.Tensor:
+def _pixels(windows: Windows, picks: np.ndarray, *, masked: np.ndarray) -> torch.Tensor:
     import torch
 
-    pixels = images[torch.from_numpy(picks)].permute(0, 3, 1, 2).float() / 127.5 - 1
+    pixels = torch.from_numpy(windows.images[picks]).permute(0, 3, 1, 2).float() / 127.5 - 1
     cells = torch.from_numpy(windows.cells[picks] & masked[:, None, None])[:, None].float()
     keep = 1 - torch.nn.functional.interpolate(cells, size=pixels.shape[-2:], mode="nearest")
     return pixels * keep

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from augsynth.core.seeding import derive_rng, derive_seed
-from augsynth.training.loop import Progress, Schedule, run_training
+from augsynth.training.loop import Stage, run_training
 from augsynth.training.painter.autoencoder import reconstruction_loss
 from augsynth.training.windows import Windows
 
@@ -20,34 +20,17 @@ FEATURE_WEIGHT = 0.5
 LATENT_JITTER = 0.05
 
 
-def sharpen_decoder(
-    autoencoder: AutoencoderKL,
-    windows: Windows,
-    *,
-    schedule: Schedule,
-    seed: int,
-    folder: Path,
-    fingerprint: str,
-    device: str,
-    progress: Progress,
-) -> AutoencoderKL:
-    """Train the decoder further until a critic of patches can't tell reconstructions from windows.
+def sharpen_decoder(autoencoder: AutoencoderKL, windows: Windows, *, stage: Stage) -> None:
+    """Train the decoder further, in place, until a critic of patches can't tell reconstructions from windows.
 
     A mean absolute error is least for the mean of what may have been there, which is a blur; the critic takes
-    the blur away (Esser et al., arXiv 2012.09841). Critic and decoder play the paired relativistic game
-    (Jolicoeur-Martineau, arXiv 1807.00734); the decoder also matches the critic's features (Wang et al., arXiv
-    1711.11585). The latents get a little noise, as a denoiser's are never exact. Because the encoder isn't
-    touched, a denoiser trained on its latents fits the new decoder as it fitted the old.
-
-    Returns:
-        The autoencoder, with the averaged weights of its decoder.
+    the blur away (Esser et al., arXiv 2012.09841). Because the encoder isn't touched, a denoiser trained on its
+    latents fits the new decoder as it fitted the old.
     """
     import torch
 
-    torch.manual_seed(derive_seed(seed, "critic"))
-    images = torch.from_numpy(windows.images)
-    autoencoder.requires_grad_(False).to(device)
-    spread = 1 / float(autoencoder.config.scaling_factor)
+    torch.manual_seed(derive_seed(stage.seed, "critic"))
+    autoencoder.requires_grad_(False).to(stage.device)
     players = torch.nn.ModuleDict(
         {
             "decoder": autoencoder.decoder.requires_grad_(True),
@@ -55,18 +38,34 @@ def sharpen_decoder(
             "critic": build_critic(),
         }
     )
+    run_training(players, Sharpening(autoencoder, torch.from_numpy(windows.images), stage), stage)
+    autoencoder.requires_grad_(False).eval()
 
-    def loss_of(modules: Any, step: int) -> torch.Tensor:
-        rng = derive_rng(seed, "sharpening", step)
-        picks = torch.from_numpy(rng.integers(len(images), size=schedule.batch_size))
-        pixels = (images[picks].permute(0, 3, 1, 2).float() / 127.5 - 1).to(device)
-        generator = torch.Generator().manual_seed(derive_seed(seed, "jitter", step))
-        with torch.no_grad():
-            latents = autoencoder.encode(pixels).latent_dist.mean.float()
-        jitter = torch.randn(latents.shape, generator=generator).to(device)
-        latents = latents + LATENT_JITTER * spread * jitter
-        decoded = modules["decoder"](modules["post_quant_conv"](latents)).float()
-        critic = modules["critic"]
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sharpening:
+    """The loss of a decoder and its critic together; neither's part has a gradient in the other.
+
+    They play the paired relativistic game (Jolicoeur-Martineau, arXiv 1807.00734); the decoder also matches the
+    critic's features (Wang et al., arXiv 1711.11585). The latents get a little noise, as a denoiser's are never exact.
+
+    Attributes:
+        autoencoder: Whose decoder is trained.
+        images: (N, H, W, 3) uint8.
+        stage: Batches, seed and device.
+    """
+
+    autoencoder: AutoencoderKL
+    images: torch.Tensor
+    stage: Stage
+
+    def __call__(self, players: Any, step: int) -> torch.Tensor:
+        """Return the loss of a batch."""
+        import torch
+
+        pixels, latents = self._batch(step)
+        decoded = players["decoder"](players["post_quant_conv"](latents)).float()
+        critic = players["critic"]
         real, fake = critic(pixels), critic(decoded.detach())
         game = torch.nn.functional.softplus(fake[-1] - real[-1]).mean()
         fixed = {name: value.detach() for name, value in critic.state_dict().items()}
@@ -84,18 +83,21 @@ def sharpen_decoder(
         )
         return loss
 
-    trained: Any = run_training(
-        players,
-        loss_of,
-        schedule=schedule,
-        folder=folder,
-        stage="decoder",
-        fingerprint=fingerprint,
-        device=device,
-        progress=progress,
-    )
-    autoencoder.decoder, autoencoder.post_quant_conv = trained["decoder"], trained["post_quant_conv"]
-    return autoencoder.requires_grad_(False).eval()
+    def _batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return pictures and their latents with a little noise."""
+        import torch
+
+        seed, device = self.stage.seed, self.stage.device
+        picks = derive_rng(seed, "sharpening", step).integers(
+            len(self.images), size=self.stage.schedule.batch_size
+        )
+        pixels = (self.images[torch.from_numpy(picks)].permute(0, 3, 1, 2).float() / 127.5 - 1).to(device)
+        with torch.no_grad():
+            latents = self.autoencoder.encode(pixels).latent_dist.mean.float()
+        generator = torch.Generator().manual_seed(derive_seed(seed, "jitter", step))
+        jitter = torch.randn(latents.shape, generator=generator).to(device)
+        spread = 1 / float(self.autoencoder.config.scaling_factor)
+        return pixels, latents + LATENT_JITTER * spread * jitter
 
 
 def build_critic() -> torch.nn.Module:

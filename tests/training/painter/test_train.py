@@ -1,23 +1,20 @@
 """Training from scratch: windows, resuming, and the standard layout."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from augsynth.core.errors import ConfigError, DatasetError, ResumeError
+from augsynth.core.errors import ConfigError, ResumeError
 from augsynth.core.images import read_image
-from augsynth.core.scene import Category, Dataset, Image, Scene
+from augsynth.core.scene import Dataset, Image, Scene
 from augsynth.inpainting.loading import load_inpainter
-from augsynth.training.loop import Schedule
-from augsynth.training.painter.autoencoder import principal_kernel
 from augsynth.training.painter.options import InpainterTraining
-from augsynth.training.painter.presets import build_tokenizer
 from augsynth.training.painter.train import train_inpainter
-from augsynth.training.windows import WindowRules, cut_windows
+from tests.tiny_kills import check_every_kill
 
 CONFIG = InpainterTraining(
     preset="tiny-32",
@@ -63,65 +60,6 @@ def weights(folder: Path) -> dict[str, np.ndarray]:
     return {f"{f.relative_to(folder)}:{k}": v for f in files for k, v in load_file(f).items()}
 
 
-def test_windows_hold_their_objects(dataset: Dataset) -> None:
-    rules = WindowRules(size=64, cell=4, num_windows=120, symmetry="dihedral")
-    windows = cut_windows(dataset, partial(read_image, dataset), rules=rules, seed=1)
-    assert windows.images.shape[1:] == (64, 64, 3)
-    assert windows.cells.shape[1:] == (16, 16)
-    assert len(windows.images) == len(windows.labels) > 100
-    assert (windows.cells.sum((1, 2)) > 0).all()
-    assert set(windows.labels.tolist()) <= set(range(len(dataset.categories) + 1))
-    assert 0 < (windows.labels == 0).mean() < 0.3
-    again = cut_windows(dataset, partial(read_image, dataset), rules=rules, seed=1)
-    assert np.array_equal(windows.images, again.images) and np.array_equal(windows.labels, again.labels)
-
-
-def test_the_object_is_under_the_mask() -> None:
-    box = np.array([[40.0, 30.0, 60.0, 44.0]])
-    scene = Scene(1, "a.png", (120, 90), box, np.array([5]), np.array([1]), np.array([False]))
-    data = Dataset((Category(5, "can"),), (scene,), {}, Path("a.json"))
-    picture = np.zeros((90, 120, 3), np.uint8)
-    picture[30:44, 40:60] = 255
-    rules = WindowRules(size=32, cell=4, num_windows=40, background_share=0.0, symmetry="dihedral")
-    windows = cut_windows(data, lambda _: picture, rules=rules, seed=0)
-    hole = np.kron(windows.cells, np.ones((1, 4, 4), bool)).astype(bool)
-    white = windows.images.mean(-1) > 128
-    assert white.any((1, 2)).all()
-    assert not (white & ~hole).any()
-    assert (windows.labels == 1).all()
-
-
-def test_rare_categories_are_drawn_more_often_than_they_occur() -> None:
-    boxes = np.array([[10.0 + i, 10, 30 + i, 30] for i in range(20)])
-    scene = Scene(1, "a", (64, 64), boxes, np.array([1] * 19 + [2]), np.arange(1, 21), np.zeros(20, bool))
-    data = Dataset((Category(1, "a"), Category(2, "b")), (scene,), {}, Path("a.json"))
-    rules = WindowRules(size=32, cell=4, num_windows=400, background_share=0.0, balance=1.0)
-    windows = cut_windows(data, lambda _: np.zeros((64, 64, 3), np.uint8), rules=rules, seed=0)
-    assert 0.45 < (windows.labels == 2).mean() < 0.55
-
-
-def test_nothing_to_learn_from_is_said(dataset: Dataset) -> None:
-    empty = Dataset(dataset.categories, (Scene(1, "a.jpg", (64, 64)),), {}, Path("empty.json"))
-    with pytest.raises(DatasetError, match=r"empty\.json.*annotate"):
-        cut_windows(empty, partial(read_image, dataset), rules=WindowRules(32, 4, 10), seed=0)
-    with pytest.raises(ConfigError, match="symmetry"):
-        WindowRules(32, 4, 10, symmetry="round")
-
-
-def test_the_tokenizer_spells_what_it_does_not_know() -> None:
-    tokenizer = build_tokenizer(["a photo of a can", "background"])
-    assert len(tokenizer.tokenize("a photo of a can")) == 5
-    assert tokenizer("zebra 병").input_ids.count(tokenizer.eos_token_id) == 1
-
-
-def test_the_learning_rate_rises_and_falls() -> None:
-    schedule = Schedule(steps=1000, lr=1.0, warmup=100)
-    rates = [schedule.lr_at(step) for step in range(1000)]
-    assert rates[0] == pytest.approx(0.01)
-    assert max(rates) > 0.95
-    assert rates[-1] == pytest.approx(0.02, abs=0.002)
-
-
 @pytest.mark.parametrize("stop", [("autoencoder", 4), ("decoder", 4), ("denoiser", 4)])
 def test_a_stopped_training_ends_as_if_it_had_not_been(
     dataset: Dataset, tmp_path: Path, stop: tuple[str, int], monkeypatch: pytest.MonkeyPatch
@@ -142,8 +80,6 @@ def test_a_stopped_training_ends_as_if_it_had_not_been(
 
 
 def test_sharpening_changes_the_decoder_alone(dataset: Dataset, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     read = partial(read_image, dataset)
     blurred, sharp = (
         weights(train_inpainter(dataset, read, training=config, out=tmp_path / name, progress=ignore))
@@ -157,8 +93,6 @@ def test_sharpening_changes_the_decoder_alone(dataset: Dataset, tmp_path: Path) 
 def test_the_model_loads_as_a_standard_pipeline_and_foreign_folders_are_refused(
     dataset: Dataset, tmp_path: Path
 ) -> None:
-    from dataclasses import replace
-
     from diffusers import StableDiffusionInpaintPipeline
     from PIL import Image as PilImage
 
@@ -224,14 +158,44 @@ def test_the_model_loads_as_a_standard_pipeline_and_foreign_folders_are_refused(
     assert not (tmp_path / "cut").exists()
 
 
-def test_principal_components_of_blocks_have_unit_variance_and_tell_hues_apart() -> None:
-    rng = np.random.default_rng(0)
-    hues = np.array([[150, 100, 100], [100, 150, 100], [100, 100, 150], [125, 125, 125]])
-    images = np.repeat(np.repeat(hues[rng.integers(4, size=(24, 8, 8))], 4, 1), 4, 2).astype(np.uint8)
-    kernel = principal_kernel(images, cell=4, num_channels=2)
-    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
-    found = torch.nn.functional.conv2d(pixels, kernel, stride=4)
-    assert kernel.shape == (2, 3, 4, 4)
-    assert found.std((0, 2, 3)).tolist() == pytest.approx([1, 1], abs=0.02)
-    means = [found.permute(0, 2, 3, 1)[(images[:, ::4, ::4] == hue).all(-1)].mean(0) for hue in hues[:3]]
-    assert min(float((a - b).norm()) for i, a in enumerate(means) for b in means[:i]) > 1
+def test_a_training_that_was_killed_at_any_write_ends_with_the_same_bytes(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = replace(
+        CONFIG, autoencoder_steps=1, decoder_steps=1, denoiser_steps=2, num_windows=8, save_every=1
+    )
+
+    def train(folder: Path) -> None:
+        train_inpainter(
+            dataset, partial(read_image, dataset), training=training, out=folder / "out", progress=ignore
+        )
+
+    check_every_kill(train, tmp_path, monkeypatch, results=["out/model/", "out/training/samples"], most=3)
+
+
+def test_a_foreign_folder_is_refused_before_any_work(dataset: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"mine")
+
+    def read(scene: Scene) -> Image:
+        pytest.fail("it works")
+
+    for out, says in ((tmp_path, "isn't an empty folder"), (tmp_path / "photo.jpg" / "x", "isn't a folder")):
+        with pytest.raises(ConfigError, match=says):
+            train_inpainter(dataset, read, training=CONFIG, out=out, progress=ignore)
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
+
+
+def test_more_steps_of_the_decoder_reach_the_model(dataset: Dataset, tmp_path: Path) -> None:
+    read, found = partial(read_image, dataset), []
+    short = replace(CONFIG, autoencoder_steps=1, denoiser_steps=1, num_windows=8)
+    for steps in (1, 2):
+        training = replace(short, decoder_steps=steps)
+        found.append(
+            weights(train_inpainter(dataset, read, training=training, out=tmp_path, progress=ignore))
+        )
+    changed = {name for name in found[0] if not np.array_equal(found[0][name], found[1][name])}
+    assert changed and {n.split(":")[1].split(".")[0] for n in changed} <= {"decoder", "post_quant_conv"}
+    with pytest.raises(ResumeError, match="another model, dataset or configuration"):
+        train_inpainter(
+            dataset, read, training=replace(short, autoencoder_steps=2), out=tmp_path, progress=ignore
+        )

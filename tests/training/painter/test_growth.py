@@ -14,7 +14,7 @@ from augsynth.core.images import read_image
 from augsynth.inpainting.loading import load_inpainter
 from augsynth.inpainting.port import InpaintRequest
 from augsynth.sample import write_sample
-from augsynth.training.loop import Schedule
+from augsynth.training.loop import Schedule, Stage
 from augsynth.training.painter import autoencoder
 from augsynth.training.painter.growth import even_out, grow_latents, grow_window
 from augsynth.training.painter.options import InpainterTraining
@@ -107,17 +107,14 @@ def test_no_kl_term_widens_what_is_new(parts, tmp_path, monkeypatch):
     flat = np.repeat(rng.integers(90, 160, (24, 1, 1, 3)), 32, 1).repeat(32, 2).astype(np.uint8)
     windows = Windows(flat, np.zeros((24, 16, 16), bool), np.zeros(24, np.int64))
     former = copy.deepcopy(parts["vae"])
-    trained = autoencoder.train_autoencoder(
+    trained = grow_latents({**parts, "vae": former}, 6, seed=1)["vae"]
+    schedule = Schedule(80, 4, 0.02, warmup=0, ema=0.9)
+    autoencoder.train_autoencoder(
+        trained,
         windows,
         preset=replace(find_preset("tiny-32"), latent_channels=6),
-        schedule=Schedule(80, 4, 0.02, warmup=0, ema=0.9),
-        seed=1,
-        folder=tmp_path,
-        fingerprint="any",
-        device="cpu",
-        progress=ignore,
+        stage=Stage("autoencoder", schedule, tmp_path / "checkpoint", "any", 1, "cpu", ignore),
         grown_from=former,
-        start=grow_latents({**parts, "vae": former}, 6, seed=1)["vae"],
     )
     with torch.no_grad():
         found = trained.encode(torch.from_numpy(flat).permute(0, 3, 1, 2).float() / 127.5 - 1).latent_dist

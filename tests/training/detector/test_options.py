@@ -1,0 +1,21 @@
+"""The options of a detector's training."""
+
+import pytest
+
+from augsynth.training.detector.options import DetectorTraining
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"steps": 0},
+        {"lr": -1},
+        {"image_scale": 9},
+        {"ema_decay": 1.0},
+        {"paste": 2},
+        {"repeat_threshold": -1},
+    ],
+)
+def test_training_options_are_validated(change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        DetectorTraining(**change)

@@ -1,0 +1,50 @@
+"""Files that are whole or absent."""
+
+import contextlib
+
+import pytest
+import torch
+
+from augsynth.core.errors import ResumeError
+from augsynth.training.cache import Entry, cached, load, store
+from tests.tiny_kills import Kill, Killed
+
+
+def test_a_value_is_made_once_for_a_key(tmp_path):
+    path, made = tmp_path / "deep" / "a.pt", []
+
+    def make():
+        made.append(1)
+        return {"weights": (torch.arange(3), [len(made)])}
+
+    for key, times in (("a", 1), ("a", 1), ("b", 2), ("a", 3)):
+        found = cached(path, key, make)
+        assert len(made) == times
+        assert found["weights"][0].tolist() == [0, 1, 2] and found["weights"][1] == [times]
+
+
+def test_a_damaged_file_is_made_again_or_refused(tmp_path):
+    path = tmp_path / "a.pt"
+    assert load(path) is None
+    store(path, Entry("key", 1))
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ResumeError, match=r"a\.pt: can't be read .*remove it to start again"):
+        load(path)
+    assert cached(path, "key", lambda: 2) == 2 and cached(path, "key", lambda: 3) == 2
+
+
+def test_a_killed_writer_leaves_the_old_file_or_the_new(tmp_path, monkeypatch):
+    path, seen = tmp_path / "a.pt", set()
+    for after in range(20):
+        store(path, Entry("old", 1))
+        with monkeypatch.context() as patch:
+            kill = Kill(patch, tmp_path, after=after)
+            with contextlib.suppress(Killed):
+                store(path, Entry("new", 2))
+        found = load(path)
+        assert (found.key, found.value) in {("old", 1), ("new", 2)}
+        seen.add(found.key)
+        if kill.count < after:
+            break
+    assert seen == {"old", "new"}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.pt"]
