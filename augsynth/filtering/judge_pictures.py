@@ -8,10 +8,10 @@ from augsynth.core.boxes import clip_boxes, grow_box, square_window, view_around
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import Detections, Image, IntArray, Placement, Plan, Scene, Verdict
 from augsynth.detectors.port import Detector
-from augsynth.filtering.judge import FilterRules, judge
+from augsynth.filtering.judge import judge
+from augsynth.filtering.options import FilterRules
 from augsynth.filtering.thresholds import Thresholds
-
-MASK_GROWTH, CONTEXT = 1.15, 1.8  # as `generate` takes them
+from augsynth.placement.proposal import PlacementRules
 
 
 def judge_pictures(
@@ -47,8 +47,10 @@ def judge_pictures(
             raise ConfigError(
                 f"{name} has shape {picture.shape}; give (height, width, 3) of the scene's image"
             )
-    mask = clip_boxes(grow_box(placement.box_xyxy, factor=MASK_GROWTH, pad=0.5)[None], scene.size_wh)[0]
-    window = square_window(mask, scene.size_wh, context=CONTEXT, min_side=1)
+    places = PlacementRules()
+    grown = grow_box(placement.box_xyxy, factor=places.mask_growth, pad=0.5)
+    mask = clip_boxes(grown[None], scene.size_wh)[0]
+    window = square_window(mask, scene.size_wh, context=places.window_context, min_side=1)
     if window is None:
         raise ConfigError(f"no square window of the image holds the box {placement.box_xyxy.tolist()}")
     view = view_around(window, scene.size_wh, side=detector.view_px)

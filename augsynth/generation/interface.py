@@ -15,7 +15,7 @@ from augsynth.coco.reader import read_dataset
 from augsynth.core.errors import ResumeError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Dataset, Image, Scene
-from augsynth.generation.config import read_config
+from augsynth.generation.config import config_from, read_config
 from augsynth.generation.export import AUGMENTED, DECOYS, PROVENANCE, SUMMARY
 from augsynth.generation.run import Progress
 from augsynth.generation.run import generate as run_to_end
@@ -150,9 +150,10 @@ def generate(
     """
     given = {"annotations": annotations, "images": images, "out": out, "n": n, **options}
     plain = {key: str(value) if isinstance(value, Path) else value for key, value in given.items()}
-    run_to_end(
-        read_config(None if config is None else Path(config), **plain), progress=progress or _say_nothing
+    options_of_run = (
+        config_from({}, source="generate", **plain) if config is None else read_config(Path(config), **plain)
     )
+    run_to_end(options_of_run, progress=progress or _say_nothing)
     return Run(Path(out))
 
 

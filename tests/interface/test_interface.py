@@ -185,8 +185,8 @@ def test_a_finished_run_is_opened_again_and_no_other(run, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"step": 3}, "unknown key 'step'.* did you mean steps?"),
-        ({"steps": "many"}, "steps is 'many'; it must be a whole number"),
+        ({"step": 3}, "^generate: unknown key 'step'; did you mean steps?"),
+        ({"steps": "many"}, "steps is .many."),
         ({"min_iou": 3}, "min_iou is 3"),
         ({"annotations": "a.json"}, "annotations is given without images"),
         ({"config": "nowhere.yaml"}, "nowhere.yaml"),
