@@ -18,6 +18,7 @@ from augsynth.core.errors import DatasetError
 
 FORMAT = "augsynth-affinity"
 VERSION = 1
+_HEAD = f'{{\n"format": "{FORMAT}",\n'
 _REMEDY = "build it again with `augsynth build-affinity`"
 
 
@@ -62,21 +63,30 @@ def _encode_part(part: Part) -> dict[str, Any]:
     }
 
 
+def is_affinity_file(path: Path) -> bool:
+    """Tell whether a file begins as an affinity file does."""
+    with path.open("rb") as file:
+        return file.read(len(_HEAD)) == _HEAD.encode()
+
+
 def write(path: Path, fields: Mapping[str, Any], layout: Mapping[str, Any]) -> None:
-    """Write the file beside its place and move it there, a key a line.
+    """Write the file beside its place and move it there, a key a line; missing folders are made.
 
     Raises:
         DatasetError: The file can't be written.
     """
     body = ",\n".join(f"  {json.dumps(key)}: {_dumps(value)}" for key, value in fields.items())
-    head = f'{{\n"format": "{FORMAT}",\n"version": {VERSION},\n'
-    text = f'{head}"affinity": {{\n{body}\n}},\n"layout": {_dumps(dict(layout))}\n}}\n'
+    text = (
+        f'{_HEAD}"version": {VERSION},\n"affinity": {{\n{body}\n}},\n"layout": {_dumps(dict(layout))}\n}}\n'
+    )
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         draft.write_bytes(text.encode())
         draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        if draft.is_file():
+            draft.unlink()
         raise DatasetError(f"{path}: can't be written ({error.strerror}); choose another place") from None
 
 

@@ -380,7 +380,7 @@ def save_affinity_file(path: Path, affinity: Affinity, layout: Mapping[str, Any]
     """Write matrix and layout statistics as one self-contained JSON file, atomically and with stable bytes.
 
     Args:
-        path: The file to write or replace; its folder must exist.
+        path: The file to write or replace; missing folders are made.
         affinity: The matrix.
         layout: JSON values or numpy arrays; not looked into.
 

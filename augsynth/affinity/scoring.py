@@ -166,8 +166,20 @@ def fingerprint(dataset: Dataset) -> str:
     digest = hashlib.sha256()
     categories = [[category.id, category.name] for category in dataset.categories]
     digest.update(json.dumps(categories, ensure_ascii=True).encode())
-    for scene in dataset.scenes:
-        head = np.array([scene.image_id, *scene.size_wh, len(scene)], "<i8")
-        for part in (head, scene.boxes_xyxy.astype("<f8"), scene.category_ids.astype("<i8"), scene.is_crowd):
-            digest.update(np.ascontiguousarray(part).tobytes())
+    scenes = dataset.scenes
+    ends = np.cumsum([0, *map(len, scenes)])
+    heads = np.array([[s.image_id, *s.size_wh, len(s)] for s in scenes], "<i8").reshape(-1, 4).tobytes()
+    boxes = np.concatenate([np.zeros((0, 4)), *(s.boxes_xyxy for s in scenes)]).astype("<f8").tobytes()
+    kinds = np.concatenate([np.zeros(0, np.int64), *(s.category_ids for s in scenes)]).astype("<i8").tobytes()
+    crowds = np.concatenate([np.zeros(0, np.bool_), *(s.is_crowd for s in scenes)]).tobytes()
+    columns = (
+        (heads, 32, np.arange(len(scenes) + 1)),
+        (boxes, 32, ends),
+        (kinds, 8, ends),
+        (crowds, 1, ends),
+    )
+    slices = [(memoryview(data), (size * at).tolist()) for data, size, at in columns]
+    for k in range(len(scenes)):
+        for view, places in slices:
+            digest.update(view[places[k] : places[k + 1]])
     return digest.hexdigest()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from augsynth.coco.blocks import (
     check_sizes,
@@ -23,7 +24,7 @@ from augsynth.coco.faults import Record, Repairs, fault, first_free_id, id_fault
 from augsynth.coco.image_files import drop_lost_images, turn_raw_sizes
 from augsynth.coco.segmentation import usable_mask
 from augsynth.core.images import Header, is_plain_file, read_image
-from augsynth.core.scene import Dataset, FloatArray, Scene
+from augsynth.core.scene import Dataset, FloatArray, IntArray, Scene
 
 __all__ = ["read_dataset", "read_image"]
 
@@ -64,14 +65,14 @@ def read_dataset(annotations: str | Path, *, images: str | Path | None = None) -
     """
     path = Path(annotations)
     try:
-        with _collection_paused():
+        with collection_paused():
             return _read(path, None if images is None else Path(images))
     except RecursionError:
         raise fault(path, "", "document", "is nested too deeply", "export it again") from None
 
 
 @contextmanager
-def _collection_paused() -> Iterator[None]:
+def collection_paused() -> Iterator[None]:
     """Pause the cycle collector, which doubles the time by walking millions of fresh, acyclic records."""
     running = gc.isenabled()
     gc.disable()
@@ -283,12 +284,7 @@ def _scenes(
     numbers = np.array([record["id"] for record in records], np.int64)
     categories = np.array([record["category_id"] for record in records], np.int64)
     crowd = np.array([bool(record["iscrowd"] or record.get("ignore")) for record in records], np.bool_)
-    limits = np.array(sizes_wh, np.float64)[image]
-    clipped = np.clip(boxes_xyxy, 0.0, np.hstack([limits, limits]))
-    solid = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
-    cut = solid & (np.abs(clipped - boxes_xyxy).max(axis=1, initial=0.0) > _OUTSIDE)
-    repairs.add("boxes_clipped", numbers[cut].tolist())
-    repairs.add("boxes_ignored", numbers[~solid].tolist())
+    clipped, solid = clip_boxes(boxes_xyxy, np.array(sizes_wh, np.float64)[image], numbers, repairs)
     rows = np.flatnonzero(solid)
     rows = rows[np.argsort(image[rows], kind="stable")]
     bounds = np.searchsorted(image[rows], np.arange(len(names) + 1))
@@ -307,3 +303,22 @@ def _scenes(
             )
         )
     return tuple(scenes)
+
+
+def clip_boxes(
+    boxes_xyxy: FloatArray, sizes_wh: FloatArray | IntArray, numbers: IntArray, repairs: Repairs
+) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Return (N, 4) boxes cut to their images, and which of them aren't empty then; count both.
+
+    Args:
+        boxes_xyxy: (N, 4) as recorded.
+        sizes_wh: (N, 2) width and height of each box's image.
+        numbers: (N,) annotation ids.
+        repairs: Where they are counted.
+    """
+    clipped = np.clip(boxes_xyxy, 0.0, np.hstack([sizes_wh, sizes_wh]))
+    solid = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
+    cut = solid & (np.abs(clipped - boxes_xyxy).max(axis=1, initial=0.0) > _OUTSIDE)
+    repairs.add("boxes_clipped", numbers[cut].tolist())
+    repairs.add("boxes_ignored", numbers[~solid].tolist())
+    return clipped, np.asarray(solid, np.bool_)
