@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
+from scipy import sparse, special
 from scipy.optimize import minimize_scalar
 
 from augsynth.affinity.loglinear import Examples, folds, hide_one, log_loss, log_odds
@@ -72,6 +72,26 @@ class Cooccurrence:
     def expected(self) -> FloatArray:
         """(C, C) pair counts under independence, n_i·n_j/N."""
         return np.outer(self.counts, self.counts) / max(self.num_scenes, 1)
+
+    @property
+    def beyond_chance(self) -> NDArray[np.bool_]:
+        """(C, C) pairs seen together more or less often than independence explains; False on the diagonal.
+
+        Two-sided against the hypergeometric distribution (its normal approximation, Poisson tails where fewer
+        than 10 images are expected), at a false discovery rate of 5 % (Benjamini and Hochberg 1995).
+        """
+        n, total = self.counts.astype(np.float64), max(self.num_scenes, 2)
+        seen, expected = self.pair_counts.astype(np.float64), self.expected
+        rest = (total - n) / total
+        spread = np.sqrt(expected * np.outer(rest, rest) * total / (total - 1))
+        z = (np.abs(seen - expected) - 0.5).clip(0) / np.maximum(spread, 1e-12)
+        few = np.minimum(special.pdtr(seen, expected), special.pdtrc(seen - 1, np.maximum(expected, 1e-12)))
+        chance = np.minimum(1, 2 * np.where(expected < 10, few, special.ndtr(-z)))
+        upper = np.triu_indices(len(n), 1)
+        values = np.sort(chance[upper])
+        passed = values <= 0.05 * np.arange(1, len(values) + 1) / max(len(values), 1)
+        limit = values[passed].max(initial=-1.0)
+        return np.asarray((chance <= limit) & ~np.eye(len(n), dtype=bool), np.bool_)
 
     @property
     def lift(self) -> FloatArray:

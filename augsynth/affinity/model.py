@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from augsynth.affinity import file as affinity_file
 from augsynth.affinity.blend import fit_blend, fit_names, names_structure
@@ -289,26 +290,33 @@ class Affinity:
         return np.asarray(weights / weights.sum(), np.float64)
 
     def strongest_pairs(self, k: int = 10) -> list[Pair]:
-        """Return up to k pairs that attract, strongest first: seen together more often than by chance.
+        """Return up to k pairs that attract, strongest first: seen more often than by chance, twice at least.
 
-        Those of `clip` are the names that are most alike; the counts have no say.
+        A pair that the counts tell from chance beyond doubt is among them whatever its count: a log-linear model
+        accounts for the rest of the image. Those of `clip` are the names that are most alike.
         """
         counts = self.cooccurrence
-        known = (counts.pair_counts >= 2) & (counts.pair_counts > counts.expected)
-        if self.measure == CLIP:
-            known = np.ones_like(known)
-        return ranked_pairs(self.category_ids, self.names, counts, self.matrix, self._pull, known, k)
+        return self._pairs(self._pull, (counts.pair_counts >= 2) & (counts.pair_counts > counts.expected), k)
 
     def most_repelled_pairs(self, k: int = 10) -> list[Pair]:
         """Return up to k pairs that repel, strongest first; unknown ones (expected below κ) are left out.
 
-        Those of `clip` are the names that are least alike; the counts have no say.
+        A pair that the counts tell from chance beyond doubt is among them whatever its count: a log-linear model
+        accounts for the rest of the image. Those of `clip` are the names that are least alike.
         """
         counts = self.cooccurrence
-        known = (counts.expected >= max(counts.kappa, 1.0)) & (counts.pair_counts < counts.expected)
-        if self.measure == CLIP:
-            known = np.ones_like(known)
-        return ranked_pairs(self.category_ids, self.names, counts, self.matrix, -self._pull, known, k)
+        enough = counts.expected >= max(counts.kappa, 1.0)
+        return self._pairs(-self._pull, enough & (counts.pair_counts < counts.expected), k)
+
+    @property
+    def told(self) -> NDArray[np.bool_]:
+        """(C, C) pairs of which the data say something: beyond chance, or by their names."""
+        by_name = self.measure == CLIP
+        return ~np.eye(len(self.names), dtype=bool) if by_name else self.cooccurrence.beyond_chance
+
+    def _pairs(self, pull: FloatArray, likely: NDArray[np.bool_], k: int) -> list[Pair]:
+        counts, known = self.cooccurrence, self.told | likely
+        return ranked_pairs(self.category_ids, self.names, counts, self.matrix, pull, known, k)
 
     def check_matches(self, dataset: Dataset) -> None:
         """Raise ConfigError unless the dataset has the same category ids with the same names."""

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from augsynth.affinity.embeddings import Embeddings, encode_names, read_embeddings
+from augsynth.affinity.file import is_affinity_file
 from augsynth.affinity.model import DEFAULT_MEASURE, SOURCES, Affinity, save_affinity_file
-from augsynth.affinity.scoring import CLIP, check_options, check_source
+from augsynth.affinity.scoring import BLEND, CLIP, check_options, check_source
+from augsynth.coco.boxes_only import read_boxes
 from augsynth.coco.faults import repair_lines
-from augsynth.coco.reader import read_dataset
 from augsynth.core.errors import ConfigError
+from augsynth.core.outputs import check_output_file
 from augsynth.inpainting.loading import EMBEDDED
 from augsynth.placement.layout import Layout
 
@@ -75,17 +77,22 @@ def build_affinity_file(
 
     Raises:
         BackendError: The text encoder can't be used.
-        ConfigError: The output is no JSON path or an option is out of range.
+        ConfigError: The output is no JSON path or can't be written there, or an option is out of range.
         DatasetError: The annotations can't be used.
     """
-    from augsynth.core.figures import heat_map
+    from augsynth.affinity.heat_map import draw_heat_map
+    from augsynth.core.figures import is_heat_map
 
     if out.suffix != ".json":
         raise ConfigError(f"{out}: an affinity file is JSON; let --out end with .json")
     source, measure = source or AffinitySource(), measure or DEFAULT_MEASURE
     check_options(measure, kappa, None)
     check_source(source.kind, measure, source.blend_weight)
-    dataset = read_dataset(annotations)
+    inputs = [annotations, *filter(None, [source.embeddings])]
+    picture = out.with_suffix(".png")
+    check_output_file(out, inputs=inputs, is_own=is_affinity_file)
+    check_output_file(picture, inputs=inputs, is_own=is_heat_map)
+    dataset = read_boxes(annotations)
     yield from repair_lines(dataset)
     affinity = Affinity.fit(
         dataset,
@@ -96,9 +103,7 @@ def build_affinity_file(
         blend_weight=source.blend_weight,
     )
     save_affinity_file(out, affinity, Layout.fit(dataset).to_dict())
-    picture = out.with_suffix(".png")
-    title = f"{affinity.measure}, {annotations.name}"
-    heat_map(affinity.matrix, affinity.names, path=picture, title=title, centre=affinity.neutral)
+    draw_heat_map(affinity, path=picture, dataset=f"{annotations.absolute().parent.name}/{annotations.name}")
     objects = int(affinity.instance_counts.sum())
     yield f"{len(dataset.scenes)} images, {objects} objects, {len(affinity.names)} categories; {affinity.measure}"
     yield from _source_lines(affinity)
@@ -118,12 +123,19 @@ def _source_lines(affinity: Affinity) -> Iterator[str]:
 
 
 def _pair_lines(affinity: Affinity, num_pairs: int) -> Iterator[str]:
+    from augsynth.affinity.heat_map import value_text
+
     by_name = affinity.measure == CLIP
+    rest = ", the rest of the image accounted for" if affinity.measure in (DEFAULT_MEASURE, BLEND) else ""
     for title, found in (
-        ("most alike names" if by_name else "strongest pairs", affinity.strongest_pairs(num_pairs)),
-        ("least alike names" if by_name else "most repelled pairs", affinity.most_repelled_pairs(num_pairs)),
+        ("most alike names" if by_name else f"strongest pairs{rest}", affinity.strongest_pairs(num_pairs)),
+        (
+            "least alike names" if by_name else f"most repelled pairs{rest}",
+            affinity.most_repelled_pairs(num_pairs),
+        ),
     ):
         yield f"{title}:" if found else f"{title}: none"
         for pair in found:
             names = " + ".join(pair.names)
-            yield f"  {names}: {pair.value:+.2f}, together in {pair.count} images, {pair.expected:.1f} by chance"
+            value = value_text(affinity.measure, pair.value)
+            yield f"  {names}: {value}, together in {pair.count} images, {pair.expected:.1f} by chance"

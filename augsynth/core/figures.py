@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import CenteredNorm, Normalize
+from matplotlib.colors import CenteredNorm, ListedColormap, Normalize
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from PIL import Image as pil
 from PIL import ImageDraw, ImageFont
 
@@ -26,7 +29,8 @@ _TITLE_PX = 18
 _GREEN, _RED, _BLUE = (0, 150, 60), (215, 35, 35), (30, 90, 200)
 _MAX_NUMBERED = 15  # categories up to which each cell shows its number
 _MAX_LABEL = 30
-_MIN_REACH = 0.1  # of a diverging colour scale: less is noise in any measure offered
+_GREY = "0.93"
+PICTURE_MARK = "augsynth heat map"
 
 
 def contact_sheet(
@@ -88,70 +92,94 @@ def contact_sheet(
     write_image(path, np.array(sheet))
 
 
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What the colours of a heat map mean, the same for every dataset.
+
+    Attributes:
+        label: What is measured, with its unit.
+        centre: Value shown white between blue (below) and red (above); None for a single hue from 0.
+        reach: Distance from the centre (or from 0) at which the colours end; beyond it they stay.
+        ticks: Values of the colour bar with their texts; without any, matplotlib's own.
+        number: Text of a cell's value.
+    """
+
+    label: str = ""
+    centre: float | None = 0.0
+    reach: float = 1.0
+    ticks: tuple[tuple[float, str], ...] = ()
+    number: Callable[[float], str] = "{:.2f}".format
+
+
 def heat_map(
     matrix: FloatArray,
     names: Sequence[str],
     *,
     path: Path | BinaryIO,
     title: str = "",
-    label: str = "",
-    centre: float | None = 0.0,
+    scale: Scale | None = None,
+    told: NDArray[np.bool_] | None = None,
+    note: str = "",
 ) -> None:
     """Write a square matrix over categories as a heat map in PNG.
 
-    The colour scale follows the 99th percentile of the cells off the diagonal, so that one extreme pair or
-    the diagonal doesn't bleach the rest, and reaches at least 0.1 from the centre, so that a dataset without
-    structure looks like one. Up to 15 categories each cell shows its number.
+    Colours follow a fixed scale, never the data, so that weak structure looks weak. The diagonal is left out.
+    Up to 15 categories each cell shows its number.
 
     Args:
         matrix: (C, C), row given, column scored; NaN cells are grey.
-        names: C category names.
+        names: C category names, shown as they are, but for what can't be printed.
         path: The file to write, or one open for writing; the same input gives the same bytes.
-        title: Text above.
-        label: What the colours measure.
-        centre: Value shown white between blue (below) and red (above), 0 for npmi and 1 for lift; None for
-            measures without a neutral value, which get one hue from 0.
+        title: Text above, split at newlines.
+        scale: What the colours mean.
+        told: (C, C) cells that get a colour; the others are grey, their numbers too. All without.
+        note: Text below the colour bar's label, what grey means for instance.
 
     Raises:
         ValueError: The matrix isn't square or the names don't fit it.
     """
-    count = len(names)
+    count, scale = len(names), scale or Scale()
     if matrix.shape != (count, count) or not count:
         raise ValueError(f"matrix must be ({count}, {count}) for {count} names, got {matrix.shape}")
+    coloured = np.isfinite(matrix) & (np.ones_like(matrix, bool) if told is None else told)
+    others = ~np.eye(count, dtype=bool)
     side = max(3.2, 0.22 * count + 1.0) if count > _MAX_NUMBERED else 0.62 * count + 1.6
-    figure = Figure(figsize=(side + 2.6, side + 1.8), dpi=130, layout="constrained")
+    figure = Figure(figsize=(side + 2.6, side + 1.8), dpi=min(130, int(20_000 / side)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    norm, colours = _scale(matrix, centre)
-    shown = axes.imshow(
-        np.ma.masked_invalid(matrix),
-        cmap=colours.with_extremes(bad="0.75"),
-        norm=norm,
-        interpolation="nearest",
-    )
-    size = 8.0 if count > _MAX_NUMBERED else 10.0
-    labels = [_cut(name, _MAX_LABEL) for name in names]
-    axes.set_xticks(range(count), labels, rotation=90, fontsize=size)
-    axes.set_yticks(range(count), labels, fontsize=size)
-    axes.set_xticks(np.arange(1, count) - 0.5, minor=True)
-    axes.set_yticks(np.arange(1, count) - 0.5, minor=True)
-    axes.grid(which="minor", color="white", linewidth=0.6)
-    axes.tick_params(which="both", length=0, labeltop=count > _MAX_NUMBERED, labelright=count > _MAX_NUMBERED)
-    axes.spines[:].set_visible(False)
+    norm, colours = _colours(scale)
+    axes.imshow(np.where(others, 0.0, np.nan), cmap=ListedColormap([_GREY]), interpolation="nearest")
+    cells = np.ma.masked_where(~(coloured & others), matrix)
+    shown = axes.imshow(cells, cmap=colours, norm=norm, interpolation="nearest")
+    _name_axes(axes, names)
     if title:
-        axes.set_title(title, fontsize=12, pad=12, loc="left")
-    bar = figure.colorbar(shown, ax=axes, shrink=0.6, extend="both" if centre is not None else "max")
-    bar.set_label(label)
+        lines = [_printable(line, 90) for line in title.split("\n")]
+        figure.suptitle("\n".join(lines), fontsize=10, x=0.01, ha="left", parse_math=False)
+    bar = figure.colorbar(shown, ax=axes, shrink=0.6, extend="neither" if scale.centre is None else "both")
+    if scale.ticks:
+        bar.set_ticks([value for value, _ in scale.ticks], labels=[text for _, text in scale.ticks])
+    bar.set_label("\n".join(filter(None, [scale.label, note])), fontsize=8.5, parse_math=False)
     if count <= _MAX_NUMBERED:
-        _number_cells(axes, matrix, norm)
+        _number_cells(axes, matrix, norm, coloured & others, scale.number)
 
     def save(file: BinaryIO) -> None:
-        figure.savefig(file, format="png", metadata={"Software": None})
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
+            figure.savefig(file, format="png", metadata={"Software": PICTURE_MARK})
 
     if isinstance(path, Path):
         write_atomically(path, save)
     else:
         save(path)
+
+
+def is_heat_map(path: Path) -> bool:
+    """Tell whether a file is a picture that `heat_map` wrote."""
+    try:
+        with pil.open(path, formats=["PNG"]) as picture:
+            return bool(picture.info.get("Software") == PICTURE_MARK)
+    except (OSError, ValueError, SyntaxError, pil.DecompressionBombError):
+        return False
 
 
 def _check_sheet(
@@ -218,24 +246,46 @@ def _fitted(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     return text
 
 
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
+def _printable(text: str, length: int) -> str:
+    """Return a text as one line of at most `length` characters, with what can't be printed as �."""
+    line = " ".join("".join(c if c.isprintable() or c.isspace() else "�" for c in text).split())
+    return line if len(line) <= length else line[: length - 1] + "…"
 
 
-def _scale(matrix: FloatArray, centre: float | None) -> tuple[Normalize, matplotlib.colors.Colormap]:
-    others = matrix[~np.eye(len(matrix), dtype=bool) & np.isfinite(matrix)]
-    if centre is None:
-        top = float(np.percentile(others, 99)) if others.size else 1.0
-        return Normalize(0.0, top or 1.0), matplotlib.colormaps["YlGnBu"]
-    reach = float(np.percentile(np.abs(others - centre), 99)) if others.size else 0.0
-    return CenteredNorm(centre, max(reach, _MIN_REACH)), matplotlib.colormaps["RdBu_r"]
+def _name_axes(axes: matplotlib.axes.Axes, names: Sequence[str]) -> None:
+    count = len(names)
+    small = count > _MAX_NUMBERED
+    options: dict[str, Any] = {"fontsize": 8.0 if small else 10.0, "parse_math": False}
+    labels = [_printable(name, _MAX_LABEL) for name in names]
+    axes.set_xticks(range(count), labels, rotation=90, **options)
+    axes.set_yticks(range(count), labels, **options)
+    axes.set_xticks(np.arange(1, count) - 0.5, minor=True)
+    axes.set_yticks(np.arange(1, count) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=0.6)
+    axes.tick_params(which="both", length=0, labeltop=small, labelright=small)
+    axes.spines[:].set_visible(False)
+    axes.set_ylabel("present", fontsize=9)
+    axes.set_xlabel("added", fontsize=9)
 
 
-def _number_cells(axes: matplotlib.axes.Axes, matrix: FloatArray, norm: Normalize) -> None:
+def _colours(scale: Scale) -> tuple[Normalize, matplotlib.colors.Colormap]:
+    if scale.centre is None:
+        return Normalize(0.0, scale.reach), matplotlib.colormaps["YlGnBu"]
+    return CenteredNorm(scale.centre, scale.reach), matplotlib.colormaps["RdBu_r"]
+
+
+def _number_cells(
+    axes: matplotlib.axes.Axes,
+    matrix: FloatArray,
+    norm: Normalize,
+    coloured: NDArray[np.bool_],
+    number: Callable[[float], str],
+) -> None:
     for (row, column), value in np.ndenumerate(matrix):
-        if not np.isfinite(value):
+        if row == column or not np.isfinite(value):
             continue
         level = float(norm(value))
         dark = abs(level - 0.5) > 0.35 if isinstance(norm, CenteredNorm) else level > 0.55
-        text = f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
-        axes.text(column, row, text, ha="center", va="center", fontsize=9, color="white" if dark else "black")
+        colour = ("white" if dark else "black") if coloured[row, column] else "0.55"
+        text = number(round(value, 6) + 0.0).replace("-", "−")
+        axes.text(column, row, text, ha="center", va="center", fontsize=9, color=colour)

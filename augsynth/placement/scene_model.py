@@ -70,13 +70,10 @@ class SceneModel:
 
     def _repr_png_(self) -> bytes:
         """Return the heat map as notebooks show it."""
-        from augsynth.core.figures import heat_map
+        from augsynth.affinity.heat_map import draw_heat_map
 
         buffer = io.BytesIO()
-        affinity = self.affinity
-        heat_map(
-            affinity.matrix, affinity.names, path=buffer, title=affinity.measure, centre=affinity.neutral
-        )
+        draw_heat_map(self.affinity, path=buffer)
         return buffer.getvalue()
 
     def __str__(self) -> str:

@@ -54,3 +54,44 @@ def test_the_place_is_looked_at_before_the_data(tmp_path: Path, refused, verb: s
     (tmp_path / "broken.json").write_text("[]")
     line = refused(*command(verb, tmp_path / "broken.json", tmp_path))
     assert "holds an input of this command" in line
+
+
+def build(annotations: Path, out: Path) -> tuple[str | Path, ...]:
+    return ("build-affinity", "--annotations", annotations, "--out", out)
+
+
+@pytest.fixture
+def train(annotations: Path, tmp_path: Path) -> Path:
+    (tmp_path / "train.json").write_bytes(annotations.read_bytes())
+    return tmp_path / "train.json"
+
+
+def test_build_affinity_never_writes_over_what_is_not_its_own(train: Path, tmp_path: Path, refused) -> None:
+    (tmp_path / "map.png").write_bytes(b"mine")
+    (tmp_path / "notes.json").write_text("{}")
+    (tmp_path / "link.json").symlink_to(train)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for out, says in (
+        (train, "is an input"),
+        (tmp_path / "link.json", "is an input"),
+        (tmp_path / "map.json", "map.png: is there already"),
+        (tmp_path / "notes.json", "isn't an earlier output"),
+        (train / "x.json", "isn't a folder"),
+        (tmp_path, "end with .json"),
+        (Path("/proc/x.json"), "can't be written"),
+    ):
+        assert says in refused(*build(train, out))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_build_affinity_makes_parents_and_replaces_its_own(train: Path, tmp_path: Path, monkeypatch) -> None:
+    out = tmp_path / "new" / "folder" / "affinity.json"
+    found = []
+    for measure in ("npmi", "lift", "npmi"):
+        monkeypatch.setattr("sys.argv", ["augsynth", *map(str, build(train, out)), "--measure", measure])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert not ended.value.code
+        found.append({path.name: path.read_bytes() for path in out.parent.iterdir()})
+    assert {*found[0]} == {"affinity.json", "affinity.png"}
+    assert found[0] == found[2] != found[1]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from augsynth.core.figures import contact_sheet, heat_map
+from augsynth.core.figures import Scale, contact_sheet, heat_map, is_heat_map
 
 GREEN, RED = (0, 150, 60), (215, 35, 35)
 
@@ -90,7 +90,8 @@ def test_the_same_input_gives_the_same_bytes(tmp_path):
         heat_map(matrix, [f"category {i}" for i in range(12)], path=tmp_path / f"map_{name}.png", title="t")
     for kind in ("sheet", "map"):
         assert (tmp_path / f"{kind}_a.png").read_bytes() == (tmp_path / f"{kind}_b.png").read_bytes()
-        assert not Image.open(tmp_path / f"{kind}_a.png").text
+    assert not Image.open(tmp_path / "sheet_a.png").text
+    assert Image.open(tmp_path / "map_a.png").text == {"Software": "augsynth heat map"}
 
 
 @pytest.mark.parametrize(
@@ -123,22 +124,63 @@ def test_colours_diverge_at_the_centre(tmp_path):
     assert 0.5 < (red > 60).sum() / (red < -60).sum() < 2
 
 
-def test_a_dataset_without_structure_looks_like_one(tmp_path):
-    assert np.abs(redness(tmp_path / "m.png", [[0, 0.004], [-0.004, 0]])).max() < 30
-    assert np.abs(redness(tmp_path / "m.png", [[1, 1.004], [0.996, 1]], centre=1.0)).max() < 30
+@pytest.mark.parametrize("centre", [0.0, 1.0])
+def test_colours_follow_the_scale_and_not_the_data(tmp_path, centre):
+    weak = np.array([[0, 0.02], [-0.02, 0]]) + centre
+    assert np.abs(redness(tmp_path / "m.png", weak, scale=Scale(centre=centre))).max() < 30
+    assert np.abs(redness(tmp_path / "m.png", weak, scale=Scale(centre=centre, reach=0.03))).max() > 60
+
+
+def test_the_diagonal_has_no_colour(tmp_path):
+    assert np.abs(redness(tmp_path / "m.png", [[9, 0], [0, -9]])).max() < 30
+
+
+def test_cells_that_say_nothing_are_grey_whatever_their_value(tmp_path):
+    strong = [[0, 5.0], [-5.0, 0]]
+    nothing = np.zeros((2, 2), bool)
+    assert np.abs(redness(tmp_path / "m.png", strong, told=nothing)).max() < 30
+    assert count(load(tmp_path / "m.png"), (237, 237, 237)) > 8000
+    half = redness(tmp_path / "m.png", strong, told=np.array([[0, 1], [0, 0]], bool))
+    assert (half > 60).sum() > 2000 and (half < -60).sum() == 0
 
 
 @pytest.mark.parametrize("size", [1, 2, 16, 60])
 @pytest.mark.parametrize("centre", [0.0, None])
 def test_maps_of_any_size_are_drawn_with_gaps_for_the_unknown(tmp_path, size, centre):
     matrix = np.random.default_rng(0).uniform(0, 0.3, (size, size))
-    matrix[0, 0] = np.nan
-    names = ["Aluminium foil with a name that is far too long for any axis"] + [
-        f"c{i}" for i in range(1, size)
-    ]
-    heat_map(matrix, names, path=tmp_path / "m.png", title="t", label="npmi", centre=centre)
-    assert count(load(tmp_path / "m.png"), (191, 191, 191)) > 50
+    matrix[0, -1] = np.nan
+    names = ["Aluminium foil with a name that is far too long for any axis"]
+    names += [f"c{i}" for i in range(1, size)]
+    heat_map(matrix, names, path=tmp_path / "m.png", title="t", scale=Scale("npmi", centre))
+    if size > 1:
+        assert count(load(tmp_path / "m.png"), (237, 237, 237)) > 50
     assert min(load(tmp_path / "m.png").shape[:2]) > (1200 if size == 60 else 300)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["$", "costs $5 and $\\alpha$", "\\frac{", "a\nb\x1b[31m", "日本語", "🐟", "x" * 500, "_^{%", "<b>"],
+)
+def test_a_name_is_shown_as_it_is(tmp_path, name, recwarn):
+    heat_map(np.zeros((2, 2)), [name, "b"], path=tmp_path / "m.png", title=f"{name}\n{name}", note=name)
+    assert load(tmp_path / "m.png").shape[1] < 1600
+    assert not recwarn.list
+
+
+def test_a_dollar_is_drawn(tmp_path):
+    """A name in mathtext would lose its dollars: the axis would be shorter."""
+    heat_map(np.zeros((2, 2)), ["$m$", "b"], path=tmp_path / "dollar.png")
+    heat_map(np.zeros((2, 2)), ["m", "b"], path=tmp_path / "plain.png")
+    dark = [(load(tmp_path / f"{n}.png")[:, :150] < 100).all(axis=2).sum() for n in ("dollar", "plain")]
+    assert dark[0] > dark[1] + 20
+
+
+def test_a_heat_map_is_known_as_one(tmp_path):
+    heat_map(np.zeros((2, 2)), ["a", "b"], path=tmp_path / "m.png")
+    contact_sheet([(crop(),)], path=tmp_path / "s.png")
+    (tmp_path / "text.png").write_text("mine")
+    assert is_heat_map(tmp_path / "m.png")
+    assert not any(is_heat_map(tmp_path / name) for name in ("s.png", "text.png", "missing.png"))
 
 
 def test_a_matrix_that_does_not_fit_its_names_is_refused(tmp_path):
