@@ -17,7 +17,6 @@ html_show_sourcelink = False
 
 myst_heading_anchors = 3  # the anchors that headings have on GitHub
 
-default_role = "code"  # docstrings write `name` for code
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 
@@ -43,6 +42,18 @@ def take_in_pages_from_outside(app: Sphinx, page: str, source: list[str]) -> Non
     source[0] = re.sub(r"(?<!!)\[([^\]]+)\]\(([^)#:\s]+)(#[^)\s]*)?\)", lead, source[0])
 
 
+def show_names_as_code(
+    app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]
+) -> None:
+    """Give the `name`s of a docstring the two backticks of reStructuredText, whatever letter follows."""
+    lines[:] = [re.sub(r"(?<!`)`([^`]+)`(?!`)(?=(\w)?)", _as_code, line) for line in lines]
+
+
+def _as_code(found: re.Match[str]) -> str:
+    return f"``{found[1]}``" + ("\\ " if found[2] else "")
+
+
 def setup(app: Sphinx) -> None:
     """Connect what this project adds to Sphinx."""
     app.connect("source-read", take_in_pages_from_outside)
+    app.connect("autodoc-process-docstring", show_names_as_code)

@@ -11,7 +11,9 @@ USER_PAGES = [ROOT / "README.md", *SITE]
 BENCHMARKS = [ROOT / "benchmarks" / "README.md", ROOT / "benchmarks" / "gain" / "LOG.md"]
 DEVELOPER_PAGES = [ROOT / name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 ALL_PAGES = [*USER_PAGES, *BENCHMARKS, *DEVELOPER_PAGES]
-FENCE = re.compile(r"(?:<!-- (?P<mark>[^>]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```", re.S | re.M)
+FENCE = re.compile(
+    r"(?:<!-- (?P<mark>[^>]+) -->\n)?^```(?P<language>[\w{}-]*)\n(?P<text>.*?)^```", re.S | re.M
+)
 
 
 @dataclass(frozen=True)

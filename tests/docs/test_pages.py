@@ -8,6 +8,7 @@ import pytest
 import typer
 import yaml
 
+import augsynth
 from augsynth.cli import app
 from augsynth.core.scene import Category, Reason
 from augsynth.generation.config import config_from
@@ -91,9 +92,48 @@ def test_the_commands_of_the_pages_run_as_written(tmp_path, monkeypatch):
     assert listed - {"contact_sheet_accepted.png"} <= there, "outputs.md lists files that a run doesn't write"
 
 
-@pytest.mark.parametrize("fence", fences(*USER_PAGES, language="python"), ids=lambda f: f.page)
-def test_python_that_is_not_run_is_python(fence):
-    ast.parse(fence.text)
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder laid out as the pages say: data/train.json and data/images."""
+    from augsynth.sample import write_sample
+
+    root = tmp_path_factory.mktemp("pages")
+    annotations = write_sample(root / "sample", num_images=40, workers=1)
+    (root / "data").mkdir()
+    (root / "data" / "images").symlink_to(root / "sample" / "images")
+    (root / "data" / "train.json").symlink_to(annotations)
+    return root
+
+
+WITH_PYTHON = sorted({f.page for f in fences(*USER_PAGES, language="python") if not f.reason_not_to_run})
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON)
+def test_python_on_the_pages_runs(page, data, tmp_path, monkeypatch, capsys):
+    """A page's blocks run one after the other, as in a notebook; generate is told to do little."""
+    (tmp_path / "data").symlink_to(data / "data")
+    monkeypatch.chdir(tmp_path)
+    little = {"n": 1, "steps": 4, "max_attempts": 60, "min_score": 0.05, "min_iou": 0.3}
+    generate = augsynth.generate
+    monkeypatch.setattr(augsynth, "generate", lambda *given, **options: generate(*given, **options | little))
+    names = {}
+    for fence in fences(ROOT / page, language="python"):
+        if not fence.reason_not_to_run:
+            exec(compile(fence.text, page, "exec"), names)
+    assert "accepted" in str(names["run"].summary) and names["run"].annotations.is_file()
+    assert (tmp_path / "accepted.png").is_file()
+    assert str(names["run"].annotations) in capsys.readouterr().out
+
+
+def test_python_that_is_not_run_is_python():
+    for fence in fences(*USER_PAGES, language="python"):
+        ast.parse(fence.text)
+
+
+def test_the_interface_is_described_whole():
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    described = set(re.findall(r"^\.\. auto(?:function|class|exception):: (\w+)$", page, re.M))
+    assert described == set(augsynth.__all__) - {"__version__"}
 
 
 def test_files_in_the_pages_can_be_read(tmp_path):
