@@ -1,4 +1,4 @@
-"""The object bank: cut-outs with opacity in one memory-mapped file. `bank_writing.py` makes one.
+"""The object bank: cut-outs with opacity in one memory-mapped file.
 
 A bank is a folder:
 

@@ -1,4 +1,4 @@
-"""The passengers that travel through every stage: frozen, validated, without I/O."""
+"""The values that travel through every stage: frozen, validated, without I/O."""
 
 from __future__ import annotations
 

@@ -113,7 +113,15 @@ def test_python_on_the_pages_runs(page, data, tmp_path, monkeypatch, capsys):
     """A page's blocks run one after the other, as in a notebook; generate is told to do little."""
     (tmp_path / "data").symlink_to(data / "data")
     monkeypatch.chdir(tmp_path)
-    little = {"n": 1, "steps": 4, "max_attempts": 60, "min_score": 0.05, "min_iou": 0.3}
+    little = {
+        "model": "embedded",
+        "detector": "embedded",
+        "n": 1,
+        "steps": 4,
+        "max_attempts": 60,
+        "min_score": 0.05,
+        "min_iou": 0.3,
+    }
     generate = augsynth.generate
     monkeypatch.setattr(augsynth, "generate", lambda *given, **options: generate(*given, **options | little))
     names = {}
