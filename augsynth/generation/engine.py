@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from augsynth.coco.writer import new_file_name
 from augsynth.core.errors import DatasetError
 from augsynth.core.images import read_image, write_image
 from augsynth.core.scene import Detections, Image, Plan, Reason, Scene, Verdict
@@ -269,8 +270,12 @@ def _settle(canvases: Sequence[Canvas], wanted: int, shard: Shard) -> list[Canva
 
 def _write(studio: Studio, canvas: Canvas, image_dir: Path) -> dict[str, Any]:
     """Write a new image and return its record."""
-    stem = Path(canvas.source.file_name).stem
-    name = f"augsynth/{canvas.job:06d}_{stem}.{studio.config.output.image_format}"
+    name = new_file_name(
+        canvas.source.file_name,
+        job=canvas.job,
+        suffix=studio.config.output.image_format,
+        taken={scene.file_name for scene in studio.dataset.scenes},
+    )
     write_image(image_dir / name, canvas.image)
     return {
         "job": canvas.job,

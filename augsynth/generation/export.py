@@ -156,6 +156,7 @@ def _place_originals(out: Path, dataset: Dataset, mode: Literal["hardlink", "cop
                 out / "images" / record["file_name"],
                 mode=mode,
                 size_wh=(int(record["width"]), int(record["height"])),
+                root=dataset.image_root,
             )
 
 

@@ -115,19 +115,27 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
 
 
 def _prompt_book(config: GenerateConfig, dataset: Dataset) -> PromptBook:
-    return PromptBook.open(config.prompts, dataset.categories, wanted=config.categories.categories)
+    asked = config.categories.categories
+    wanted = asked or tuple(category.name for category in dataset.categories_in_use())
+    return PromptBook.open(config.prompts, dataset.categories, wanted=wanted)
 
 
 def _load_filter(config: GenerateConfig, dataset: Dataset) -> Detector | None:
     models = config.filter_models
     if not models.asks_detector or models.detector is None:
         return None
-    return load_detector(
-        models.detector,
-        dataset.categories,
-        device=config.run.device,
-        revision=models.detector_revision,
+    load = partial(
+        load_detector, models.detector, device=config.run.device, revision=models.detector_revision
     )
+    asked = config.categories.categories
+    try:
+        return load(categories=dataset.categories_in_use(asked))
+    except ConfigError:
+        if not asked:
+            raise
+        return load(
+            categories=[c for c in dataset.categories if c.name in asked]
+        )  # they are all that it needs
 
 
 def check_models(config: GenerateConfig, dataset: Dataset, prompts: PromptBook) -> None:
@@ -161,7 +169,7 @@ def _load_classifier(config: GenerateConfig, dataset: Dataset, prompts: PromptBo
 
 def _vocabulary(config: GenerateConfig, dataset: Dataset, prompts: PromptBook) -> Vocabulary:
     return Vocabulary(
-        dataset.categories,
+        dataset.categories_in_use(config.categories.categories),
         _wanted_ids(config, dataset),
         {category_id: words.synonyms for category_id, words in prompts.words.items()},
         config.filter_models.class_map,
@@ -169,8 +177,10 @@ def _vocabulary(config: GenerateConfig, dataset: Dataset, prompts: PromptBook) -
 
 
 def _wanted_ids(config: GenerateConfig, dataset: Dataset) -> frozenset[int]:
-    wanted = config.categories.categories
-    return frozenset(c.id for c in dataset.categories if not wanted or c.name in wanted)
+    """Return the ids of the categories that are painted: those asked for by name, else those that annotate anything."""
+    asked = config.categories.categories
+    categories = dataset.categories_in_use(asked)
+    return frozenset(category.id for category in categories if not asked or category.name in asked)
 
 
 def _affinity_and_layout(config: GenerateConfig, dataset: Dataset) -> tuple[Affinity, Layout]:

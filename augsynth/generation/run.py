@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from augsynth.affinity.model import save_affinity_file
+from augsynth.coco.faults import repair_lines, repairs_document
 from augsynth.coco.writer import write_json
 from augsynth.core.scene import Scene
 from augsynth.generation.config import GenerateConfig
@@ -49,7 +50,7 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Tally:
         for shard in shards:
             tally.add(shard)
         models = describe_models(config)
-        tally.notices += licence_notices(models)
+        tally.notices += [*repair_lines(dataset), *licence_notices(models)]
         progress("loading", tally)
         studio = open_studio(config, dataset)
         config = studio.config
@@ -68,7 +69,7 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Tally:
             num_cells = studio.inpainter.size // studio.inpainter.cell
             write_bank(out, dataset, shards, config=config, num_cells=num_cells, models=models)
         pictures = [(shard["attempts"], folder.read_tiles(i)) for i, shard in enumerate(shards)]
-        write_json(out / SUMMARY, tally.document())
+        write_json(out / SUMMARY, {**tally.document(), "repairs": repairs_document(dataset)})
         write_contact_sheets(out, pictures, names=studio.names)
         folder.finish()
         tally.finished = True
