@@ -64,7 +64,21 @@ _NUMBERS = [
     *(0, -1, 1, 2, 0.5, -0.0, 7, 1e-300, 1e8, 1e12, 1e300, -1e300, 2**31, 2**32, 2**53 + 1, 2**63 - 1, 2**63),
     *(-(2**63), 10**60, int("9" * 400), 39.999999999, 40.5, 65536),
 ]
-_TEXTS = ["", " ", "can", "$x_{$", "\x1b[2J", "\u202e", "a" * 5000, "NaN", "1", "0n2", "PPYo1", "\x00", "図" * 90]
+_TEXTS = [
+    "",
+    " ",
+    "can",
+    "$x_{$",
+    "\x1b[2J",
+    "\u202e",
+    "a" * 5000,
+    "NaN",
+    "1",
+    "0n2",
+    "PPYo1",
+    "\x00",
+    "図" * 90,
+]
 _SHAPES = [[], {}, [[]], [{}], {"id": 1}, [[[1, 2], [3, 4], [5, 6]]], [[1, 2, 3, 4]], [1, 2, 3, 4, 5, 6]]
 
 
@@ -79,7 +93,13 @@ def clean_document():
         [[4, 3, 8, 3, 8, 12], [9, 3, 13, 3, 13, 12.5]],
     ]
     annotations = [
-        {"id": k + 1, "image_id": 1 + k % 4, "category_id": (3, 5)[k % 2], **box, "segmentation": masks[k % 4]}
+        {
+            "id": k + 1,
+            "image_id": 1 + k % 4,
+            "category_id": (3, 5)[k % 2],
+            **box,
+            "segmentation": masks[k % 4],
+        }
         for k in range(8)
     ]
     annotations[1] |= {"iscrowd": 1}
@@ -152,13 +172,17 @@ def annotation_files(draw):
     document = copy.deepcopy(clean_document())
     for _ in range(draw(st.integers(1, 4))):
         container, key = draw(st.sampled_from(_places(document, [])))
-        match draw(st.sampled_from(["set", "set", "set", "name", "delete", "repeat", "swap", "scale", "nest"])):
+        match draw(
+            st.sampled_from(["set", "set", "set", "name", "delete", "repeat", "swap", "scale", "nest"])
+        ):
             case "set":
                 container[key] = draw(values)
             case "name":
-                draw(st.sampled_from(document["images"] or [{}]))["file_name"] = draw(
-                    st.sampled_from(_NAMES + _STRANGE_NAMES)
-                ) if isinstance(document.get("images"), list) and _all_dicts(document["images"]) else None
+                draw(st.sampled_from(document["images"] or [{}]))["file_name"] = (
+                    draw(st.sampled_from(_NAMES + _STRANGE_NAMES))
+                    if isinstance(document.get("images"), list) and _all_dicts(document["images"])
+                    else None
+                )
             case "delete":
                 del container[key]
             case "repeat" if isinstance(container, list):
@@ -207,7 +231,8 @@ def image_seeds():
     found = []
     for form, options in (
         ("PNG", {}), ("PNG", {"exif": exif}), ("JPEG", {"exif": exif}), ("JPEG", {"progressive": True}), ("GIF", {}),
-        ("BMP", {}), ("TIFF", {"compression": "tiff_lzw"}), ("TIFF", {"exif": exif}), ("WEBP", {}), ("EPS", {}), ("PPM", {}),
+        ("BMP", {}), ("TIFF", {"compression": "tiff_lzw"}), ("TIFF", {"exif": exif}), ("WEBP", {}), ("EPS", {}),
+        ("PPM", {}),
     ):  # fmt: skip
         buffer = io.BytesIO()
         picture.save(buffer, form, **options)
@@ -328,7 +353,7 @@ def run_fuzz(folder, *, num_annotations, num_images, number):
     phases = (Phase.generate, Phase.shrink)
 
     @seed(number)
-    @settings(max_examples=num_annotations, phases=phases, **options)
+    @settings(max_examples=max(num_annotations, 1), phases=phases, **options)
     @given(annotation_files(), st.integers(0, 7))
     def annotations_hold(data, choice):
         (folder / "a.json").write_bytes(data)
@@ -336,7 +361,7 @@ def run_fuzz(folder, *, num_annotations, num_images, number):
             use_annotations(folder / "a.json", root, out, with_images=choice > 0, thorough=choice == 7)
 
     @seed(number)
-    @settings(max_examples=num_images, phases=phases, **options)
+    @settings(max_examples=max(num_images, 1), phases=phases, **options)
     @given(st.sampled_from(image_seeds()).flatmap(mutated))
     def images_hold(data):
         with watch.example():

@@ -261,7 +261,7 @@ def _check_masks(document: Record, sizes_wh: list[tuple[int, int]], repairs: Rep
                 found["missing_segmentation"].append(record["id"])
             continue
         mask = usable_mask(record["segmentation"], size_of[record["image_id"]])
-        if mask is record["segmentation"]:
+        if mask is not None and mask is record["segmentation"]:
             continue
         found["unusable_segmentation" if mask is None else "short_polygons"].append(record["id"])
         rest = {key: value for key, value in record.items() if key != "segmentation" or mask is not None}
