@@ -216,7 +216,7 @@ def test_a_training_that_was_killed_at_any_write_ends_with_the_same_bytes(
     def run(folder):
         train(dataset, base, folder / "out", lora_steps=2, save_every=1, num_windows=8)
 
-    check_every_kill(run, tmp_path, monkeypatch, results=["out/best/", "out/last/"])
+    check_every_kill(run, tmp_path, monkeypatch, results=["out/best/", "out/last/"], most=3)
 
 
 def test_a_foreign_folder_is_refused_before_any_work(folders, dataset, tmp_path):
