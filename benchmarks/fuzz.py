@@ -171,35 +171,34 @@ def annotation_files(draw):
     """Draw the bytes of an annotation file: a valid one with up to four changes, now and then bytes of it changed."""
     document = copy.deepcopy(clean_document())
     for _ in range(draw(st.integers(1, 4))):
-        container, key = draw(st.sampled_from(_places(document, [])))
+        if not (places := _places(document, [])):
+            break
+        container, key = places[draw(st.integers(0, len(places) - 1))]
         match draw(
             st.sampled_from(["set", "set", "set", "name", "delete", "repeat", "swap", "scale", "nest"])
         ):
             case "set":
-                container[key] = draw(values)
-            case "name":
-                draw(st.sampled_from(document["images"] or [{}]))["file_name"] = (
-                    draw(st.sampled_from(_NAMES + _STRANGE_NAMES))
-                    if isinstance(document.get("images"), list) and _all_dicts(document["images"])
-                    else None
-                )
+                container[key] = copy.deepcopy(draw(values))
+            case "name" if _all_dicts(document.get("images")):
+                record = draw(st.sampled_from(document["images"]))
+                record["file_name"] = draw(st.sampled_from(_NAMES + _STRANGE_NAMES))
             case "delete":
                 del container[key]
             case "repeat" if isinstance(container, list):
                 container.insert(key, copy.deepcopy(container[key]))
             case "swap":
-                other, where = draw(st.sampled_from(_places(document, [])))
+                other, where = places[draw(st.integers(0, len(places) - 1))]
                 container[key] = copy.deepcopy(other[where])
             case "scale" if type(container[key]) in (int, float):
                 container[key] = container[key] * draw(st.sampled_from([-1, 0, 1e-3, 10, 1e8, 1e15, 2**40]))
             case "nest":
-                container[key] = [container[key]] * draw(st.integers(1, 3))
+                container[key] = [copy.deepcopy(container[key]) for _ in range(draw(st.integers(1, 3)))]
     data = json.dumps(document).encode()
     return draw(mutated(data)) if draw(st.integers(0, 9)) == 0 else data
 
 
 def _all_dicts(records):
-    return bool(records) and all(isinstance(record, dict) for record in records)
+    return isinstance(records, list) and records != [] and all(isinstance(r, dict) for r in records)
 
 
 @st.composite
