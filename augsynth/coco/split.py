@@ -21,6 +21,7 @@ from augsynth.coco.writer import write_json
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import Dataset, FloatArray, IntArray
 from augsynth.core.seeding import derive_rng
+from augsynth.core.text import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -257,6 +258,7 @@ def write_folds(out: Path, dataset: Dataset, split: Split, *, settings: Mapping[
 def balance_table(split: Split) -> Table:
     """Return the table a user reads: for each category the objects that each fold holds out, and their share."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title="objects held out by fold (share of the category)", title_justify="left")
     table.add_column("category")
@@ -265,7 +267,9 @@ def balance_table(split: Split) -> Table:
     for name, row in zip(split.names, split.objects, strict=True):
         total = int(row.sum())
         table.add_row(
-            name, f"{total:,}", *(f"{v:,} ({v / total:.0%})" if total else "0" for v in row.tolist())
+            Text(printable(name)),
+            f"{total:,}",
+            *(f"{v:,} ({v / total:.0%})" if total else "0" for v in row.tolist()),
         )
     table.add_section()
     for name, row in (("images", split.image_counts), ("groups", split.num_groups)):

@@ -13,6 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from augsynth.core.text import printable
+
 if TYPE_CHECKING:
     from augsynth.generation.statistics import Tally
 
@@ -116,7 +118,7 @@ def category_lines(tally: Tally, out: Path) -> list[str]:
     for row in rows[:_MOST_ROWS]:
         numbers = [str(row[key]) for key in ("attempts", "planned", "accepted")]
         counts = [str(row["rejected"].get(reason, "·")) for reason in reasons]
-        table.add_row(Text(row["category"]), *numbers, f"{row['yield']:.0%}", *counts)
+        table.add_row(Text(printable(row["category"])), *numbers, f"{row['yield']:.0%}", *counts)
     page = Console(file=io.StringIO(), width=_PAGE_WIDTH, color_system=None)
     with page.capture() as captured:
         page.print(table)
