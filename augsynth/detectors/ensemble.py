@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import numpy as np
 
-from augsynth.core.boxes import clip_boxes, ious
+from augsynth.core.boxes import clip_boxes
 from augsynth.core.errors import BackendError
-from augsynth.core.scene import Detections, FloatArray, Image, IntArray
-from augsynth.detectors.port import Detector, MaskDetector, has_masks
+from augsynth.core.scene import Detections, FloatArray, Image
+from augsynth.detectors.port import Detector, MaskDetector, has_masks, without_doubles
 
 SAME_OBJECT_IOU = 0.55
 INSTALL = "pip install 'augsynth[ensemble]'"
@@ -62,7 +62,8 @@ class EnsembleDetector:
         return cast(MaskDetector, member).detect_masks(images)
 
     def _fuse_image(self, found: Sequence[Detections], size_wh: tuple[int, int]) -> Detections:
-        votes = [one_vote_each(member, min_iou=self._same_object_iou) for member in found]
+        # Fusion counts boxes, not detectors: one that reports an object twice would vote twice.
+        votes = [without_doubles(member, max_iou=self._same_object_iou) for member in found]
         known, labels = np.unique(np.concatenate([vote.category_ids for vote in votes]), return_inverse=True)
         if not len(known):
             return votes[0]
@@ -80,21 +81,6 @@ class EnsembleDetector:
         keep = (rounded >= self._min_score) & (boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]).all(1)
         order = np.flatnonzero(keep)[np.argsort(-rounded[keep], kind="stable")]
         return Detections(boxes_xyxy[order], rounded[order], ids[order])
-
-
-def one_vote_each(found: Detections, *, min_iou: float) -> Detections:
-    """Return detections without those that overlap a better one of their category by `min_iou` or more.
-
-    Fusion counts boxes, not detectors: a detector that reports an object twice would vote twice.
-    """
-    overlap = ious(found.boxes_xyxy, found.boxes_xyxy) >= min_iou
-    overlap &= found.category_ids[:, None] == found.category_ids[None]
-    kept: list[int] = []
-    for k in range(len(found)):
-        if not overlap[k, kept].any():
-            kept.append(k)
-    index: IntArray = np.array(kept, np.int64)
-    return Detections(found.boxes_xyxy[index], found.scores[index], found.category_ids[index])
 
 
 def _import_fusion() -> Any:

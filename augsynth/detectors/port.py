@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, cast
 
+import numpy as np
+
 from augsynth.core.errors import ConfigError
 from augsynth.core.hub import plain_name
 from augsynth.core.scene import Category, Detections, Image
@@ -49,6 +51,23 @@ def has_masks(detector: Detector) -> bool:
 def detect_with_masks(detector: Detector, image: Image) -> Detections:
     """Return the detections of one image with their masks, by a detector that has a mask head."""
     return cast(MaskDetector, detector).detect_masks([image])[0]
+
+
+def without_doubles(found: Detections, *, max_iou: float) -> Detections:
+    """Return detections, best first, without those that overlap a better one of their category by more."""
+    import torch
+    from torchvision.ops import batched_nms
+
+    if not len(found):
+        return found
+    kept = batched_nms(
+        torch.from_numpy(np.ascontiguousarray(found.boxes_xyxy)),
+        torch.from_numpy(np.ascontiguousarray(found.scores)),
+        torch.from_numpy(np.ascontiguousarray(found.category_ids)),
+        max_iou,
+    ).numpy()
+    masks = None if found.masks is None else found.masks[kept]
+    return Detections(found.boxes_xyxy[kept], found.scores[kept], found.category_ids[kept], masks)
 
 
 def match_categories(names: Sequence[str], categories: Sequence[Category], *, source: str) -> dict[int, int]:

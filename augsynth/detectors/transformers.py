@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from augsynth.core.boxes import clip_boxes, ious
+from augsynth.core.boxes import clip_boxes
 from augsynth.core.errors import BackendError
 from augsynth.core.hub import ModelSource, load_part
 from augsynth.core.scene import Category, Detections, Image
-from augsynth.detectors.port import OFFLINE, Detector, match_categories
+from augsynth.detectors.port import OFFLINE, Detector, match_categories, without_doubles
 
 SPAN_MODELS = ("grounding-dino", "mm-grounding-dino")
 TEXT_MODELS = ("owlvit", "owlv2")
@@ -143,9 +143,13 @@ class ClosedSetDetector:
         known = (ids >= 0) & np.isin(labels, list(self._category_of_label))
         keep = known & (scores >= self._min_score) & (boxes[:, 2:] > boxes[:, :2]).all(1)
         order = np.flatnonzero(keep)[np.argsort(-scores[keep], kind="stable")]
-        order = order[_without_doubles(boxes[order], ids[order])]
         masks = result["masks"].cpu().numpy()[order] if "masks" in result else None
-        return Detections(np.round(boxes[order], 2), np.round(scores[order], 4), ids[order], masks)
+        kept = without_doubles(
+            Detections(boxes[order], scores[order], ids[order], masks), max_iou=MAX_OVERLAP
+        )
+        return Detections(
+            np.round(kept.boxes_xyxy, 2), np.round(kept.scores, 4), kept.category_ids, kept.masks
+        )
 
 
 class TextQueryDetector(ClosedSetDetector):
@@ -239,16 +243,6 @@ class SpanDetector(ClosedSetDetector):
                 "rename categories that contain a full stop or only unknown characters"
             )
         return spans
-
-
-def _without_doubles(boxes_xyxy: Any, category_ids: Any) -> list[int]:
-    """Return indices left after greedy suppression within each category; the input is sorted by score."""
-    overlap = ious(boxes_xyxy, boxes_xyxy) > MAX_OVERLAP
-    kept: list[int] = []
-    for k in range(len(boxes_xyxy)):
-        if not any(overlap[k, j] and category_ids[k] == category_ids[j] for j in kept):
-            kept.append(k)
-    return kept
 
 
 def _view_px(processor: Any) -> int:

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from augsynth.core.boxes import ious
+from augsynth.core.masks import bounds_of
 from augsynth.core.scene import FloatArray, Image
 
 # Judged on the contact sheets of runs on the rendered sample and on blood cells; see `benchmarks/cost/bank.py`.
@@ -126,14 +128,11 @@ def _guided(rough: FloatArray, guide: Image, *, radius: int, strength: float) ->
 
 def _trusted(object_: NDArray[np.bool_], box_xyxy: FloatArray) -> bool:
     """Say whether an outline fills the detected box as an object does."""
-    rows, columns = np.flatnonzero(object_.any(axis=1)), np.flatnonzero(object_.any(axis=0))
-    if not len(rows):
+    found = bounds_of(object_)
+    if found is None:
         return False
-    found = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float64)
-    low, high = np.maximum(found[:2], box_xyxy[:2]), np.minimum(found[2:], box_xyxy[2:])
-    shared = float(np.clip(high - low, 0, None).prod())
     box_area = float((box_xyxy[2:] - box_xyxy[:2]).prod())
-    fit = shared / (float((found[2:] - found[:2]).prod()) + box_area - shared)
+    fit = float(ious(found[None], box_xyxy[None])[0, 0])
     share = float(object_.sum()) / box_area
     return fit >= _MIN_FIT and _MIN_SHARE <= share <= _MAX_SHARE and _solidity(object_) >= _MIN_SOLIDITY
 

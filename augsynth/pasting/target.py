@@ -9,20 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augsynth.core.boxes import clip_boxes
-from augsynth.core.masks import bounds_of
+from augsynth.core.masks import FlatPolygons, bounds_of, trace_outer
 from augsynth.core.scene import FloatArray, IntArray, Scene
 from augsynth.pasting.patch import Blend, Patch, paste
 from augsynth.pasting.visibility import (
     Cover,
-    Polygons,
     pixel_region,
     recut_box,
     recut_mask,
     recut_polygons,
-    trace,
 )
 
-Masks = NDArray[np.uint8] | list[Polygons] | None
+Masks = NDArray[np.uint8] | list[FlatPolygons] | None
 _SLACK = 2
 
 
@@ -147,7 +145,7 @@ class PasteTarget:
         if old is None:
             return None
         if isinstance(old, list):
-            return [*old, *(trace(p.covered, low_xy=p.region_xyxy[:2]) for p in self._pasted)]
+            return [*old, *(trace_outer(p.covered, low_xy=p.region_xyxy[:2]) for p in self._pasted)]
         masks = np.zeros((len(old) + self.num_pasted, *self.image.shape[:2]), np.uint8)
         masks[: len(old)] = old
         for mask, pasted in zip(masks[len(old) :], self._pasted, strict=True):

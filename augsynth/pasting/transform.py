@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from augsynth.bank.reader import Bank
 from augsynth.core.errors import ConfigError
+from augsynth.core.masks import fill_polygons
 from augsynth.core.scene import FloatArray, IntArray, Scene
 from augsynth.pasting.options import (
     blend_weights,
@@ -30,7 +31,6 @@ from augsynth.pasting.paster import Paster
 from augsynth.pasting.placer import Placer
 from augsynth.pasting.source_objects import SourceImage, SourceObjects, bank_ids, bank_objects, image_objects
 from augsynth.pasting.target import Labels, Masks, PasteTarget
-from augsynth.pasting.visibility import fill
 
 _REASONS = {
     "not_colour": "an image without three channels passes unchanged",
@@ -254,7 +254,7 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
 
         def mask_of(k: int, region_xyxy: IntArray) -> NDArray[np.bool_]:
             if isinstance(masks, list):
-                return fill(masks[k], region_xyxy)
+                return fill_polygons(masks[k], region_xyxy)
             x1, y1, x2, y2 = region_xyxy.tolist()
             return np.asarray(masks[k, y1:y2, x1:x2] > 0)  # type: ignore[index]
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from augsynth.core.boxes import intersections
-from augsynth.core.masks import bounds_of
+from augsynth.core.masks import FlatPolygons, bounds_of, fill_polygons, trace_outer
 from augsynth.core.scene import FloatArray, IntArray
-
-Polygons = list[NDArray[np.float32]]
-_SUPERSAMPLE = 2
 
 
 class Cover:
@@ -101,39 +97,9 @@ def recut_mask(
     return (box_xyxy, 0.0) if left is None else (left, 1.0 - lost / before)
 
 
-def trace(mask: NDArray[np.bool_], *, low_xy: IntArray | None = None) -> Polygons:
-    """Return the outlines of an (h, w) mask as polygons of float32 x, y, x, y, …; holes are filled.
-
-    Traced at twice the resolution, so that a polygon encloses its pixels to within a quarter of one.
-
-    Args:
-        mask: What to trace.
-        low_xy: (2,) added to every corner.
-    """
-    fine = np.repeat(np.repeat(mask.astype(np.uint8), _SUPERSAMPLE, 0), _SUPERSAMPLE, 1)
-    contours, _ = cv2.findContours(fine, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_TC89_L1)
-    shift = np.zeros(2) if low_xy is None else np.asarray(low_xy, np.float64)
-    outlines = []
-    for contour in contours:
-        corners = (contour.reshape(-1, 2) + 0.5) / _SUPERSAMPLE + shift
-        if len(corners) >= 3:
-            outlines.append(corners.astype(np.float32).ravel())
-    return outlines
-
-
-def fill(polygons: Polygons, region_xyxy: IntArray) -> NDArray[np.bool_]:
-    """Return the (h, w) pixels of a region that lie in any of the polygons."""
-    x1, y1, x2, y2 = (int(v) for v in region_xyxy)
-    canvas = np.zeros((y2 - y1, x2 - x1), np.uint8)
-    for polygon in polygons:
-        corners = np.asarray(polygon, np.float64).reshape(-1, 2) - (x1 + 0.5, y1 + 0.5)
-        cv2.fillPoly(canvas, [np.rint(corners * 256).astype(np.int32)], 1, shift=8)
-    return canvas > 0
-
-
 def recut_polygons(
-    polygons: Polygons, box_xyxy: FloatArray, hidden: NDArray[np.bool_], region_xyxy: IntArray
-) -> tuple[Polygons, FloatArray, float]:
+    polygons: FlatPolygons, box_xyxy: FloatArray, hidden: NDArray[np.bool_], region_xyxy: IntArray
+) -> tuple[FlatPolygons, FloatArray, float]:
     """Return the polygons without hidden pixels, their box and the share that is left.
 
     Args:
@@ -142,12 +108,12 @@ def recut_polygons(
         hidden: (h, w) covered pixels of the object's `pixel_region`.
         region_xyxy: That region.
     """
-    inside = fill(polygons, region_xyxy)
+    inside = fill_polygons(polygons, region_xyxy)
     before, lost = int(inside.sum()), int((inside & hidden).sum())
     if not lost:
         return polygons, box_xyxy, 1.0
     visible = inside & ~hidden
-    outlines = trace(visible, low_xy=region_xyxy[:2])
+    outlines = trace_outer(visible, low_xy=region_xyxy[:2])
     left = bounds_of(visible)
     if left is None or not outlines:
         return polygons, box_xyxy, 0.0

@@ -9,8 +9,9 @@ import pytest
 
 from augsynth.core.errors import BackendError, ConfigError
 from augsynth.core.scene import Category, Dataset, Detections, Scene
-from augsynth.detectors.ensemble import EnsembleDetector, one_vote_each
+from augsynth.detectors.ensemble import EnsembleDetector
 from augsynth.detectors.loading import EMBEDDED_DETECTOR, load_detector, split_detectors
+from augsynth.detectors.port import without_doubles
 from augsynth.filtering.thresholds import calibrate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +65,7 @@ def test_categories_are_not_mixed():
 
 def test_a_detector_that_reports_an_object_twice_votes_once():
     twice = Scripted((10, 10, 50, 50, 0.9, 3), (11, 10, 50, 50, 0.8, 3), (11, 10, 50, 50, 0.7, 4))
-    assert one_vote_each(twice.found, min_iou=0.55).scores.tolist() == [0.9, 0.7]
+    assert without_doubles(twice.found, max_iou=0.55).scores.tolist() == [0.9, 0.7]
     assert fuse(twice, Scripted()).scores == pytest.approx([0.45, 0.35])
 
 
@@ -132,7 +133,7 @@ def test_two_real_detectors_are_loaded_and_vote(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
     [alone] = load_detector(str(copy), categories, min_score=0.02).detect([image])
     [both] = load_detector(f"{EMBEDDED_DETECTOR},{copy}", categories, min_score=0.02).detect([image])
-    once = one_vote_each(alone, min_iou=0.55)
+    once = without_doubles(alone, max_iou=0.55)
     assert len(both) == len(once) > 0
     for box, score, category in zip(once.boxes_xyxy, once.scores, once.category_ids, strict=True):
         near = np.abs(both.boxes_xyxy - box).max(1) < 0.05

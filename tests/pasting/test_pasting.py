@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from augsynth.core.errors import ConfigError
-from augsynth.core.masks import bounds_of
+from augsynth.core.masks import bounds_of, fill_polygons, trace_outer
 from augsynth.core.scene import Category, Dataset, Scene
 from augsynth.pasting.estimated_outline import with_outline
 from augsynth.pasting.options import blend_weights, read_rules
@@ -15,7 +15,7 @@ from augsynth.pasting.placer import PasteRules, Placer
 from augsynth.pasting.source_objects import SourceImage, image_objects
 from augsynth.pasting.surroundings import Surroundings
 from augsynth.pasting.target import Labels, PasteTarget
-from augsynth.pasting.visibility import fill, pixel_region, recut_box, trace
+from augsynth.pasting.visibility import pixel_region, recut_box
 from augsynth.placement.layout import Layout
 
 
@@ -159,7 +159,7 @@ def test_covered_boxes_are_cut_to_what_is_left_or_dropped():
 def test_covered_masks_are_cut_alike_in_both_forms(form):
     shapes = [disc(80, 15, centre=(25, 25)), disc(80, 15, centre=(60, 25)), disc(80, 5, centre=(25, 65))]
     masks = np.stack(shapes).astype(np.uint8)
-    given = masks if form == "bitmap" else [trace(shape) for shape in shapes]
+    given = masks if form == "bitmap" else [trace_outer(shape) for shape in shapes]
     target = canvas_of([bounds_of(s) for s in shapes], masks=given, size_wh=(80, 80))
     covering(target, [0, 0, 25, 50])
     covering(target, [47, 8, 80, 50])
@@ -167,7 +167,7 @@ def test_covered_masks_are_cut_alike_in_both_forms(form):
     assert before.tolist() == [0, 2, -1, -1]
     assert np.abs(labels.boxes_xyxy[0] - [25, 10, 40, 40]).max() <= 1
     everything = np.array([0, 0, 80, 80])
-    left = labels.masks[0] > 0 if form == "bitmap" else fill(labels.masks[0], everything)
+    left = labels.masks[0] > 0 if form == "bitmap" else fill_polygons(labels.masks[0], everything)
     true = shapes[0].copy()
     true[:50, :25] = False
     assert (left & true).sum() / (left | true).sum() > 0.93
@@ -198,7 +198,7 @@ def test_recut_box_keeps_fractions_where_nothing_is_hidden():
 
 def test_traced_polygons_enclose_their_pixels():
     shape = disc(60, 20, centre=(28, 31))
-    back = fill(trace(shape, low_xy=np.array([100, 200])), np.array([100, 200, 160, 260]))
+    back = fill_polygons(trace_outer(shape, low_xy=np.array([100, 200])), np.array([100, 200, 160, 260]))
     assert (back & shape).sum() / (back | shape).sum() > 0.95
 
 
