@@ -35,7 +35,7 @@ def data(tmp_path_factory):
         part["annotations"] = [a for a in document["annotations"] if a["image_id"] in kept]
         (root / "data" / f"{name}.json").write_text(json.dumps(part))
     shutil.copy(root / "data" / "train.json", annotations.with_name("instances_augmented.json"))
-    list(build_bank(root / "data" / "train.json", root / "data" / "images", root / "bank", rules=CutRules()))
+    build_bank(root / "data" / "train.json", root / "data" / "images", root / "bank", rules=CutRules())
     assert Image.open(root / "data" / "images" / Path(document["images"][0]["file_name"]).name).size[0] > 32
     return root
 

@@ -16,6 +16,7 @@ from augsynth.bank.reader import Cutout
 from augsynth.core.boxes import box_areas, intersection_boxes, intersections, ious, shown_along
 from augsynth.core.errors import DatasetError
 from augsynth.core.masks import as_rle
+from augsynth.core.options import check_options, option
 from augsynth.core.scene import Dataset, FloatArray, Image, IntArray, Scene
 from augsynth.placement.ring_features import Rings
 
@@ -41,29 +42,27 @@ class Leftover(StrEnum):
 class CutRules:
     """Which objects are worth cutting out, and how.
 
-    Attributes:
-        min_size: Least shorter side of a box in pixels.
-        max_overlap: Share of a box that boxes of other objects may cover, except larger ones that hold it and, where no
-            outline is known, those that come along with it.
-        keep_cut_off: Take objects that touch the image's border too.
-        max_side: Larger cut-outs are reduced to this longer side in pixels, together with the size of their source.
-
     Raises:
-        ValueError: A value is out of range.
+        ConfigError: A value is out of range.
     """
 
-    min_size: float = 8.0
-    max_overlap: float = 0.3
-    keep_cut_off: bool = False
-    max_side: int = 640
+    min_size: float = option(8.0, "Least shorter side of an object in pixels.", low=1)
+    max_overlap: float = option(
+        0.3,
+        "Share of its box that boxes of other objects may cover, except larger ones that hold it and, where no outline "
+        "is known, those that come along with it.",
+        low=0,
+        high=1,
+    )
+    keep_cut_off: bool = option(False, "Take objects that touch the image's border, too.")
+    max_side: int = option(
+        640,
+        "Reduce larger cut-outs to this longer side in pixels, together with the size of their source.",
+        low=16,
+    )
 
     def __post_init__(self) -> None:
-        if self.min_size < 1:
-            raise ValueError(f"min_size is {self.min_size}; it must be at least 1 pixel")
-        if not 0 <= self.max_overlap <= 1:
-            raise ValueError(f"max_overlap is {self.max_overlap}; it must lie in [0, 1]")
-        if self.max_side < 16:
-            raise ValueError(f"max_side is {self.max_side}; it must be at least 16 pixels")
+        check_options(self)
 
 
 def segmentations_of(dataset: Dataset) -> dict[int, Any]:

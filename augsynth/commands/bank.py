@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from augsynth import __version__
@@ -13,12 +12,27 @@ from augsynth.bank.reader import Bank, BankError
 from augsynth.bank.writer import BankWriter
 from augsynth.coco.faults import repair_lines
 from augsynth.coco.reader import read_dataset
+from augsynth.commands.flags import Command
+from augsynth.commands.terminal import TERMINAL, Report, Terminal
 from augsynth.core.images import read_image
+from augsynth.core.options import REQUIRED, option, section
 from augsynth.core.outputs import check_output_folder
 
 
-def build_bank(annotations: Path, images: Path, out: Path, *, rules: CutRules) -> Iterator[str]:
-    """Write an object bank of a dataset's own objects; yield the lines a user reads.
+@dataclass(frozen=True, slots=True)
+class BankOptions:
+    """Whose objects are cut out, and which."""
+
+    annotations: Path = option(REQUIRED, "COCO annotation file.")
+    images: Path = option(REQUIRED, "Image directory.")
+    out: Path = option(REQUIRED, "Folder of the bank.")
+    rules: CutRules = field(default_factory=CutRules, metadata=section("Which objects"))
+
+
+def build_bank(
+    annotations: Path, images: Path, out: Path, *, rules: CutRules, terminal: Terminal = TERMINAL
+) -> Report:
+    """Write an object bank of a dataset's own objects.
 
     Raises:
         BankError: No object can be cut.
@@ -27,7 +41,8 @@ def build_bank(annotations: Path, images: Path, out: Path, *, rules: CutRules) -
     """
     check_output_folder(out, inputs=[annotations, images])
     dataset = read_dataset(annotations, images=images)
-    yield from repair_lines(dataset)
+    for line in repair_lines(dataset):
+        terminal.notice(line)
     source = {
         "made_by": "augsynth bank",
         "version": __version__,
@@ -41,6 +56,23 @@ def build_bank(annotations: Path, images: Path, out: Path, *, rules: CutRules) -
         if not len(writer):
             found = f"left out: {reasons}" if left else "there are no annotations"
             raise BankError(f"{annotations}: no object can be cut ({found}); loosen the options")
-    if left:
-        yield f"left out: {reasons}"
-    yield Bank.open(out).summary()
+    bank = Bank.open(out)
+    document = {
+        "out": str(out),
+        "cutouts": len(bank),
+        "with_outline": int(bank.has_masks.sum()),
+        "categories": {c.name: len(bank.of_category(c.id)) for c in bank.categories},
+        "left_out": {str(reason): count for reason, count in left.most_common()},
+    }
+    return Report([*([f"left out: {reasons}"] if left else []), bank.summary()], document)
+
+
+BANK = Command(
+    "bank",
+    BankOptions,
+    lambda options, terminal: build_bank(
+        options.annotations, options.images, options.out, rules=options.rules, terminal=terminal
+    ),
+    help="Cut a dataset's own objects out of its images: an object bank for AffinityPaste.",
+    example="augsynth bank --annotations train.json --images images --out bank",
+)

@@ -1,121 +1,231 @@
-"""The verbs beside `generate`: affinity file, object bank, folds, training an inpainter or a detector."""
+"""`augsynth train-inpainter`, `train-lora` and `train-detector`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from augsynth.coco.faults import repair_lines
 from augsynth.coco.reader import read_dataset
+from augsynth.commands.flags import Command
+from augsynth.commands.terminal import Report, Terminal
+from augsynth.core.devices import Process, check_device
 from augsynth.core.errors import ConfigError
 from augsynth.core.images import read_image
+from augsynth.core.options import REQUIRED, check_options, option, section
+from augsynth.core.scene import Dataset, Image, Scene
 from augsynth.inpainting.checkpoints import is_non_commercial
+from augsynth.training.detector.options import DetectorTraining
+from augsynth.training.lora.options import LoraTraining, check_base
+from augsynth.training.painter.options import InpainterTraining
 
 
-def run_finetune(
-    options: Mapping[str, Any],
-    *,
-    progress: Callable[[str, int, int, float], None],
-    show: Callable[[str], None],
-) -> Path:
-    """Train an inpainting model, or a LoRA of `model`, with the command line's options and return its folder.
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """The images that a painter or a LoRA learns from.
 
     Raises:
-        AugsynthError: As `train_inpainter` and `train_lora`; ConfigError for options out of range.
+        ConfigError: A value is out of range.
     """
-    import torch
 
+    annotations: Path = option(REQUIRED, "COCO annotation file.")
+    images: Path = option(REQUIRED, "Image directory.")
+    image_scale: float = option(1.0, "Resize images by this first.", above=0, high=4)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainInpainterOptions:
+    """Data, output and training of an inpainting model."""
+
+    data: TrainingData = field(metadata=section("Data"))
+    out: Path = option(REQUIRED, "Directory of the training; the model is in its folder `model`.")
+    start: str | None = option(
+        None,
+        "Model to go on from: `embedded`, or the model folder of an earlier training.",
+        unset="a new model",
+    )
+    threads: int | None = option(None, "CPU threads.", low=1, unset="all")
+    training: InpainterTraining = field(default_factory=InpainterTraining, metadata=section("Training"))
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainLoraOptions:
+    """Data, output and training of a LoRA."""
+
+    data: TrainingData = field(metadata=section("Data"))
+    out: Path = option(REQUIRED, "Directory of the training; the LoRAs are in its folders `best` and `last`.")
+    threads: int | None = option(None, "CPU threads.", low=1, unset="all")
+    training: LoraTraining = field(default_factory=LoraTraining, metadata=section("Training"))
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainDetectorOptions:
+    """Data, output and training of a detector.
+
+    Raises:
+        ConfigError: Validation images are given without their annotations.
+    """
+
+    annotations: Path = option(REQUIRED, "COCO annotation file.")
+    images: Path = option(REQUIRED, "Image directory.")
+    out: Path = option(REQUIRED, "Detector folder to write.")
+    val_annotations: Path | None = option(None, "COCO file to report on.", unset="a held-out tenth")
+    val_images: Path | None = option(None, "Its image directory.", unset="that of the training images")
+    training: DetectorTraining = field(default_factory=DetectorTraining, metadata=section("Training"))
+
+    def __post_init__(self) -> None:
+        if self.val_images is not None and self.val_annotations is None:
+            raise ConfigError(
+                "val_images is given without val_annotations; give both, or neither for a held-out tenth"
+            )
+
+
+def _read_scaled(data: TrainingData) -> tuple[Dataset, Callable[[Scene], Image]]:
+    from augsynth.training.windows import scale_images
+
+    return scale_images(read_dataset(data.annotations, images=data.images), data.image_scale)
+
+
+def run_train_inpainter(options: TrainInpainterOptions, terminal: Terminal) -> Report:
+    """Train an inpainting model from scratch, or one further.
+
+    Raises:
+        AugsynthError: As `augsynth.training.painter.train.train_inpainter`.
+    """
+    check_device(options.training.device)
+    if Process.current().count > 1:
+        raise ConfigError("a training from scratch runs in one process; start it without a launcher")
+    _set_threads(options.threads)
+    from augsynth.commands.progress import TrainingDisplay
     from augsynth.training.folder import check_out
-    from augsynth.training.painter.options import InpainterTraining
     from augsynth.training.painter.train import train_inpainter
-    from augsynth.training.windows import scale_images
 
-    verb = "train-inpainter" if options["model"] is None else "train-lora"
-    check_out(options["out"], verb=verb, inputs=[options["annotations"], options["images"]])
-    if options["threads"]:
-        torch.set_num_threads(options["threads"])
-    if options["model"] is not None:
-        return _run_lora(options, progress=progress, show=show)
-    names = InpainterTraining.__dataclass_fields__
-    chosen = {k: v for k, v in options.items() if k in names and v is not None}
-    dataset, read = scale_images(
-        read_dataset(options["annotations"], images=options["images"]), options["image_scale"]
-    )
-    return train_inpainter(
-        dataset,
-        read,
-        training=InpainterTraining(**chosen),
-        out=options["out"],
-        progress=progress,
-        start_from=options["start"],
-    )
+    data = options.data
+    check_out(options.out, verb="train-inpainter", inputs=[data.annotations, data.images])
+    dataset, read = _read_scaled(data)
+    with TrainingDisplay(terminal.notices) as display:
+        folder = train_inpainter(
+            dataset,
+            read,
+            training=options.training,
+            out=options.out,
+            progress=display.update,
+            start_from=options.start,
+        )
+    return Report([f"model in {folder}; use it with --model {folder}"], {"model": str(folder)})
 
 
-def _run_lora(
-    options: Mapping[str, Any],
-    *,
-    progress: Callable[[str, int, int, float], None],
-    show: Callable[[str], None],
-) -> Path:
-    from augsynth.training.lora.options import LoraTraining, check_base
+def run_train_lora(options: TrainLoraOptions, terminal: Terminal) -> Report:
+    """Train a LoRA of a checkpoint; in several processes under a launcher.
+
+    Raises:
+        AugsynthError: As `augsynth.training.lora.train.train_lora`.
+    """
+    process = Process.current()
+    training = replace(options.training, device=process.device(options.training.device))
+    check_device(training.device)
+    terminal.notices.quiet |= process.rank > 0
+    terminal.results.quiet = process.rank > 0
+    _set_threads(options.threads)
+    from augsynth.commands.progress import TrainingDisplay
+    from augsynth.training.folder import check_out
     from augsynth.training.lora.train import train_lora
-    from augsynth.training.windows import scale_images
 
-    names = LoraTraining.__dataclass_fields__
-    chosen = {k: v for k, v in options.items() if k in names and v is not None}
-    training = LoraTraining(**{**chosen, "categories": tuple(options["categories"] or ())})
+    data = options.data
+    check_out(options.out, verb="train-lora", inputs=[data.annotations, data.images])
     checkpoint = check_base(training)
     if is_non_commercial(checkpoint.licence):
-        show(
+        terminal.notice(
             f"{training.model} is for non-commercial use only ({checkpoint.licence}), and so is a LoRA of it"
         )
-    dataset, read = scale_images(
-        read_dataset(options["annotations"], images=options["images"]), options["image_scale"]
-    )
-    return train_lora(
-        dataset, read, training=training, checkpoint=checkpoint, out=options["out"], progress=progress
+    dataset, read = _read_scaled(data)
+    with TrainingDisplay(terminal.notices) as display:
+        folder = train_lora(
+            dataset, read, training=training, checkpoint=checkpoint, out=options.out, progress=display.update
+        )
+    return Report(
+        [f"LoRA in {folder}; use it with --model {training.model} --lora {folder}"],
+        {"model": training.model, "lora": str(folder)},
     )
 
 
-def run_train_detector(
-    options: Mapping[str, Any],
-    *,
-    progress: Callable[[str, int, int, float], None],
-    show: Callable[[str], None],
-) -> Iterator[str]:
-    """Train a detector with the command line's options; yield its figures as lines.
+def _set_threads(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def run_train_detector(options: TrainDetectorOptions, terminal: Terminal) -> Report:
+    """Train a detector and report COCO AP.
 
     Raises:
-        AugsynthError: As `train_detector`; ConfigError for options out of range.
+        AugsynthError: As `augsynth.training.detector.train.train_detector`.
     """
-    from augsynth.training.detector.options import DetectorTraining
+    check_device(options.training.device)
+    from augsynth.commands.progress import TrainingDisplay
     from augsynth.training.detector.train import check_place, train_detector
 
-    check_place(options["out"], inputs=[options["annotations"], options["images"]])
-    dataset = read_dataset(options["annotations"], images=options["images"])
-    yield from repair_lines(dataset)
+    check_place(options.out, inputs=[options.annotations, options.images])
+    dataset = read_dataset(options.annotations, images=options.images)
+    for line in repair_lines(dataset):
+        terminal.notice(line)
     val = None
-    if options["val_annotations"] is not None:
-        val = read_dataset(options["val_annotations"], images=options["val_images"] or options["images"])
-    names = DetectorTraining.__dataclass_fields__
-    try:
-        training = DetectorTraining(**{k: v for k, v in options.items() if k in names and v is not None})
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    report = train_detector(
-        dataset,
-        partial(read_image, dataset),
-        out=options["out"],
-        options=training,
-        val=val,
-        read_val=None if val is None else partial(read_image, val),
-        progress=progress,
-        notice=show,
-    )
+    if options.val_annotations is not None:
+        val = read_dataset(options.val_annotations, images=options.val_images or options.images)
+    with TrainingDisplay(terminal.notices) as display:
+        report = train_detector(
+            dataset,
+            partial(read_image, dataset),
+            out=options.out,
+            options=options.training,
+            val=val,
+            read_val=None if val is None else partial(read_image, val),
+            progress=display.update,
+            notice=terminal.notice,
+        )
     figures = report.evaluation
     where = "held-out images" if report.held_out else "its own training images"
-    yield f"AP {figures.ap:.3f}, AP50 {figures.ap50:.3f}, AP75 {figures.ap75:.3f} on {figures.num_images} {where}"
-    yield "AP50: " + ", ".join(f"{name} {value:.2f}" for name, value in figures.category_ap50.items())
-    yield f"detector in {report.out}; use it with --detector {report.out}"
+    lines = [
+        f"AP {figures.ap:.3f}, AP50 {figures.ap50:.3f}, AP75 {figures.ap75:.3f} on {figures.num_images} {where}",
+        "AP50: " + ", ".join(f"{name} {value:.2f}" for name, value in figures.category_ap50.items()),
+        f"detector in {report.out}; use it with --detector {report.out}",
+    ]
+    return Report(lines, {"detector": str(report.out), "held_out": bool(report.held_out), **asdict(figures)})
+
+
+_DATA = "--annotations train.json --images images \\\n   "
+TRAIN_INPAINTER = Command(
+    "train-inpainter",
+    TrainInpainterOptions,
+    run_train_inpainter,
+    help="Train a small inpainting model of the dataset's own domain, from scratch or from an earlier one. Stopped at "
+    "any point, the same command goes on.",
+    example=f"augsynth train-inpainter {_DATA} --preset small-64 --out painter",
+)
+TRAIN_LORA = Command(
+    "train-lora",
+    TrainLoraOptions,
+    run_train_lora,
+    help="Train a LoRA of a Stable Diffusion checkpoint on the dataset's objects. Stopped at any point, the same "
+    "command goes on; a launcher such as torchrun starts it on several GPUs.",
+    example=f"augsynth train-lora {_DATA} --model embedded --out lora",
+)
+TRAIN_DETECTOR = Command(
+    "train-detector",
+    TrainDetectorOptions,
+    run_train_detector,
+    help="Train a small detector on a COCO dataset, for the filter, and report COCO AP.",
+    example=f"augsynth train-detector {_DATA} --out detector",
+)

@@ -13,6 +13,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from augsynth.core.errors import ConfigError
@@ -92,7 +93,7 @@ class Option:
         """Its default in words, empty where there is nothing to say."""
         if self.required:
             return "required"
-        if isinstance(self.default, bool):
+        if self.default is False or self.default is True:
             return "on" if self.default else "off"
         if self.default in (None, "", ()) or isinstance(self.default, Mapping):
             return self.unset
@@ -320,6 +321,10 @@ def _coerce(key: str, value: Any, hint: Any, source: str) -> Any:
         if not isinstance(value, bool):
             raise ConfigError(f"{source}: {key} is {value!r}; it must be true or false")
         return value
+    if inner is Path:
+        if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+            raise ConfigError(f"{source}: {key} is {value!r}; it must be a path")
+        return Path(value)
     if _choices(hint) or inner in _WANTED:
         found = _coerce_scalar(key, value, hint, source)
         if found == "" and inner is not hint:

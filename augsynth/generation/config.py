@@ -17,6 +17,8 @@ from augsynth.masking.options import MaskOptions
 from augsynth.placement.proposal import PlacementRules
 from augsynth.placement.replacement import ReplacementRules
 
+PRESETS = Path(__file__).parent / "presets"
+
 
 @dataclass(frozen=True, slots=True)
 class DataOptions:
@@ -145,8 +147,28 @@ class GenerateConfig:
         return 1 if self.replacement.mode == "replace" else self.run.objects_per_image
 
 
-def read_config(path: Path | None, **overrides: Any) -> GenerateConfig:
-    """Return the configuration of a YAML file with overrides that aren't None.
+def preset_names() -> tuple[str, ...]:
+    """Return the names of the presets that are part of the package."""
+    return tuple(sorted(path.stem for path in PRESETS.glob("*.yaml")))
+
+
+def find_preset(name: str | Path) -> Path:
+    """Return the file of a preset: one of the package by its name, or any YAML file by its path.
+
+    Raises:
+        ConfigError: It is neither; the presets are listed.
+    """
+    if str(name) in preset_names():
+        return PRESETS / f"{name}.yaml"
+    if Path(name).is_file():
+        return Path(name)
+    raise ConfigError(
+        f"config {str(name)!r}: no such file and no preset; the presets are {', '.join(preset_names())}"
+    )
+
+
+def read_config(preset: str | Path | None, **overrides: Any) -> GenerateConfig:
+    """Return the configuration of a preset or a YAML file with overrides that aren't None.
 
     Raises:
         ConfigError: The file is no YAML mapping, or a key or value is wrong; a near key is suggested.
@@ -154,6 +176,7 @@ def read_config(path: Path | None, **overrides: Any) -> GenerateConfig:
     import yaml
 
     values: dict[str, Any] = {}
+    path = None if preset is None else find_preset(preset)
     if path is not None:
         try:
             loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -167,7 +190,7 @@ def read_config(path: Path | None, **overrides: Any) -> GenerateConfig:
         if not isinstance(loaded, dict | None):
             raise ConfigError(f"{path}: holds no `key: value` lines; write one a line")
         values.update(loaded or {})
-    return config_from(values, source=str(path), **overrides)
+    return config_from(values, source=str(path or "options"), **overrides)
 
 
 def config_from(values: Mapping[str, Any], *, source: str, **overrides: Any) -> GenerateConfig:

@@ -39,7 +39,7 @@ def prepare(args, work):
     from augsynth.placement.layout import Layout
 
     annotations = args.data / args.annotations
-    for line in build_bank(annotations, args.data / args.images, work / "bank", rules=CutRules()):
+    for line in build_bank(annotations, args.data / args.images, work / "bank", rules=CutRules()).lines:
         print(line)
     dataset = read_dataset(annotations)
     save_affinity_file(work / "affinity.json", Affinity.fit(dataset), Layout.fit(dataset).to_dict())

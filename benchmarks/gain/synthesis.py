@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import yaml
 
 from augsynth.generation.config import GenerateConfig, plain_config
+from benchmarks.command import run_augsynth
 from benchmarks.gain.arms import SWITCHES, Recipe
 from benchmarks.gain.cells import claim
 from benchmarks.gain.sources import Source
@@ -77,7 +76,7 @@ class Workshop:
         turned = ["--vertical-flip"] if self.source.from_above else []
         self._run("train-detector", *self._data(), "--out", detector, "--steps", budget.detector_steps, *turned,
                   "--device", self.device, done=detector / "config.json")  # fmt: skip
-        self._run("finetune", *self._data(), "--out", painter, "--autoencoder-steps", budget.autoencoder_steps,
+        self._run("train-inpainter", *self._data(), "--out", painter, "--autoencoder-steps", budget.autoencoder_steps,
                   "--decoder-steps", budget.decoder_steps, "--denoiser-steps", budget.denoiser_steps,
                   "--num-windows", budget.num_windows, "--symmetry", symmetry, "--device", self.device,
                   done=painter / "finished")  # fmt: skip
@@ -136,7 +135,7 @@ class Workshop:
             if not free:
                 raise Busy(done)
             if not done.exists():
-                subprocess.run([sys.executable, "-m", "augsynth", *map(str, arguments)], check=True)
+                run_augsynth(*arguments)
 
 
 def painter_digest(models: dict[str, str]) -> list[str | None]:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ from typing import Any
 
 import yaml
 
+from benchmarks.command import run_augsynth
 from benchmarks.judges.grading import wilson
 
 SCENES_SEED, SHOTS_SEED, TEST_SEED = 7, 2024, 42
@@ -93,7 +93,7 @@ def call(*arguments: object, done: Path) -> None:
     if done.exists():
         print(f"  {done} is there", flush=True)
         return
-    subprocess.run([sys.executable, "-m", "augsynth", *words], check=True)
+    run_augsynth(*words)
 
 
 def draw(folder: Path, *, num_images: int, seed: int) -> Path:
@@ -110,7 +110,7 @@ def train_base(plan: Plan, out: Path) -> Path:
     annotations.write_text(json.dumps(without_category(json.loads(scenes.read_text()), plan.category)))
     batch = 32 if plan.steps >= 1000 else 4
     call(
-        "finetune", "--annotations", annotations, "--images", out / "scenes" / "images", "--out", out / "base",
+        "train-inpainter", "--annotations", annotations, "--images", out / "scenes" / "images", "--out", out / "base",
         "--preset", "small-64", "--autoencoder-steps", plan.autoencoder_steps, "--decoder-steps", plan.decoder_steps,
         "--denoiser-steps", plan.steps, "--num-windows", max(64, min(32_000, 2 * plan.steps)),
         "--autoencoder-batch-size", min(16, batch), "--denoiser-batch-size", batch, "--symmetry", "none",
@@ -127,7 +127,7 @@ def train_lora(plan: Plan, base: str, out: Path) -> Path:
     annotations.write_text(json.dumps(few_images(json.loads(drawn.read_text()), plan.category, plan.shots)))
     folder, batch = out / f"lora-{plan.shots}", 16 if plan.lora_steps >= 100 else 4
     call(
-        "finetune", "--model", base, "--annotations", annotations, "--images", out / "shots" / "images",
+        "train-lora", "--model", base, "--annotations", annotations, "--images", out / "shots" / "images",
         "--out", folder, "--categories", plan.category, "--lora-rank", plan.lora_rank,
         "--lora-steps", plan.lora_steps, "--lora-lr", plan.lora_lr, "--lora-batch-size", batch,
         "--num-windows", plan.lora_windows, "--symmetry", "none", "--held-out-share", 0,
@@ -192,7 +192,7 @@ def main() -> None:
     parser.add_argument("--lora-lr", type=float, default=1e-3)
     parser.add_argument("--lora-rank", type=int, default=16)
     parser.add_argument("--lora-windows", type=int, default=1000)
-    parser.add_argument("--lora-prior-share", type=float, default=0.5, help="of a batch, see finetune")
+    parser.add_argument("--lora-prior-share", type=float, default=0.5, help="of a batch, see train-lora")
     parser.add_argument(
         "--others", nargs="+", default=(), help="what else the base knows (default: all other categories)"
     )

@@ -4,7 +4,7 @@
 
 1. A small ResNet learns the sample's categories from crops of objects in scenes drawn for it.
 2. `build-affinity --source clip` compares the category names by the embedded model's text encoder.
-3. `generate --config configs/paper.yaml` runs with the embedded model in place of Stable Diffusion.
+3. `generate --config paper` runs with the embedded model in place of Stable Diffusion.
 4. `benchmarks/judges/labels.py` grades what it wrote. The judge filtered nothing here: the embedded detector will do.
 
 Source of the method: Nie, Wang, Wang, He (arXiv 2408.02891). What is there already isn't made again.
@@ -27,6 +27,8 @@ from augsynth.coco.reader import read_dataset
 from augsynth.core.images import read_image
 from augsynth.core.seeding import derive_rng
 from augsynth.filtering.classifiers import crop_object
+from augsynth.generation.config import find_preset
+from benchmarks.command import run_augsynth
 
 ROOT = Path(__file__).resolve().parents[2]
 CROP_PX = 64
@@ -121,7 +123,7 @@ def augsynth(*words: object, done: Path) -> None:
     """Run a command of the tool unless its result is there."""
     if not done.exists():
         print("$ augsynth", *words, flush=True)
-        subprocess.run([sys.executable, "-m", "augsynth", *map(str, words)], check=True)
+        run_augsynth(*words)
 
 
 def main() -> None:
@@ -146,7 +148,7 @@ def main() -> None:
     affinity = given.out / "clip.json"
     augsynth("build-affinity", "--annotations", annotations, "--out", affinity, "--source", "clip",
              "--clip-model", "embedded", done=affinity)  # fmt: skip
-    options = yaml.safe_load((ROOT / "configs" / "paper.yaml").read_text("utf-8"))
+    options = yaml.safe_load(find_preset("paper").read_text("utf-8"))
     options |= {
         "model": "embedded", "classifier": str(classifier), "affinity": str(affinity), "device": "cpu",
         "precision": "float32", "steps": 25, "guidance": None, "context": None, "n": given.n,

@@ -5,8 +5,8 @@
         [--detectors FOLDER]
 
 The inpainter goes on from `--start`, by default the embedded one, in windows of the domain's `window_size`; where its
-`preset` is of twice the windows, it grows first (`augsynth finetune --preset`). `--detectors` holds a detector of each
-domain, in a folder of its name (see judge.py), to filter with instead of one trained from nothing. Every stage is a
+`preset` is of twice the windows, it grows first (`augsynth train-inpainter --preset`). `--detectors` holds a detector
+of each domain, in a folder of its name, to filter with instead of one trained from nothing. Every stage is a
 command of the tool, is printed, and is skipped when its result is there; trainings go on where they stopped.
 RUNS/<domain>/generated holds the contact sheets to look at. Photographs and pictures made from them stay in RUNS: they
 are not ours to publish.
@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image as PilImage
+
+from benchmarks.command import run_augsynth
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def call(*arguments: object, done: Path) -> float:
         print(f"  {done} is there", flush=True)
         return 0.0
     started = time.monotonic()
-    subprocess.run([sys.executable, "-m", "augsynth", *words], check=True)
+    run_augsynth(*words)
     return (time.monotonic() - started) / 60
 
 
@@ -121,8 +121,8 @@ def travel(
             "train-detector", *source, "--out", detector, "--steps", domain.detector_steps,
             "--vertical-flip", "--threads", threads, done=detector / "config.json",
         ),
-        "finetune": call(
-            "finetune", *source, "--out", painter, "--start", start, "--preset", domain.preset,
+        "train-inpainter": call(
+            "train-inpainter", *source, "--out", painter, "--start", start, "--preset", domain.preset,
             "--window-size", domain.window_size, "--autoencoder-batch-size", 16,
             "--denoiser-batch-size", domain.denoiser_batch_size,
             "--decoder-steps", domain.decoder_steps, "--denoiser-steps", domain.denoiser_steps,

@@ -24,7 +24,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("source")
     write_sample(root, num_images=30, seed=5, workers=1)
     annotations = root / "annotations" / "instances.json"
-    assert list(build_bank(annotations, root / "images", root / "bank", rules=CutRules()))
+    assert build_bank(annotations, root / "images", root / "bank", rules=CutRules()).lines
     return root
 
 

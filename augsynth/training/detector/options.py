@@ -4,62 +4,58 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from augsynth.core.options import check_options, internal, option
+
 
 @dataclass(frozen=True, slots=True)
 class DetectorTraining:
-    """How to train.
+    """How to train a detector.
 
     Attributes:
-        preset: Architecture, see `architectures.PRESETS`, or a torchvision detector's name.
-        epochs: Passes over the images, when `steps` is None.
-        steps: Optimiser steps.
-        batch_size: Images in a step.
-        lr: Peak learning rate of AdamW; warm-up, then cosine down to a fiftieth.
         weight_decay: Of weights, not of biases and norms.
-        image_scale: Images are resized by this; None chooses from the objects' sizes.
         max_canvas_px: Larger images are cropped while training.
-        vertical_flip: Also mirror top and bottom (microscopy, aerial photographs).
-        repeat_threshold: Images of categories in fewer than this share of images are repeated (Gupta et al.
-            2019, arXiv 1908.03195); 0 turns it off.
-        paste: Chance that objects of other training images are pasted into an image (`AffinityPaste`'s way, all
-            categories about alike); 0 turns it off.
         ema_decay: Of the averaged weights, which are the ones kept.
-        seed: Of initial weights, order and augmentation.
         bf16: Mixed precision; None uses it where the processor is faster with it.
-        device: A torch device.
-        threads: CPU threads, None for torch's default.
         checkpoint_every: Steps between checkpoints.
         cache_mb: Memory for decoded images.
+
+    Raises:
+        ConfigError: A value is out of range.
     """
 
-    preset: str = "fcos_small"
-    epochs: float = 30.0
-    steps: int | None = None
-    batch_size: int = 16
-    lr: float = 2e-3
-    weight_decay: float = 0.05
-    image_scale: float | None = None
-    max_canvas_px: int = 640
-    vertical_flip: bool = False
-    repeat_threshold: float = 0.1
-    paste: float = 0.0
-    ema_decay: float = 0.998
-    seed: int = 42
-    bf16: bool | None = None
-    device: str = "cpu"
-    threads: int | None = None
-    checkpoint_every: int = 200
-    cache_mb: int = 4000
+    preset: str = option(
+        "fcos_small",
+        "Architecture: fcos_tiny, fcos_small, fcos_base, frcnn_base, or a torchvision detector.",
+    )
+    epochs: float = option(30.0, "Passes over the images, when steps isn't given.", above=0)
+    steps: int | None = option(None, "Optimizer steps.", low=1, unset="as many as the epochs have")
+    batch_size: int = option(16, "Images a step.", low=1, high=4096)
+    lr: float = option(
+        2e-3, "Peak learning rate of AdamW; warm-up, then cosine down to a fiftieth.", above=0, high=1
+    )
+    image_scale: float | None = option(
+        None, "Resize images by this first.", above=0, high=4, unset="chosen from the objects' sizes"
+    )
+    vertical_flip: bool = option(False, "Mirror top and bottom, too (microscopy, aerial photographs).")
+    repeat_threshold: float = option(
+        0.1,
+        "Share of images below which those of a category are repeated (Gupta et al. 2019, arXiv 1908.03195); 0 turns "
+        "it off.",
+        low=0,
+        high=1,
+    )
+    paste: float = option(
+        0.0, "Chance that an image gets objects of other training images pasted in.", low=0, high=1
+    )
+    seed: int = option(42, "Seed of initial weights, order and augmentation.")
+    device: str = option("cpu", "Torch device.")
+    threads: int | None = option(None, "CPU threads.", low=1, unset="torch's default")
+    weight_decay: float = internal(0.05, low=0, high=1)
+    max_canvas_px: int = internal(640, low=1)
+    ema_decay: float = internal(0.998, low=0, high=0.999999)
+    bf16: bool | None = internal(None)
+    checkpoint_every: int = internal(200, low=1)
+    cache_mb: int = internal(4000, low=0)
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "steps", "batch_size", "lr", "max_canvas_px", "checkpoint_every", "threads"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be above 0, got {value}")
-        if self.image_scale is not None and not 0 < self.image_scale <= 4:
-            raise ValueError(f"image_scale must be in (0, 4], got {self.image_scale}")
-        for name in ("paste", "repeat_threshold"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay must be in [0, 1), got {self.ema_decay}")
+        check_options(self)

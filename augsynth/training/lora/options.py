@@ -4,134 +4,76 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from augsynth.core.errors import BackendError, ConfigError
+from augsynth.core.options import check_options, option
 from augsynth.core.scene import Category
 from augsynth.inpainting.checkpoints import Checkpoint, inspect_checkpoint
 from augsynth.inpainting.prompts.templates import DEFAULT_TEMPLATE, check_templates
 
-LR_SCHEDULES = ("cosine", "constant")
-PRECISIONS = ("bfloat16", "float32")
-# Keys of the other kind of training, and of both.
-_STAGES = [
-    "autoencoder_steps",
-    "latent_channels",
-    "decoder_steps",
-    "denoiser_steps",
-    "autoencoder_batch_size",
-    "denoiser_batch_size",
-]
-SCRATCH_ONLY = frozenset(["preset", "start", *_STAGES])
-SHARED = frozenset(
-    ["model", "num_windows", "window_size", "symmetry", "balance", "template", "save_every", "seed", "device"]
-)
-_RANGES: tuple[tuple[str, float, float], ...] = (
-    ("lora_rank", 1, 1024),
-    ("lora_steps", 1, 10_000_000),
-    ("lora_batch_size", 1, 4096),
-    ("accumulate", 1, 4096),
-    ("warmup", 0, 10_000_000),
-    ("prior_share", 0, 0.9),
-    ("snr_gamma", 0, 1e6),
-    ("held_out_share", 0, 0.5),
-    ("window_size", 0, 4096),
-    ("num_windows", 1, 10_000_000),
-    ("samples", 0, 1000),
-    ("save_every", 1, 10_000_000),
-)
-
 
 @dataclass(frozen=True, slots=True)
 class LoraTraining:
-    """How to train a LoRA.
-
-    Attributes:
-        model: The checkpoint to adapt: `embedded`, a diffusers folder or a hub id.
-        model_revision: Commit or tag of a hub id.
-        lora_rank: Rank of the adapters; their scale is 1 (alpha equals the rank).
-        lora_steps: Optimizer steps.
-        lora_batch_size: Windows a forward pass.
-        accumulate: Forward passes whose gradients make one step.
-        lora_lr: Peak learning rate.
-        lr_schedule: `cosine` or `constant`, after `warmup` steps.
-        warmup: Steps until the peak.
-        prior_share: Share of each batch that holds the model to what it was, see `lora_objective`.
-        snr_gamma: Clips the weight of steps with little noise (min-SNR); 0 weighs all alike.
-        held_out_share: Share of the images that is kept for the loss that picks the best LoRA; 0 keeps none.
-        precision: `bfloat16` (autocast) or `float32`.
-        gradient_checkpointing: Compute activations again in the backward pass: less memory, a third more time.
-        window_size: Side of the window in pixels; 0 is the model's own.
-        num_windows, symmetry, balance: See `WindowRules`.
-        template: Prompt template, as in `generate`.
-        prompts: File of synonyms and descriptions, as in `generate`.
-        categories: Names of the categories to learn; empty means all. The others belong to what is preserved.
-        samples: Windows painted at each checkpoint, to look at.
-        save_every: Steps between checkpoints.
-        seed: Seed of everything.
-        device: Torch device.
+    """How to train a LoRA of a checkpoint.
 
     Raises:
-        ConfigError: An option is out of range.
+        ConfigError: A value is out of range.
     """
 
-    model: str = "embedded"
-    model_revision: str | None = None
-    lora_rank: int = 16
-    lora_steps: int = 1000
-    lora_batch_size: int = 4
-    accumulate: int = 1
-    lora_lr: float = 1e-4
-    lr_schedule: str = "cosine"
-    warmup: int = 50
-    prior_share: float = 0.25
-    snr_gamma: float = 0.0
-    held_out_share: float = 0.1
-    precision: str = "bfloat16"
-    gradient_checkpointing: bool = False
-    window_size: int = 0
-    num_windows: int = 1000
-    symmetry: str = "mirror"
-    balance: float = 0.6
-    template: str = DEFAULT_TEMPLATE
-    prompts: str | None = None
-    categories: tuple[str, ...] = ()
-    samples: int = 4
-    save_every: int = 250
-    seed: int = 42
-    device: str = "cpu"
+    model: str = option("embedded", "Checkpoint to adapt: `embedded`, a diffusers folder or a hub id.")
+    model_revision: str | None = option(None, "Commit or tag of that hub id.")
+    lora_rank: int = option(
+        16, "Rank of the adapters; their scale is 1 (alpha equals the rank).", low=1, high=1024
+    )
+    lora_steps: int = option(1000, "Optimizer steps.", low=1, high=10_000_000)
+    lora_batch_size: int = option(4, "Windows a forward pass.", low=1, high=4096)
+    accumulate: int = option(1, "Forward passes whose gradients make one step.", low=1, high=4096)
+    lora_lr: float = option(1e-4, "Peak learning rate.", above=0, high=1)
+    lr_schedule: Literal["cosine", "constant"] = option("cosine", "Learning rate after the warm-up.")
+    warmup: int = option(50, "Steps until the peak.", low=0, high=10_000_000)
+    prior_share: float = option(
+        0.25, "Share of each batch that holds the model to what it was.", low=0, high=0.9
+    )
+    snr_gamma: float = option(
+        0.0,
+        "Clips the weight of steps with little noise (min-SNR); 0 weighs all alike.",
+        low=0,
+        high=1e6,
+    )
+    held_out_share: float = option(
+        0.1,
+        "Share of the images that is kept for the loss that picks the best LoRA; 0 keeps none.",
+        low=0,
+        high=0.5,
+    )
+    precision: Literal["bfloat16", "float32"] = option("bfloat16", "Precision; bfloat16 is autocast.")
+    gradient_checkpointing: bool = option(
+        False, "Compute activations again in the backward pass: less memory, a third more time."
+    )
+    window_size: int | None = option(
+        None, "Side of the window in pixels.", low=1, high=4096, unset="the model's own"
+    )
+    num_windows: int = option(1000, "Training windows to cut.", low=1, high=10_000_000)
+    symmetry: Literal["none", "mirror", "dihedral"] = option(
+        "mirror", "Windows as they are, mirrored left and right, or in all eight flips and quarter turns."
+    )
+    balance: float = option(0.6, "0 draws objects as they come, 1 every category alike.", low=0, high=1)
+    template: str = option(DEFAULT_TEMPLATE, "Prompt with {category}, as for generate.")
+    prompts: str | None = option(None, "File of synonyms and descriptions, as for generate.")
+    categories: tuple[str, ...] = option(
+        (), "Category to learn; may be repeated. The others belong to what is preserved.", unset="all"
+    )
+    samples: int = option(4, "Windows painted at each checkpoint, to look at.", low=0, high=1000)
+    save_every: int = option(250, "Steps between checkpoints.", low=1, high=10_000_000)
+    seed: int = option(42, "Seed of the training.")
+    device: str = option("cpu", "Torch device.")
 
     def __post_init__(self) -> None:
-        for name, low, high in _RANGES:
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ConfigError(f"{name} is {value}; it must lie in [{low}, {high}]")
-        if not 0 < self.lora_lr <= 1:
-            raise ConfigError(f"lora_lr is {self.lora_lr}; it must be above 0 and at most 1")
-        for name, choices in (("lr_schedule", LR_SCHEDULES), ("precision", PRECISIONS)):
-            if getattr(self, name) not in choices:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}")
+        check_options(self)
         check_templates((self.template,))
-
-
-def check_kind(given: Collection[str], *, has_model: bool) -> None:
-    """Refuse options of the other kind of training: from scratch without a model, a LoRA with one.
-
-    Args:
-        given: Keys of the options that the user wrote.
-        has_model: Whether `model` is among them.
-
-    Raises:
-        ConfigError: One doesn't belong here.
-    """
-    lora_only = set(LoraTraining.__dataclass_fields__) - SHARED
-    for key in sorted(given):
-        flag = "--" + key.replace("_", "-")
-        if has_model and key in SCRATCH_ONLY:
-            raise ConfigError(f"{flag} is for a training from scratch; leave it out, or leave --model out")
-        if not has_model and key in lora_only:
-            raise ConfigError(f"{flag} is for a LoRA; say of which checkpoint with --model")
 
 
 def check_base(training: LoraTraining) -> Checkpoint:

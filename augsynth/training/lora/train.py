@@ -117,7 +117,7 @@ def load_base(training: LoraTraining) -> AlignedInpainter:
         revision=training.model_revision,
         device=training.device,
         precision="bfloat16" if half else "float32",
-        window_size=training.window_size,
+        window_size=training.window_size or 0,
         steps=25,
         batch_size=training.lora_batch_size,
     )
