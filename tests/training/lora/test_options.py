@@ -5,7 +5,7 @@ import pytest
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import Category
 from augsynth.training.lora.data import open_book
-from augsynth.training.lora.options import LoraTraining, check_kind
+from augsynth.training.lora.options import LoraTraining
 
 
 def test_prompts_are_those_of_generate(tmp_path):
@@ -33,12 +33,3 @@ def test_prompts_are_those_of_generate(tmp_path):
 def test_options_out_of_range(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         LoraTraining(**wrong)
-
-
-def test_options_of_the_other_kind_of_training_are_refused():
-    check_kind(["seed", "lora_rank", "num_windows"], has_model=True)
-    check_kind(["seed", "preset", "template"], has_model=False)
-    with pytest.raises(ConfigError, match="--preset is for a training from scratch"):
-        check_kind(["preset"], has_model=True)
-    with pytest.raises(ConfigError, match=r"--lora-rank is for a LoRA.*--model"):
-        check_kind(["lora_rank"], has_model=False)
