@@ -21,7 +21,9 @@ from augsynth.inpainting.port import Inpainter
 __all__ = ["EMBEDDED", "load_inpainter"]
 
 GUIDANCE = 7.5  # of public Stable Diffusion checkpoints
-OWN_GUIDANCE = 2.0  # of those that `augsynth train-inpainter` trains from scratch, the embedded one among them
+OWN_GUIDANCE = (
+    2.0  # of those that `augsynth train-inpainter` trains from scratch, the embedded one among them
+)
 
 
 def load_inpainter(

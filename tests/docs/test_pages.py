@@ -42,7 +42,7 @@ LITTLE = {
     "generate": "--n 1 --max-attempts 2 --steps 2",
 }
 ORDER = list(LITTLE)
-TRAINED_ELSEWHERE = set()
+TRAINED_ELSEWHERE = {"train-lora"}
 
 
 @pytest.mark.parametrize(
