@@ -71,8 +71,8 @@ class RunDisplay:
         )
         now = time.monotonic()
         if not self.console.is_terminal and (stage != self.stage or now - self.shown > 30):
-            counts = f"{tally.accepted}/{tally.wanted} accepted, {tally.attempts} attempts, yield {share}"
-            text = f"{_STAGES[stage]}: {counts}"
+            so_far = f"{tally.accepted}/{tally.wanted} accepted, {tally.attempts} attempts, yield {share}"
+            text = f"{_STAGES[stage]}: {so_far}"
             self.console.print(text, markup=False, highlight=False, soft_wrap=True)
             self.shown = now
         self.stage = stage
@@ -110,15 +110,15 @@ def summary_lines(tally: Tally, out: Path) -> list[str]:
 def category_lines(tally: Tally, out: Path) -> list[str]:
     """Return a table of what became of each category's attempts: a column for each reason that occurred."""
     rows = tally.rows()
-    reasons = [k for k, _ in tally.reasons.most_common() if any(k in row["rejected"] for row in rows)]
+    reasons = [k for k, _ in tally.reasons.most_common() if any(k in row.rejected for row in rows)]
     table = Table(box=None, pad_edge=False, header_style="none")
     table.add_column("category", no_wrap=True, max_width=28, vertical="bottom")
     for head in ("attempts", "planned", "accepted", "yield", *reasons):
         table.add_column(head.replace("_", "\n"), justify="right", no_wrap=True, vertical="bottom")
     for row in rows[:_MOST_ROWS]:
-        numbers = [str(row[key]) for key in ("attempts", "planned", "accepted")]
-        counts = [str(row["rejected"].get(reason, "·")) for reason in reasons]
-        table.add_row(Text(printable(row["category"])), *numbers, f"{row['yield']:.0%}", *counts)
+        numbers = [str(n) for n in (row.attempts, row.planned, row.accepted)]
+        rejected = [str(row.rejected.get(reason, "·")) for reason in reasons]
+        table.add_row(Text(printable(row.category)), *numbers, f"{row.yield_share:.0%}", *rejected)
     page = Console(file=io.StringIO(), width=_PAGE_WIDTH, color_system=None)
     with page.capture() as captured:
         page.print(table)

@@ -61,17 +61,17 @@ def judge(
     is_new = ~_belongs_to_another(after, overlap, scene)
     best = _best(after, (after.category_ids == target) & is_new, overlap, min_iou=rules.min_iou)
     rival = _best_rival(after, best, target=target, is_new=is_new, overlap=overlap, rules=rules)
-    counts = _score_passes(after, thresholds, rules)
-    if rival is not None and counts[rival] and (best is None or after.scores[rival] > after.scores[best]):
+    passes = _score_passes(after, thresholds, rules)
+    if rival is not None and passes[rival] and (best is None or after.scores[rival] > after.scores[best]):
         return _rejected(Reason.WRONG_CLASS, after, best, overlap)
     if best is None:
         return _rejected(Reason.NOT_FOUND, after, None, overlap)
     box = refit_box(after.boxes_xyxy[best], plan, scene, rules)
-    extra = _extra_objects(plan, before, after, scene, best, counts, rules)
+    extra = _extra_objects(plan, before, after, scene, best, passes, rules)
     labelled = _labelled_extras(after, extra, best, rules)
     ratio = float(np.sqrt(box_areas(box[None])[0] / box_areas(planned[None])[0]))
     faults = {
-        Reason.LOW_SCORE: not counts[best],
+        Reason.LOW_SCORE: not passes[best],
         Reason.LOW_IOU: overlap[best] < rules.min_iou,
         Reason.BAD_SIZE: not rules.min_size_ratio <= ratio <= rules.max_size_ratio,
         Reason.AMBIGUOUS: rival is not None and after.scores[rival] > rules.rival_factor * after.scores[best],
@@ -105,11 +105,11 @@ def judge_decoy(
         ACCEPTED, or the first of these that holds: EXTRA_OBJECT, where something is detected around the edit that is
         neither annotated nor was there before; LOST_NEIGHBOUR, where an annotated or new object isn't found any more.
     """
-    counts = _score_passes(after, thresholds, rules, factor=rules.decoy_factor)
+    passes = _score_passes(after, thresholds, rules, factor=rules.decoy_factor)
     same = ious(after.boxes_xyxy, before.boxes_xyxy) >= SAME_PLACE_IOU
     same &= before.scores[None] >= rules.decoy_factor * after.scores[:, None]
     annotated = ious(after.boxes_xyxy, scene.boxes_xyxy).max(1, initial=0.0) >= SAME_PLACE_IOU
-    if (counts & _is_around(after.boxes_xyxy, plan) & ~same.any(1) & ~annotated).any():
+    if (passes & _is_around(after.boxes_xyxy, plan) & ~same.any(1) & ~annotated).any():
         return Reason.EXTRA_OBJECT
     if _lost_neighbours(plan, before, after, scene, thresholds, rules).any():
         return Reason.LOST_NEIGHBOUR
@@ -225,7 +225,7 @@ def _extra_objects(
     after: Detections,
     scene: Scene,
     best: int,
-    counts: NDArray[np.bool_],
+    passes: NDArray[np.bool_],
     rules: FilterRules,
 ) -> NDArray[np.bool_]:
     """Tell which detections in the mask are neither the new object nor there before nor annotated.
@@ -240,7 +240,7 @@ def _extra_objects(
     was_there = ious(boxes, before.boxes_xyxy).max(1, initial=0.0) >= SAME_PLACE_IOU
     annotated = ious(boxes, scene.boxes_xyxy).max(1, initial=0.0) >= SAME_PLACE_IOU
     sure = after.scores >= rules.extra_factor * after.scores[best]
-    extra = counts & sure & in_mask & (with_best < SAME_PLACE_IOU) & ~part & ~was_there & ~annotated
+    extra = passes & sure & in_mask & (with_best < SAME_PLACE_IOU) & ~part & ~was_there & ~annotated
     extra[best] = False
     return np.asarray(extra)
 

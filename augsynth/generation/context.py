@@ -1,4 +1,4 @@
-"""What a run works with: the dataset, what was learnt from it, and the models."""
+"""What a run works with, in groups of what a stage uses."""
 
 from __future__ import annotations
 
@@ -8,72 +8,52 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from augsynth.affinity.model import Affinity
-from augsynth.core.scene import Dataset, Scene
+from augsynth.affinity.options import CategoryRules
+from augsynth.core.scene import Dataset, Image, Placement, Reason, Scene
 from augsynth.detectors.port import Detector
 from augsynth.filtering.classifiers import Classifier
-from augsynth.filtering.judge import FilterRules, Thresholds
-from augsynth.generation.config import GenerateConfig
-from augsynth.generation.statistics import Counts
+from augsynth.filtering.judge import Thresholds
+from augsynth.filtering.options import FilterRules
+from augsynth.generation.statistics import CategoryYields
 from augsynth.inpainting.init_images import InitImages
 from augsynth.inpainting.port import Inpainter
 from augsynth.inpainting.prompts.book import PromptBook
 from augsynth.masking.sources import Outliner
 from augsynth.placement.appearance import Appearance
 from augsynth.placement.layout import Layout
-from augsynth.placement.proposal import PlacementRules
+from augsynth.placement.proposal import PlacementRules, propose, propose_uniform
+from augsynth.placement.replacement import ReplacementRules
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Studio:
-    """Everything the engine needs, loaded once.
+class CategoryChooser:
+    """How the category of a new object is drawn.
 
     Attributes:
-        appearance: None where nothing is scored by its surroundings.
-        detector, thresholds: None where nothing is filtered.
-        donors: What painting starts from, or None for noise.
-        classifier: None where none is asked.
-        outliner: Who finds the objects' masks, or None for boxes only.
-        names: Category names by COCO id.
+        affinity: To what is present.
         wanted_ids: COCO ids of the categories that may be painted.
         quotas: Most accepted objects by COCO id.
-        prompts: What the model is told of each category.
-        related: COCO id -> ids of the categories that may take its place; needed where objects are replaced.
-
-    Raises:
-        ValueError: A detector comes without thresholds, or they without it.
+        rules: How affinity, rarity and what was turned down weigh; its names are in `wanted_ids` and `quotas`.
     """
 
-    config: GenerateConfig
-    dataset: Dataset
     affinity: Affinity
-    layout: Layout
-    appearance: Appearance | None
-    inpainter: Inpainter
-    detector: Detector | None
-    thresholds: Thresholds | None
-    placement_rules: PlacementRules
-    filter_rules: FilterRules
-    names: Mapping[int, str]
     wanted_ids: frozenset[int]
-    quotas: Mapping[int, int]
-    prompts: PromptBook
-    donors: InitImages | None = None
-    classifier: Classifier | None = None
-    related: Mapping[int, frozenset[int]] = field(default_factory=dict)
-    outliner: Outliner | None = None
+    quotas: Mapping[int, int] = field(default_factory=dict)
+    rules: CategoryRules = field(default_factory=CategoryRules)
 
-    def __post_init__(self) -> None:
-        if (self.detector is None) != (self.thresholds is None):
-            raise ValueError("give detector and thresholds, or neither to filter nothing")
+    @property
+    def is_uniform(self) -> bool:
+        """Whether each category is drawn alike, whatever the affinity."""
+        return self.rules.category_choice == "uniform"
 
-    def open_categories(self, counts: Counts) -> frozenset[int]:
+    def open_ids(self, yields: CategoryYields) -> frozenset[int]:
         """Return the wanted categories with remaining quota."""
-        return frozenset(c for c, quota in self._quotas_left(counts).items() if quota > 0)
+        return frozenset(c for c, quota in self._quotas_left(yields).items() if quota > 0)
 
-    def choose_category(
+    def choose(
         self,
         scene: Scene,
-        counts: Counts,
+        yields: CategoryYields,
         rng: np.random.Generator,
         *,
         among: Collection[int] | None = None,
@@ -81,24 +61,151 @@ class Studio:
         """Draw a category with remaining quota, None when none is left.
 
         By affinity to what is present, rarity, remaining quota and how often the category was turned down so far;
-        or with `category_choice` uniform each alike. `among` limits the choice.
+        or each alike. `among` limits the choice.
         """
-        rules, quotas = self.config.categories, self._quotas_left(counts)
+        quotas = self._quotas_left(yields)
         if among is not None:
             quotas = {c: quota for c, quota in quotas.items() if c in among}
-        if rules.category_choice == "uniform":
+        if self.is_uniform:
             left = sorted(c for c, quota in quotas.items() if quota > 0)
             return int(rng.choice(left)) if left else None
-        quotas = {c: q * counts.relative_yield(c) ** -rules.persistence for c, q in quotas.items()}
+        quotas = {c: q * yields.relative(c) ** -self.rules.persistence for c, q in quotas.items()}
         chances = self.affinity.probabilities(
-            scene.category_ids.tolist(), tau=rules.tau, gamma=rules.gamma, quotas=quotas
+            scene.category_ids.tolist(), tau=self.rules.tau, gamma=self.rules.gamma, quotas=quotas
         )
         if chances.sum() <= 0:
             return None
         return int(rng.choice(self.affinity.category_ids, p=chances))
 
-    def _quotas_left(self, counts: Counts) -> dict[int, float]:
+    def _quotas_left(self, yields: CategoryYields) -> dict[int, float]:
         return {
-            c: float(max(0, self.quotas[c] - counts.accepted[c])) if c in self.quotas else 1.0
+            c: float(max(0, self.quotas[c] - yields.accepted[c])) if c in self.quotas else 1.0
             for c in self.wanted_ids
         }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Placing:
+    """What decides what is painted, and where.
+
+    Attributes:
+        chooser: Draws the category.
+        layout: Proposes places and sizes.
+        appearance: None where nothing is scored by its surroundings.
+        rules: What a place must fulfil.
+        replacement: Whether an object is inserted or replaces another.
+        related: COCO id -> ids of the categories that may take its place; needed where objects are replaced.
+    """
+
+    chooser: CategoryChooser
+    layout: Layout
+    appearance: Appearance | None
+    rules: PlacementRules
+    replacement: ReplacementRules = field(default_factory=ReplacementRules)
+    related: Mapping[int, frozenset[int]] = field(default_factory=dict)
+
+    def place(
+        self,
+        scene: Scene,
+        pixels: Image,
+        *,
+        category_id: int,
+        rng: np.random.Generator,
+        rules: PlacementRules | None = None,
+    ) -> Placement | Reason:
+        """Choose a place for an object of a category; `rules` take the place of the run's."""
+        rules = rules or self.rules
+        if rules.placement == "uniform":
+            return propose_uniform(scene, category_id=category_id, layout=self.layout, rng=rng, rules=rules)
+        return propose(
+            scene,
+            pixels,
+            category_id=category_id,
+            layout=self.layout,
+            appearance=self.appearance,
+            rng=rng,
+            rules=rules,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Painting:
+    """What paints.
+
+    Attributes:
+        inpainter: The model.
+        prompts: What it is told of each category.
+        feather: Soft edge in pixels of the model's window.
+        init_images: What painting starts from, or None for noise.
+    """
+
+    inpainter: Inpainter
+    prompts: PromptBook
+    feather: float = 3.0
+    init_images: InitImages | None = None
+
+    @property
+    def num_cells(self) -> int:
+        """Latent cells along a side of the model's window."""
+        return self.inpainter.size // self.inpainter.cell
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judging:
+    """What judges.
+
+    Attributes:
+        rules: What must hold.
+        detector, thresholds: None where no detector is asked.
+        classifier: None where none is asked.
+
+    Raises:
+        ValueError: A detector comes without thresholds, or they without it.
+    """
+
+    rules: FilterRules
+    detector: Detector | None = None
+    thresholds: Thresholds | None = None
+    classifier: Classifier | None = None
+
+    def __post_init__(self) -> None:
+        if (self.detector is None) != (self.thresholds is None):
+            raise ValueError("give detector and thresholds, or neither to filter nothing")
+
+
+@dataclass(frozen=True, slots=True)
+class LoopRules:
+    """How many attempts are made, and from which seed.
+
+    Attributes:
+        seed: Seed of the run.
+        slots: New objects an image can get.
+        retries: Attempts for one object, or one decoy.
+        decoys: Decoys for each accepted object, on average.
+        image_format: `png` or `jpg`.
+    """
+
+    seed: int = 42
+    slots: int = 2
+    retries: int = 3
+    decoys: float = 0.0
+    image_format: str = "png"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunContext:
+    """Everything a run works with, loaded once; only the engine takes it apart.
+
+    Attributes:
+        dataset: The source.
+        placing, painting, judging: What the stages use.
+        outliner: Who finds the objects' masks, None for boxes only.
+        loop: Attempts and seed.
+    """
+
+    dataset: Dataset
+    placing: Placing
+    painting: Painting
+    judging: Judging
+    outliner: Outliner | None
+    loop: LoopRules

@@ -1,12 +1,11 @@
-"""The loop: plan, paint, look, judge, settle; nothing else."""
+"""The loop: plan, paint, detect, judge, settle; the same for objects and for decoys."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,36 +13,28 @@ from numpy.typing import NDArray
 from augsynth.coco.writer import new_file_name
 from augsynth.core.errors import DatasetError
 from augsynth.core.images import read_image, write_image
-from augsynth.core.scene import Detections, Image, Plan, Reason, Scene, Verdict
-from augsynth.core.seeding import derive_rng, derive_seed
-from augsynth.filtering.judge import judge, judge_class, unfiltered
-from augsynth.filtering.judge_replacement import judge_replacement
-from augsynth.generation.context import Studio
-from augsynth.generation.decoys import paint_decoys
-from augsynth.generation.edits import draw_edit
-from augsynth.generation.outlining import outline_objects
-from augsynth.generation.stages import (
-    Canvas,
-    Trial,
-    look,
-    look_closely,
-    make_plan,
-    paint,
-    start_trial,
-)
-from augsynth.generation.statistics import Counts
+from augsynth.core.records import Attempt, Decoy, NewImage, ShardRecord
+from augsynth.core.scene import Dataset, Scene
+from augsynth.core.seeding import derive_rng
+from augsynth.generation.context import RunContext
+from augsynth.generation.decoys import num_decoys, plan_decoy, record_decoy
+from augsynth.generation.objects import plan_object, record_object, unread_image
+from augsynth.generation.planning import PlannedWindow
+from augsynth.generation.stages import JudgedWindow, detect, judge_windows, outline, paint, settle
+from augsynth.generation.statistics import CategoryYields
+from augsynth.generation.working_image import WorkingImage
 
 MAX_TILES = 48
+Tile = NDArray[np.uint8]
+Record = TypeVar("Record", Attempt, Decoy)
 
 
-@dataclass(slots=True)
-class Shard:
-    """A unit of work: some new images, every attempt made for them, and every decoy."""
+@dataclass(frozen=True, slots=True, eq=False)
+class PaintedShard:
+    """A unit of work: its record, and the pictures of windows that its attempts name."""
 
-    attempts: list[dict[str, Any]] = field(default_factory=list)
-    decoys: list[dict[str, Any]] = field(default_factory=list)
-    images: list[dict[str, Any]] = field(default_factory=list)
-    tiles: list[NDArray[np.uint8]] = field(default_factory=list)
+    record: ShardRecord
+    tiles: list[Tile]
 
 
 def source_order(num_scenes: int, *, seed: int) -> Iterator[int]:
@@ -55,232 +46,228 @@ def source_order(num_scenes: int, *, seed: int) -> Iterator[int]:
 
 
 def paint_shard(
-    studio: Studio,
+    context: RunContext,
     jobs: Sequence[tuple[int, Scene]],
     *,
     wanted: int,
     budget: int,
-    before: Counts,
+    before: CategoryYields,
     image_dir: Path,
-) -> Shard:
+) -> PaintedShard:
     """Paint new images for the jobs and write those that got an object.
 
     Args:
+        context: What the run works with.
         jobs: Job number and source scene of each new image.
         wanted: Accepted objects still needed; later ones are dropped.
         budget: Attempts that may still be made.
         before: What the run has done so far; left as it is.
         image_dir: Where new images go.
     """
-    shard = Shard()
-    counts = Counts(Counter(before.tried), Counter(before.accepted))
-    canvases = [c for job, scene in jobs if (c := _open(studio, job, scene, shard)) is not None]
-    for slot in range(studio.config.slots):
-        waiting = canvases
-        for retry in range(studio.config.run.retries):
-            waiting = waiting[: max(0, budget - len(shard.attempts))]
-            trials = [t for c in waiting if (t := _plan(studio, c, slot, retry, counts, shard)) is not None]
-            paint(studio, trials)
-            verdicts = _judge(studio, trials, shard)
-            for trial, verdict in zip(trials, verdicts, strict=True):
-                if verdict.accepted:
-                    counts.accepted[trial.plan.placement.category_id] += 1
-            settled = {id(t.canvas) for t, v in zip(trials, verdicts, strict=True) if v.accepted}
-            waiting = [c for c in waiting if id(c) not in settled]
-    kept = _settle(canvases, wanted, shard)
-    outline_objects(studio, kept, shard.attempts)
-    shard.decoys = paint_decoys(studio, kept)
-    for canvas in kept:
-        shard.images.append(_write(studio, canvas, image_dir))
-    return shard
+    opened = [_open(context.dataset, job, scene) for job, scene in jobs]
+    objects = _Objects(context, budget, before.copy(), [o for o in opened if isinstance(o, Attempt)])
+    images = _fill(context, [o for o in opened if isinstance(o, WorkingImage)], objects)
+    kept, attempts = _take_wanted(images, objects.records, wanted)
+    if context.outliner is not None:
+        for number, mask in outline(context.outliner, context.dataset, kept, attempts).items():
+            attempts[number] = attempts[number].judged(mask=mask)
+    kept, decoys = paint_decoys(context, [replace(image, versions=()) for image in kept])
+    record = ShardRecord(
+        jobs=len(jobs),
+        attempts=tuple(attempts),
+        decoys=tuple(decoys),
+        images=tuple(_write(context, image, image_dir) for image in kept),
+    )
+    return PaintedShard(record, objects.tiles)
 
 
-def _open(studio: Studio, job: int, scene: Scene, shard: Shard) -> Canvas | None:
+def paint_decoys(
+    context: RunContext, images: Sequence[WorkingImage]
+) -> tuple[list[WorkingImage], list[Decoy]]:
+    """Paint decoys into new images that have their objects.
+
+    One that is turned down leaves no pixel and is tried elsewhere, `retries` times in all.
+
+    Args:
+        context: What the run works with; its rules say how many decoys there are for each new object.
+        images: With at least one new object each.
+
+    Returns:
+        The images, and a record of each decoy that was tried.
+    """
+    decoys = _Decoys(context)
+    return _fill(context, images, decoys), decoys.records
+
+
+class _Work(Protocol[Record]):
+    """What is painted into new images.
+
+    Attributes:
+        records: Of each attempt so far, in order.
+    """
+
+    records: list[Record]
+
+    def num_slots(self, image: WorkingImage) -> int:
+        """Return how many are painted into an image."""
+
+    def num_left(self) -> int | None:
+        """Return how many attempts may still be made, None for any number."""
+
+    def plan(self, image: WorkingImage, slot: int, retry: int) -> PlannedWindow | Record | None:
+        """Return the window of an attempt; without one its record, or None where it is no attempt."""
+
+    def record(self, judged: JudgedWindow) -> Record:
+        """Return the record of an attempt that was judged."""
+
+
+def _fill(context: RunContext, images: Sequence[WorkingImage], work: _Work[Record]) -> list[WorkingImage]:
+    """Return the images with all that was accepted; each slot of an image has `retries` attempts."""
+    now = {image.job: image for image in images}
+    slots = {image.job: work.num_slots(image) for image in images}
+    for slot in range(max(slots.values(), default=0)):
+        waiting = [job for job in now if slots[job] > slot]
+        for retry in range(context.loop.retries):
+            waiting = waiting[: work.num_left()]
+            plans = [work.plan(now[job], slot, retry) for job in waiting]
+            windows = [plan for plan in plans if isinstance(plan, PlannedWindow)]
+            observed = detect(context.judging.detector, paint(context.painting, windows))
+            judged = iter(judge_windows(context.judging, observed))
+            settled = set()
+            for job, plan in zip(waiting, plans, strict=True):
+                if isinstance(plan, PlannedWindow):
+                    result = next(judged)
+                    now[job] = settle(result, number=len(work.records))
+                    work.records.append(work.record(result))
+                    if result.verdict.accepted:
+                        settled.add(job)
+                elif plan is not None:
+                    work.records.append(plan)
+            waiting = [job for job in waiting if job not in settled]
+    return list(now.values())
+
+
+@dataclass(slots=True)
+class _Objects:
+    """The new objects of a shard.
+
+    Attributes:
+        budget: Attempts that may be made in the shard.
+        yields: What the run has done so far, kept up to date.
+        tiles: Windows before and after, side by side, for the contact sheets.
+    """
+
+    context: RunContext
+    budget: int
+    yields: CategoryYields
+    records: list[Attempt]
+    tiles: list[Tile] = field(default_factory=list)
+
+    def num_slots(self, image: WorkingImage) -> int:
+        return self.context.loop.slots
+
+    def num_left(self) -> int:
+        return max(0, self.budget - len(self.records))
+
+    def plan(self, image: WorkingImage, slot: int, retry: int) -> PlannedWindow | Attempt | None:
+        context = self.context
+        plan = plan_object(
+            context.placing,
+            context.painting,
+            image,
+            self.yields,
+            slot=slot,
+            retry=retry,
+            seed=context.loop.seed,
+        )
+        if plan is not None and isinstance(plan.category_id, int):
+            self.yields.tried[plan.category_id] += 1
+        return plan
+
+    def record(self, judged: JudgedWindow) -> Attempt:
+        accepted = judged.verdict.accepted
+        if accepted:
+            self.yields.accepted[judged.window.category_id] += 1
+        alike = sum(
+            1
+            for attempt in self.records
+            if attempt.accepted == accepted
+            and attempt.judgement is not None
+            and attempt.judgement.tile is not None
+        )
+        tile = None
+        if alike < MAX_TILES:
+            tile = len(self.tiles)
+            self.tiles.append(_tile(judged))
+        return record_object(judged.window, judged.verdict, tile=tile)
+
+
+@dataclass(slots=True)
+class _Decoys:
+    """The decoys of a shard."""
+
+    context: RunContext
+    records: list[Decoy] = field(default_factory=list)
+
+    def num_slots(self, image: WorkingImage) -> int:
+        loop = self.context.loop
+        return num_decoys(image, share=loop.decoys, seed=loop.seed)
+
+    def num_left(self) -> None:
+        return None
+
+    def plan(self, image: WorkingImage, slot: int, retry: int) -> PlannedWindow | Decoy:
+        context = self.context
+        return plan_decoy(
+            context.placing, context.painting, image, slot=slot, retry=retry, seed=context.loop.seed
+        )
+
+    def record(self, judged: JudgedWindow) -> Decoy:
+        return record_decoy(judged.window, judged.verdict)
+
+
+def _open(dataset: Dataset, job: int, scene: Scene) -> WorkingImage | Attempt:
     try:
-        return Canvas(job, scene, scene, read_image(studio.dataset, scene))
+        return WorkingImage(job, scene, scene, read_image(dataset, scene))
     except DatasetError as error:
-        shard.attempts.append(
-            {"job": job, "source_image_id": scene.image_id, "reason": Reason.BAD_IMAGE, "detail": str(error)}
-        )
-        return None
+        return unread_image(job, scene.image_id, detail=str(error))
 
 
-def _plan(
-    studio: Studio, canvas: Canvas, slot: int, retry: int, counts: Counts, shard: Shard
-) -> Trial | None:
-    config = studio.config
-    key = (canvas.job, canvas.source.image_id, slot, retry)
-    record = {"job": canvas.job, "source_image_id": canvas.source.image_id, "slot": slot, "retry": retry}
-    rng = derive_rng(config.run.seed, "plan", *key)
-    edit = draw_edit(studio, canvas, counts, rng, slot=slot)
-    category, placement = edit.category_id, edit.placement
-    record.update(edit.notes)
-    if category is not None:
-        counts.tried[category] += 1
-    if isinstance(placement, Reason):
-        if placement is not Reason.NO_OBJECT or retry == 0:  # trying again wouldn't find one
-            shard.attempts.append({**record, "category_id": category, "reason": placement})
-        return None
-    scene = canvas.scene if edit.replaced is None else edit.replaced.rest
-    plan = make_plan(studio, scene, placement, seed=derive_seed(config.run.seed, "object", *key))
-    if plan is None:
-        shard.attempts.append({**record, "category_id": category, "reason": Reason.NO_REGION})
-        return None
-    shard.attempts.append(
-        {
-            **record,
-            "category_id": placement.category_id,
-            "planned_xyxy": placement.box_xyxy.tolist(),
-            "window_xyxy": plan.window_xyxy.tolist(),
-            "anchor_annotation_id": placement.anchor_annotation_id,
-            "alignment_score": placement.score,
-            "prompt": plan.prompt,
-            "seed": plan.seed,
-        }
-    )
-    if plan.negative_prompt is not None:
-        shard.attempts[-1]["negative_prompt"] = plan.negative_prompt
-    trial = start_trial(studio, canvas, plan, number=len(shard.attempts) - 1)
-    trial.replaced = edit.replaced
-    trial.sketch = _sketch(studio, canvas, plan, shard.attempts[-1])
-    return trial
+def _tile(judged: JudgedWindow) -> Tile:
+    """Return a window before and after, side by side."""
+    x1, y1, x2, y2 = judged.window.plan.window_xyxy
+    pair = [judged.window.image.pixels[y1:y2, x1:x2], judged.pixels[y1:y2, x1:x2]]
+    return np.concatenate(pair, axis=1)
 
 
-def _sketch(studio: Studio, canvas: Canvas, plan: Plan, record: dict[str, Any]) -> Image | None:
-    """Return the canvas with a donor of the category in place, and note which; None without one."""
-    if studio.donors is None:
-        return None
-    rng = derive_rng(plan.seed, "donor")
-    box = plan.placement.box_xyxy
-    donor = studio.donors.choose(plan.placement.category_id, box, rng)
-    record["donor"] = donor
-    return None if donor is None else studio.donors.put(canvas.image, donor, box, rng)
-
-
-def _judge(studio: Studio, trials: Sequence[Trial], shard: Shard) -> list[Verdict]:
-    found = look(studio, trials)
-    verdicts = _classified(
-        studio, trials, [_verdict(studio, t, after) for t, after in zip(trials, found, strict=True)]
-    )
-    for trial, after, verdict in zip(trials, found, verdicts, strict=True):
-        canvas = trial.canvas
-        record = shard.attempts[trial.number]
-        record["reason"] = verdict.reason
-        record["score"], record["iou"] = verdict.score, verdict.iou
-        if verdict.standing is not None:
-            record["class_rank"] = verdict.standing.rank
-            record["class_probability"] = verdict.standing.probability
-        record["box_xyxy"] = None if verdict.box_xyxy is None else [float(v) for v in verdict.box_xyxy]
-        _keep_tile(trial, record, shard)
-        if verdict.accepted and verdict.box_xyxy is not None:
-            canvas.scene = trial.scene.adding(
-                verdict.box_xyxy,
-                category_id=trial.plan.placement.category_id,
-                annotation_id=-trial.number - 1,
-            )
-            _label_extras(trial, verdict, record)
-            canvas.image, canvas.seen = trial.stitched, after
-            canvas.versions.append((canvas.scene, canvas.image))
-            canvas.accepted.append(trial.number)
-            canvas.painted.append(trial.painted_xyxy)
-    return verdicts
-
-
-def _label_extras(trial: Trial, verdict: Verdict, record: dict[str, Any]) -> None:
-    """Add the second objects of an accepted attempt to its image's scene and to its record."""
-    if verdict.extras is None:
-        return
-    rows = zip(verdict.extras.category_ids, verdict.extras.boxes_xyxy, verdict.extras.scores, strict=True)
-    record["extras"] = [
-        {"category_id": int(c), "box_xyxy": [float(v) for v in box], "score": float(score)}
-        for c, box, score in rows
-    ]
-    canvas = trial.canvas
-    for extra in record["extras"]:
-        canvas.scene = canvas.scene.adding(
-            np.array(extra["box_xyxy"]), category_id=extra["category_id"], annotation_id=-trial.number - 1
-        )
-
-
-def _classified(studio: Studio, trials: Sequence[Trial], verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Return the verdicts after a classifier, where there is one, has looked at what was accepted so far."""
-    judged = list(verdicts)
-    if studio.classifier is None:
-        return judged
-    boxes = {k: v.box_xyxy for k, v in enumerate(judged) if v.accepted and v.box_xyxy is not None}
-    standings = look_closely(studio.classifier, [(trials[k], box) for k, box in boxes.items()])
-    for k, standing in zip(boxes, standings, strict=True):
-        judged[k] = judge_class(judged[k], standing, rules=studio.filter_rules)
-        if studio.detector is None:
-            judged[k] = replace(judged[k], score=standing.probability)
-    return judged
-
-
-def _verdict(studio: Studio, trial: Trial, after: Detections) -> Verdict:
-    if trial.is_blank:
-        return Verdict(Reason.BLANK, None, 0.0, 0.0)
-    if studio.detector is None or studio.thresholds is None:
-        return unfiltered(trial.plan)
-    before = trial.canvas.seen
-    assert before is not None  # _judge has just looked
-    if trial.replaced is not None:
-        return judge_replacement(
-            trial.plan,
-            trial.replaced,
-            before=before,
-            after=after,
-            thresholds=studio.thresholds,
-            rules=studio.filter_rules,
-        )
-    return judge(
-        trial.plan,
-        before=before,
-        after=after,
-        scene=trial.scene,
-        thresholds=studio.thresholds,
-        rules=studio.filter_rules,
-    )
-
-
-def _keep_tile(trial: Trial, record: dict[str, Any], shard: Shard) -> None:
-    """Keep before and after of the window, side by side, for the contact sheet."""
-    kept = record["reason"] is Reason.ACCEPTED
-    same = sum(1 for r in shard.attempts if "tile" in r and (r["reason"] is Reason.ACCEPTED) == kept)
-    if same >= MAX_TILES:
-        return
-    x1, y1, x2, y2 = trial.plan.window_xyxy
-    record["tile"] = len(shard.tiles)
-    pair = [trial.canvas.image[y1:y2, x1:x2], trial.stitched[y1:y2, x1:x2]]
-    shard.tiles.append(np.concatenate(pair, axis=1))
-
-
-def _settle(canvases: Sequence[Canvas], wanted: int, shard: Shard) -> list[Canvas]:
-    """Return the canvases that are written; objects beyond the wanted ones are taken back and marked."""
-    kept, left = [], wanted
-    for canvas in canvases:
-        num = min(left, len(canvas.accepted))
+def _take_wanted(
+    images: Sequence[WorkingImage], attempts: Sequence[Attempt], wanted: int
+) -> tuple[list[WorkingImage], list[Attempt]]:
+    """Return the images that are written and all records; objects beyond the wanted ones are taken back and marked."""
+    kept, marked, left = [], list(attempts), wanted
+    for image in images:
+        num = min(left, len(image.accepted))
         left -= num
-        for number in canvas.accepted[num:]:
-            shard.attempts[number]["surplus"] = True
+        for number in image.accepted[num:]:
+            marked[number] = marked[number].judged(surplus=True)
         if num:
-            canvas.keep(num)
-            kept.append(canvas)
-    return kept
+            kept.append(image.first(num))
+    return kept, marked
 
 
-def _write(studio: Studio, canvas: Canvas, image_dir: Path) -> dict[str, Any]:
+def _write(context: RunContext, image: WorkingImage, image_dir: Path) -> NewImage:
     """Write a new image and return its record."""
     name = new_file_name(
-        canvas.source.file_name,
-        job=canvas.job,
-        suffix=studio.config.output.image_format,
-        taken={scene.file_name for scene in studio.dataset.scenes},
+        image.source.file_name,
+        job=image.job,
+        suffix=context.loop.image_format,
+        taken={scene.file_name for scene in context.dataset.scenes},
     )
-    write_image(image_dir / name, canvas.image)
-    return {
-        "job": canvas.job,
-        "file_name": name,
-        "source_image_id": canvas.source.image_id,
-        "size_wh": list(canvas.source.size_wh),
-        "attempts": canvas.accepted,
-    }
+    write_image(image_dir / name, image.pixels)
+    return NewImage(
+        job=image.job,
+        file_name=name,
+        source_image_id=image.source.image_id,
+        size_wh=image.source.size_wh,
+        attempts=image.accepted,
+    )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from augsynth.coco.faults import Record
 from augsynth.coco.writer import (
     augmented_document,
     copied_annotation,
@@ -23,9 +26,9 @@ from augsynth.coco.writer import (
 from augsynth.core.figures import contact_sheet
 from augsynth.core.images import place_original, write_atomically
 from augsynth.core.masks import decoded, recut, to_polygons
-from augsynth.core.scene import Dataset, Reason
+from augsynth.core.records import Attempt, NewImage, ShardRecord
+from augsynth.core.scene import Dataset
 from augsynth.generation.config import GenerateConfig, plain_config
-from augsynth.masking.sources import source_of
 
 AUGMENTED = "annotations/instances_augmented.json"
 SYNTHETIC = "annotations/instances_synthetic.json"
@@ -33,13 +36,36 @@ PROVENANCE = "provenance.jsonl"
 DECOYS = "decoys.jsonl"
 SUMMARY = "summary.json"
 SHEET_TILES = 48
-REPLACED = ("replaced_annotation_id", "replaced_category_id")  # of attempts that replace an object
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PublishedImage:
+    """A new image under its number in the dataset.
+
+    Attributes:
+        image_id: COCO id.
+        new: What the run wrote.
+        copies: Annotations of the source's objects that are still there, under ids of their own.
+        objects: The attempts whose objects are in the image.
+        annotation_ids: COCO id of each of them.
+    """
+
+    image_id: int
+    new: NewImage
+    copies: tuple[Record, ...]
+    objects: tuple[Attempt, ...]
+    annotation_ids: tuple[int, ...]
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """What a line of provenance says about the image."""
+        return {"image_id": self.image_id, "file_name": self.new.file_name}
 
 
 def publish_dataset(
     out: Path,
     dataset: Dataset,
-    shards: Sequence[Mapping[str, Any]],
+    shards: Sequence[ShardRecord],
     *,
     config: GenerateConfig,
     models: Mapping[str, Any],
@@ -51,85 +77,20 @@ def publish_dataset(
     Args:
         out: The run's directory, whose `images/` holds the new images.
         dataset: The source.
-        shards: Committed records in order: `attempts`, `decoys` and `images`.
+        shards: Committed records in order.
         config: Written as `config.yaml`, without the output path.
         models: Names, revisions and digests, for provenance.
     """
-    image_id, annotation_id = next_ids(dataset.document)
+    published = number_images(dataset.document, shards)
+    images = [image for shard in published for image in shard]
     sources = {record["id"]: record for record in dataset.document["images"]}
-    annotations_of: dict[int, list[Mapping[str, Any]]] = {}
-    for raw in dataset.document["annotations"]:
-        annotations_of.setdefault(raw["image_id"], []).append(raw)
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    attempts: list[dict[str, Any]] = []
-    decoys: list[dict[str, Any]] = []
-    for shard in shards:
-        records = [dict(attempt) for attempt in shard["attempts"]]
-        where: dict[int, dict[str, Any]] = {}
-        for new in shard["images"]:
-            where[new["job"]] = {"image_id": image_id, "file_name": new["file_name"]}
-            size = (int(new["size_wh"][0]), int(new["size_wh"][1]))
-            source = sources[new["source_image_id"]]
-            images.append(
-                synthetic_image_record(source, image_id=image_id, file_name=new["file_name"], size_wh=size)
-            )
-            replaced = {records[number].get("replaced_annotation_id") for number in new["attempts"]}
-            covers = _covers([records[number] for number in new["attempts"]])
-            for raw in annotations_of.get(source["id"], []):
-                if raw["id"] in replaced:
-                    continue
-                copy = copied_annotation(raw, annotation_id=annotation_id, image_id=image_id, size_wh=size)
-                if copy is not None:
-                    annotations.append(recut(copy, covers, size) if covers else copy)
-                    annotation_id += 1
-            for number in new["attempts"]:
-                attempt = records[number]
-                attempt.update(where[new["job"]], annotation_id=annotation_id)
-                outline = _outline(attempt, form=config.output.mask_format)
-                annotations.append(
-                    synthetic_annotation(
-                        annotation_id=annotation_id,
-                        image_id=image_id,
-                        category_id=attempt["category_id"],
-                        box_xyxy=attempt["box_xyxy"],
-                        size_wh=size,
-                        score=attempt["score"],
-                        attributes={
-                            "seed": attempt["seed"],
-                            "iou": attempt["iou"],
-                            "source_image_id": attempt["source_image_id"],
-                            **{key: attempt[key] for key in REPLACED if key in attempt},
-                            **({} if outline is None else {"mask": attempt["mask"]["by"]}),
-                        },
-                        segmentation=outline,
-                    )
-                )
-                annotation_id += 1
-                for extra in _numbered_extras(attempt, annotation_id):
-                    annotations.append(
-                        synthetic_annotation(
-                            annotation_id=extra["annotation_id"],
-                            image_id=image_id,
-                            category_id=extra["category_id"],
-                            box_xyxy=extra["box_xyxy"],
-                            size_wh=size,
-                            score=extra["score"],
-                            attributes={
-                                "seed": attempt["seed"],
-                                "source_image_id": attempt["source_image_id"],
-                                "extra": True,
-                            },
-                        )
-                    )
-                    annotation_id += 1
-            image_id += 1
-        attempts.extend(records)
-        decoys.extend({**decoy, **where[decoy["job"]]} for decoy in shard["decoys"])
+    records = [_image_record(image, sources[image.new.source_image_id]) for image in images]
+    annotations = [a for image in images for a in annotate(image, form=config.output.mask_format)]
     _place_originals(out, dataset, config.output.originals)
-    write_json(out / SYNTHETIC, synthetic_document(dataset.document, images, annotations))
-    write_json(out / AUGMENTED, augmented_document(dataset.document, images, annotations))
-    _write_lines(out / PROVENANCE, attempts, models, counted="attempt")
+    write_json(out / SYNTHETIC, synthetic_document(dataset.document, records, annotations))
+    write_json(out / AUGMENTED, augmented_document(dataset.document, records, annotations))
+    _write_lines(out / PROVENANCE, _attempt_lines(shards, published), models, counted="attempt")
+    decoys = _decoy_lines(shards, published)
     if decoys:
         _write_lines(out / DECOYS, decoys, models, counted="decoy")
     values = {k: v for k, v in plain_config(config).items() if k != "out"}
@@ -137,12 +98,137 @@ def publish_dataset(
     write_atomically(out / "config.yaml", lambda file: file.write(text))
 
 
-def _numbered_extras(attempt: dict[str, Any], first_id: int) -> list[dict[str, Any]]:
-    """Return the second objects of an attempt, whose record gets their annotation ids."""
-    extras = [{**e, "annotation_id": first_id + k} for k, e in enumerate(attempt.get("extras", ()))]
-    if extras:
-        attempt["extras"] = extras
-    return extras
+def number_images(document: Mapping[str, Any], shards: Sequence[ShardRecord]) -> list[list[PublishedImage]]:
+    """Return the new images of each shard with COCO ids above the source's, in the order in which they were painted."""
+    image_id, annotation_id = next_ids(document)
+    annotations: dict[int, list[Record]] = {}
+    for raw in document["annotations"]:
+        annotations.setdefault(raw["image_id"], []).append(raw)
+    published: list[list[PublishedImage]] = []
+    for shard in shards:
+        published.append([])
+        for new in shard.images:
+            objects = tuple(shard.attempts[number] for number in new.attempts)
+            replaced = {attempt.replaced_annotation_id for attempt in objects}
+            copies = []
+            for raw in annotations.get(new.source_image_id, []):
+                copy = copied_annotation(
+                    raw, annotation_id=annotation_id, image_id=image_id, size_wh=new.size_wh
+                )
+                if raw["id"] not in replaced and copy is not None:
+                    copies.append(copy)
+                    annotation_id += 1
+            ids = []
+            for attempt in objects:
+                ids.append(annotation_id)
+                annotation_id += 1 + len(attempt.painted.judgement.extras)
+            published[-1].append(PublishedImage(image_id, new, tuple(copies), objects, tuple(ids)))
+            image_id += 1
+    return published
+
+
+def annotate(image: PublishedImage, *, form: str) -> list[Record]:
+    """Return the annotations of a new image: what stayed of the source, cut where new objects hide it, and these.
+
+    Args:
+        image: With its numbers.
+        form: `polygon` or `rle`, of the masks.
+    """
+    size = image.new.size_wh
+    covers = [msgspec.to_builtins(a.mask.rle) for a in image.objects if a.mask is not None]
+    annotations: list[Record] = [recut(copy, covers, size) if covers else copy for copy in image.copies]
+    for attempt, annotation_id in zip(image.objects, image.annotation_ids, strict=True):
+        annotations.append(_object_annotation(image, attempt, annotation_id, form=form))
+        seed = attempt.painted.plan.seed
+        for k, extra in enumerate(attempt.painted.judgement.extras, 1):
+            annotations.append(
+                synthetic_annotation(
+                    annotation_id=annotation_id + k,
+                    image_id=image.image_id,
+                    category_id=extra.category_id,
+                    box_xyxy=extra.box_xyxy,
+                    size_wh=size,
+                    score=extra.score,
+                    attributes={"seed": seed, "source_image_id": attempt.source_image_id, "extra": True},
+                )
+            )
+    return annotations
+
+
+def _object_annotation(image: PublishedImage, attempt: Attempt, annotation_id: int, *, form: str) -> Record:
+    painted = attempt.painted
+    attributes: dict[str, str | int | float | bool] = {
+        "seed": painted.plan.seed,
+        "iou": painted.judgement.iou,
+        "source_image_id": attempt.source_image_id,
+    }
+    if attempt.replaced_annotation_id is not None and attempt.replaced_category_id is not None:
+        attributes["replaced_annotation_id"] = attempt.replaced_annotation_id
+        attributes["replaced_category_id"] = attempt.replaced_category_id
+    segmentation = None
+    if attempt.mask is not None:
+        rle = msgspec.to_builtins(attempt.mask.rle)
+        segmentation = rle if form == "rle" else to_polygons(decoded(rle))
+        if segmentation is not None:
+            attributes["mask"] = attempt.mask.by
+    return synthetic_annotation(
+        annotation_id=annotation_id,
+        image_id=image.image_id,
+        category_id=painted.category_id,
+        box_xyxy=painted.label_xyxy,
+        size_wh=image.new.size_wh,
+        score=painted.judgement.score,
+        attributes=attributes,
+        segmentation=segmentation,
+    )
+
+
+def _image_record(image: PublishedImage, source: Mapping[str, Any]) -> Record:
+    new = image.new
+    return synthetic_image_record(
+        source, image_id=image.image_id, file_name=new.file_name, size_wh=new.size_wh
+    )
+
+
+def _attempt_lines(
+    shards: Sequence[ShardRecord], published: Sequence[Sequence[PublishedImage]]
+) -> list[dict[str, Any]]:
+    """Return the lines of provenance, with the numbers of what was published."""
+    lines = []
+    for shard, images in zip(shards, published, strict=True):
+        numbers = {
+            number: (image, annotation_id)
+            for image in images
+            for number, annotation_id in zip(image.new.attempts, image.annotation_ids, strict=True)
+        }
+        for number, attempt in enumerate(shard.attempts):
+            line = _shown(attempt)
+            if number in numbers:
+                image, annotation_id = numbers[number]
+                line.update(image.place, annotation_id=annotation_id)
+                for k, extra in enumerate(line.get("extras", ()), 1):
+                    extra["annotation_id"] = annotation_id + k
+            lines.append(line)
+    return lines
+
+
+def _decoy_lines(
+    shards: Sequence[ShardRecord], published: Sequence[Sequence[PublishedImage]]
+) -> list[dict[str, Any]]:
+    lines = []
+    for shard, images in zip(shards, published, strict=True):
+        places = {image.new.job: image.place for image in images}
+        lines += [{**decoy.to_json(), **places[decoy.job]} for decoy in shard.decoys]
+    return lines
+
+
+def _shown(attempt: Attempt) -> dict[str, Any]:
+    """Return an attempt as a line of provenance: without its picture, with the name of who found the mask."""
+    values = attempt.to_json()
+    values.pop("tile", None)
+    if "mask" in values:
+        values["mask"] = None if attempt.mask is None else attempt.mask.by
+    return values
 
 
 def _place_originals(out: Path, dataset: Dataset, mode: Literal["hardlink", "copy", "omit"]) -> None:
@@ -163,33 +249,14 @@ def _place_originals(out: Path, dataset: Dataset, mode: Literal["hardlink", "cop
 def _write_lines(
     path: Path, records: Sequence[Mapping[str, Any]], models: Mapping[str, Any], *, counted: str
 ) -> None:
-    lines = [json.dumps({counted: i, **_shown(r), **models}, sort_keys=True) for i, r in enumerate(records)]
+    lines = [json.dumps({counted: i, **r, **models}, sort_keys=True) for i, r in enumerate(records)]
     text = "".join(line + "\n" for line in lines).encode()
     write_atomically(path, lambda file: file.write(text))
 
 
-def _shown(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record as a line of provenance: without pictures, with the name of who found the mask."""
-    values = {k: v for k, v in record.items() if k != "tile"}
-    return {**values, "mask": source_of(record)} if "mask" in record else values
-
-
-def _covers(attempts: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """Return the RLEs of the objects of a new image that have a mask."""
-    return [attempt["mask"]["rle"] for attempt in attempts if source_of(attempt) is not None]
-
-
-def _outline(attempt: Mapping[str, Any], *, form: str) -> Any:
-    """Return the `segmentation` of a new object, None where there is none."""
-    if source_of(attempt) is None:
-        return None
-    rle = attempt["mask"]["rle"]
-    return rle if form == "rle" else to_polygons(decoded(rle))
-
-
 def write_contact_sheets(
     out: Path,
-    shards: Sequence[tuple[Sequence[Mapping[str, Any]], Sequence[NDArray[np.uint8]]]],
+    shards: Sequence[tuple[Sequence[Attempt], Sequence[NDArray[np.uint8]]]],
     *,
     names: Mapping[int, str],
 ) -> None:
@@ -202,10 +269,12 @@ def write_contact_sheets(
     """
     for accepted in (True, False):
         chosen = [
-            (attempt, tiles[attempt["tile"]])
+            (attempt, tiles[attempt.judgement.tile])
             for attempts, tiles in shards
             for attempt in attempts
-            if "tile" in attempt and (attempt["reason"] == Reason.ACCEPTED) == accepted
+            if attempt.judgement is not None
+            and attempt.judgement.tile is not None
+            and attempt.accepted == accepted
         ][:SHEET_TILES]
         if not chosen:
             continue
@@ -220,17 +289,16 @@ def write_contact_sheets(
         )
 
 
-def _caption(attempt: Mapping[str, Any], names: Mapping[int, str]) -> str:
-    name = names[int(attempt["category_id"])]
-    rank = f", rank {attempt['class_rank']}" if "class_rank" in attempt else ""
-    if "replaced_category_id" in attempt:
-        name = f"{names[int(attempt['replaced_category_id'])]} → {name}"
-    if attempt["reason"] == Reason.ACCEPTED:
-        return f"{name} {attempt['score']:.2f}{rank}"
-    return f"{name}: {attempt['reason']}{rank}"
+def _caption(attempt: Attempt, names: Mapping[int, str]) -> str:
+    painted = attempt.painted
+    name, judgement = names[painted.category_id], painted.judgement
+    rank = f", rank {judgement.class_rank}" if judgement.class_rank is not None else ""
+    if attempt.replaced_category_id is not None:
+        name = f"{names[attempt.replaced_category_id]} → {name}"
+    return f"{name} {judgement.score:.2f}{rank}" if attempt.accepted else f"{name}: {attempt.reason}{rank}"
 
 
-def _box_in_window(attempt: Mapping[str, Any]) -> NDArray[np.float64]:
-    accepted = attempt["reason"] == Reason.ACCEPTED
-    box = np.array(attempt["box_xyxy"] if accepted else attempt["planned_xyxy"], np.float64)
-    return np.asarray(box - np.tile(np.array(attempt["window_xyxy"][:2], np.float64), 2))
+def _box_in_window(attempt: Attempt) -> NDArray[np.float64]:
+    painted = attempt.painted
+    box = np.array(painted.label_xyxy if attempt.accepted else painted.plan.planned_xyxy, np.float64)
+    return np.asarray(box - np.tile(np.array(painted.plan.window_xyxy[:2], np.float64), 2))

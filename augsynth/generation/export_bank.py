@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from augsynth import __version__
@@ -15,11 +16,10 @@ from augsynth.bank.writer import BankWriter
 from augsynth.core.boxes import clip_boxes, grow_box
 from augsynth.core.images import read_image
 from augsynth.core.masks import Mask, decoded
-from augsynth.core.scene import Dataset, FloatArray, Image, Reason, Scene
-from augsynth.generation.config import GenerateConfig
+from augsynth.core.records import Attempt, Decoy, PlannedObject, ShardRecord
+from augsynth.core.scene import Dataset, FloatArray, Image, Scene
 from augsynth.inpainting.stitching import cells_xyxy, mask_cells
 from augsynth.masking.matting import matte, soften
-from augsynth.masking.sources import source_of
 from augsynth.placement.ring_features import Rings
 
 BANK = "bank"
@@ -29,11 +29,11 @@ _FEATHER_SHARE, _MIN_FEATHER = 0.06, 1.5
 def write_bank(
     out: Path,
     dataset: Dataset,
-    shards: Sequence[Mapping[str, Any]],
+    shards: Sequence[ShardRecord],
     *,
-    config: GenerateConfig,
+    mask_growth: float,
     num_cells: int,
-    models: Mapping[str, Any],
+    source: Mapping[str, Any],
 ) -> None:
     """Write `OUT/bank` from the new images; the same run gives the same bytes, however often it was stopped.
 
@@ -41,48 +41,54 @@ def write_bank(
         out: The run's directory, whose `images/` holds the new images.
         dataset: The source, with its images.
         shards: Committed records in order.
-        config: The run's options.
+        mask_growth: Factor by which a box was grown into what was repainted.
         num_cells: Latent cells along a side of the painting model's window.
-        models: Names, revisions and digests of what painted and judged.
+        source: The run's seed; names, revisions and digests of what painted and judged.
     """
-    source = {"made_by": "augsynth generate", "version": __version__, "seed": config.run.seed, **models}
+    made_by = {"made_by": "augsynth generate", "version": __version__, **source}
     scenes = {scene.image_id: scene for scene in dataset.scenes}
-    with BankWriter(out / BANK, categories=dataset.categories, source=source, replace=True) as writer:
+    with BankWriter(out / BANK, categories=dataset.categories, source=made_by, replace=True) as writer:
         for shard in shards:
-            for new in shard["images"]:
-                scene = scenes[new["source_image_id"]]
+            for new in shard.images:
+                scene = scenes[new.source_image_id]
                 before = read_image(dataset, scene)
-                after = read_image(out / "images", Scene(scene.image_id, new["file_name"], scene.size_wh))
-                attempts = [shard["attempts"][number] for number in new["attempts"]]
-                after = _without_decoys(after, before, shard["decoys"], job=new["job"])
-                for cutout in _cut_image(before, after, attempts, config=config, num_cells=num_cells):
+                after = read_image(out / "images", Scene(scene.image_id, new.file_name, scene.size_wh))
+                after = _without_decoys(after, before, shard.decoys, job=new.job)
+                attempts = [shard.attempts[number] for number in new.attempts]
+                painted = [
+                    painted_cells(a.painted.plan, new.size_wh, mask_growth=mask_growth, num_cells=num_cells)
+                    for a in attempts
+                ]
+                for cutout in cut_image(before, after, attempts, painted_xyxy=np.array(painted)):
                     writer.add(cutout)
 
 
-def _cut_image(
-    before: Image,
-    after: Image,
-    attempts: Sequence[Mapping[str, Any]],
-    *,
-    config: GenerateConfig,
-    num_cells: int,
+def cut_image(
+    before: Image, after: Image, attempts: Sequence[Attempt], *, painted_xyxy: FloatArray
 ) -> Iterator[Cutout]:
+    """Cut the new objects of an image out.
+
+    Args:
+        before: (H, W, 3) uint8 source.
+        after: (H, W, 3) uint8 result without decoys.
+        attempts: Of the N objects.
+        painted_xyxy: (N, 4) rectangles that were painted.
+    """
     size_wh = (after.shape[1], after.shape[0])
-    painted = np.array([_painted(a, size_wh, config=config, num_cells=num_cells) for a in attempts])
-    boxes = clip_boxes(np.array([a["box_xyxy"] for a in attempts], np.float64), size_wh)
+    boxes = clip_boxes(np.array([a.painted.label_xyxy for a in attempts], np.float64), size_wh)
     rings = Rings.of(after).features(boxes)
     for k, attempt in enumerate(attempts):
-        alone = _without(after, before, painted, boxes, k)
+        alone = _without(after, before, painted_xyxy, boxes, k)
         # Where an object was replaced, what changed is the outline of both: none is told from it.
         yield cut_painted(
-            alone if "replaced_annotation_id" in attempt else before,
+            before if attempt.replaced_annotation_id is None else alone,
             alone,
             box_xyxy=boxes[k],
-            painted_xyxy=painted[k],
-            category_id=int(attempt["category_id"]),
-            score=float(attempt["score"]),
+            painted_xyxy=painted_xyxy[k],
+            category_id=attempt.painted.category_id,
+            score=attempt.painted.judgement.score,
             ring=rings[k],
-            mask=None if source_of(attempt) is None else decoded(attempt["mask"]["rle"]),
+            mask=None if attempt.mask is None else decoded(msgspec.to_builtins(attempt.mask.rle)),
         )
 
 
@@ -156,22 +162,29 @@ def _matted(
     return found[y1 - low[1] : y2 - low[1], x1 - low[0] : x2 - low[0]]
 
 
-def _painted(
-    attempt: Mapping[str, Any], size_wh: tuple[int, int], *, config: GenerateConfig, num_cells: int
+def painted_cells(
+    plan: PlannedObject, size_wh: tuple[int, int], *, mask_growth: float, num_cells: int
 ) -> FloatArray:
-    """Return the (4,) rectangle of an attempt's repainted cells in pixels of the image."""
-    window = np.array(attempt["window_xyxy"], np.int64)
-    planned = np.array(attempt["planned_xyxy"], np.float64)
-    mask = clip_boxes(grow_box(planned, factor=config.placement.mask_growth, pad=0.5)[None], size_wh)[0]
+    """Return the (4,) rectangle of a plan's repainted cells in pixels of an image of a size.
+
+    Args:
+        plan: Box and window.
+        size_wh: Of the image.
+        mask_growth: Factor by which the box was grown into what was repainted.
+        num_cells: Latent cells along a side of the window.
+    """
+    window = np.array(plan.window_xyxy, np.int64)
+    planned = np.array(plan.planned_xyxy, np.float64)
+    mask = clip_boxes(grow_box(planned, factor=mask_growth, pad=0.5)[None], size_wh)[0]
     return cells_xyxy(mask_cells(mask, window, num_cells=num_cells), window)
 
 
-def _without_decoys(after: Image, before: Image, decoys: Sequence[Mapping[str, Any]], *, job: int) -> Image:
+def _without_decoys(after: Image, before: Image, decoys: Sequence[Decoy], *, job: int) -> Image:
     """Return the result of a job with its decoys undone; they touch nothing else that was painted."""
     result = after.copy()
     for decoy in decoys:
-        if decoy["job"] == job and decoy["reason"] == Reason.ACCEPTED:
-            x1, y1, x2, y2 = decoy["painted_xyxy"]
+        if decoy.job == job and decoy.accepted and decoy.plan is not None:
+            x1, y1, x2, y2 = decoy.plan.painted_xyxy
             result[y1:y2, x1:x2] = before[y1:y2, x1:x2]
     return result
 

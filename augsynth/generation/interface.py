@@ -167,7 +167,7 @@ def open_run(path: str | Path) -> Run:
     state = read_state(folder)
     if state is None:
         raise ResumeError(f"{folder}: holds no run; give the --out of `augsynth generate`")
-    if state["status"] != "finished":
+    if state.status != "finished":
         raise ResumeError(f"{folder}: the run isn't finished; repeat its command to go on")
     return Run(folder)
 

@@ -17,11 +17,19 @@ from augsynth.detectors.loading import load_detector
 from augsynth.detectors.port import Detector, has_masks
 from augsynth.filtering.class_labels import Vocabulary
 from augsynth.filtering.classifiers import Classifier, check_classifier, load_classifier
-from augsynth.filtering.judge import calibrate
+from augsynth.filtering.thresholds import Thresholds, calibrate
 from augsynth.generation.config import GenerateConfig
-from augsynth.generation.context import Studio
+from augsynth.generation.context import (
+    CategoryChooser,
+    Judging,
+    LoopRules,
+    Painting,
+    Placing,
+    RunContext,
+)
 from augsynth.inpainting.init_images import InitImages
 from augsynth.inpainting.loading import load_inpainter
+from augsynth.inpainting.port import Inpainter
 from augsynth.inpainting.prompts.book import PromptBook
 from augsynth.masking.segmenter import Segmenter
 from augsynth.masking.sources import DetectorOutlines, MattingOutlines, Outliner, SegmenterOutlines
@@ -35,8 +43,8 @@ OWN_DATA_MODEL = "stable-diffusion-v1-5/stable-diffusion-inpainting"
 OWN_DATA_DETECTOR = "IDEA-Research/grounding-dino-tiny"
 
 
-def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
-    """Learn the scenes and load the models; the studio's `config` has the guidance in effect.
+def open_context(config: GenerateConfig, dataset: Dataset) -> RunContext:
+    """Learn the scenes and load the models.
 
     Args:
         config: With `model` filled in, and `detector` unless the filter is off.
@@ -48,69 +56,84 @@ def open_studio(config: GenerateConfig, dataset: Dataset) -> Studio:
         DatasetError: The affinity file is damaged, or nothing can be learnt from the dataset.
     """
     prompts = _prompt_book(config, dataset)
-    painting, run = config.painting, config.run
-    donors = None if painting.donors is None else InitImages.open(painting.donors, dataset.categories)
-    assert painting.model is not None  # `open_dataset` fills it in
-    inpainter = load_inpainter(
-        painting.model,
-        revision=painting.model_revision,
-        device=run.device,
-        precision=painting.precision,
-        lora=painting.lora,
-        lora_scale=painting.lora_scale,
-        sampler=painting.sampler,
-        window_size=painting.window_size or 0,
-        steps=painting.steps,
-        guidance=painting.guidance or 0.0,
-        alignment=painting.alignment,
-        strength=painting.strength,
-        negative_prompt=config.prompts.negative_prompt,
-        batch_size=painting.batch_size,
-    )
-    config = config.but(guidance=inpainter.guidance or None)
+    donors = config.painting.donors
+    init_images = None if donors is None else InitImages.open(donors, dataset.categories)
+    inpainter = _load_inpainter(config)
     detector = _load_filter(config, dataset)
     classifier = _load_classifier(config, dataset, prompts)
     outliner = open_outliner(config, dataset, detector)
-    affinity, layout = _affinity_and_layout(config, dataset)
-    reader = partial(_read_or_blank, dataset)
-    wanted_ids = _wanted_ids(config, dataset)
-    rules, quotas = config.categories, config.categories.quotas
-    return Studio(
-        config=config,
+    run = config.run
+    return RunContext(
         dataset=dataset,
-        affinity=affinity,
-        layout=layout,
-        appearance=Appearance.fit(dataset, reader, seed=run.seed)
-        if config.placement.placement == "aligned"
-        else None,
-        inpainter=inpainter,
-        detector=detector,
-        thresholds=None
-        if detector is None
-        else calibrate(
-            detector,
-            dataset,
-            reader,
-            quantile=config.filter_models.score_quantile,
-            max_images=CALIBRATION_IMAGES,
-            seed=run.seed,
+        placing=_open_placing(config, dataset, model_window=inpainter.size),
+        painting=Painting(
+            inpainter,
+            prompts.limited_to(inpainter.tokenizer, _wanted_ids(config, dataset)),
+            config.painting.feather,
+            init_images,
         ),
-        placement_rules=replace(config.placement, model_window=inpainter.size),
-        filter_rules=config.filter_rules,
-        names={category.id: category.name for category in dataset.categories},
-        wanted_ids=wanted_ids,
-        quotas={c.id: quotas[c.name] for c in dataset.categories if c.name in quotas},
-        prompts=prompts.limited_to(inpainter.tokenizer, wanted_ids),
-        donors=donors,
-        classifier=classifier,
-        related={}
-        if config.replacement.mode == "insert"
-        else related_categories(
-            affinity.category_ids,
-            affinity.matrix,
-            share=1.0 if rules.category_choice == "uniform" else config.replacement.replace_affinity,
+        judging=Judging(
+            config.filter_rules,
+            detector,
+            None if detector is None else _calibrated(config, dataset, detector),
+            classifier,
         ),
         outliner=outliner,
+        loop=LoopRules(run.seed, config.slots, run.retries, run.decoys, config.output.image_format),
+    )
+
+
+def _load_inpainter(config: GenerateConfig) -> Inpainter:
+    painting = config.painting
+    assert painting.model is not None  # `open_dataset` fills it in
+    sampling = {
+        "steps": painting.steps,
+        "strength": painting.strength,
+        "window_size": painting.window_size or 0,
+        "batch_size": painting.batch_size,
+        "negative_prompt": config.prompts.negative_prompt,
+    }
+    return load_inpainter(
+        painting.model,
+        revision=painting.model_revision,
+        device=config.run.device,
+        precision=painting.precision,
+        lora=painting.lora,
+        lora_scale=painting.lora_scale,
+        guidance=painting.guidance or 0.0,
+        sampler=painting.sampler,
+        alignment=painting.alignment,
+        **sampling,
+    )
+
+
+def _open_placing(config: GenerateConfig, dataset: Dataset, *, model_window: int) -> Placing:
+    affinity, layout = _affinity_and_layout(config, dataset)
+    rules, replacement = config.categories, config.replacement
+    chooser = CategoryChooser(
+        affinity,
+        _wanted_ids(config, dataset),
+        {c.id: rules.quotas[c.name] for c in dataset.categories if c.name in rules.quotas},
+        rules,
+    )
+    appearance, related = None, {}
+    if config.placement.placement == "aligned":
+        appearance = Appearance.fit(dataset, partial(_read_or_blank, dataset), seed=config.run.seed)
+    if replacement.mode != "insert":
+        share = 1.0 if chooser.is_uniform else replacement.replace_affinity
+        related = related_categories(affinity.category_ids, affinity.matrix, share=share)
+    placement = replace(config.placement, model_window=model_window)
+    return Placing(chooser, layout, appearance, placement, replacement, related)
+
+
+def _calibrated(config: GenerateConfig, dataset: Dataset, detector: Detector) -> Thresholds:
+    return calibrate(
+        detector,
+        dataset,
+        partial(_read_or_blank, dataset),
+        quantile=config.filter_models.score_quantile,
+        max_images=CALIBRATION_IMAGES,
+        seed=config.run.seed,
     )
 
 

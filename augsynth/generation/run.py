@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from augsynth.affinity.model import save_affinity_file
 from augsynth.coco.faults import repair_lines, repairs_document
 from augsynth.coco.writer import write_json
-from augsynth.core.scene import Scene
+from augsynth.core.errors import ResumeError
+from augsynth.core.records import ShardRecord
+from augsynth.core.scene import Dataset
 from augsynth.generation.config import GenerateConfig
-from augsynth.generation.context import Studio
-from augsynth.generation.engine import paint_shard, source_order
+from augsynth.generation.context import RunContext
+from augsynth.generation.engine import PaintedShard, paint_shard, source_order
 from augsynth.generation.export import SUMMARY, publish_dataset, write_contact_sheets
 from augsynth.generation.export_bank import write_bank
-from augsynth.generation.loading import open_dataset, open_studio
+from augsynth.generation.loading import open_context, open_dataset
 from augsynth.generation.provenance import describe_models, fingerprint, licence_notices
 from augsynth.generation.run_folder import RunFolder, check_output
 from augsynth.generation.statistics import Tally
@@ -48,57 +50,76 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Tally:
         tally = Tally(config.run.n, names={c.id: c.name for c in dataset.categories})
         shards = folder.read_shards()
         for shard in shards:
+            _check_known(out, shard, dataset)
             tally.add(shard)
         models = describe_models(config)
         tally.notices += [*repair_lines(dataset), *licence_notices(models)]
         progress("loading", tally)
-        studio = open_studio(config, dataset)
-        config = studio.config
+        context = open_context(config, dataset)
+        config = config.but(guidance=context.painting.inpainter.guidance or None)
         order: Iterator[tuple[int, int]] = enumerate(source_order(len(dataset.scenes), seed=config.run.seed))
-        for _ in range(sum(s["jobs"] for s in shards)):
+        for _ in range(sum(shard.jobs for shard in shards)):
             next(order)
         progress("painting", tally)
         while tally.accepted < tally.wanted and tally.attempts < config.run.attempt_budget:
-            shards.append(_work(studio, folder, len(shards), order, tally))
-            tally.add(shards[-1])
+            budget = config.run.attempt_budget - tally.attempts
+            painted = _paint_next(context, order, tally, budget=budget, image_dir=out / "images")
+            folder.commit(len(shards), painted.record, tiles=painted.tiles)
+            shards.append(painted.record)
+            tally.add(painted.record)
             progress("painting", tally)
         progress("writing", tally)
-        save_affinity_file(out / "affinity.json", studio.affinity, studio.layout.to_dict())
-        publish_dataset(out, dataset, shards, config=config, models=models)
-        if config.output.bank:
-            num_cells = studio.inpainter.size // studio.inpainter.cell
-            write_bank(out, dataset, shards, config=config, num_cells=num_cells, models=models)
-        pictures = [(shard["attempts"], folder.read_tiles(i)) for i, shard in enumerate(shards)]
-        write_json(out / SUMMARY, {**tally.document(), "repairs": repairs_document(dataset)})
-        write_contact_sheets(out, pictures, names=studio.names)
+        _publish(folder, context, shards, config=config, models=models, tally=tally)
         folder.finish()
         tally.finished = True
     progress("done", tally)
     return tally
 
 
-def _work(
-    studio: Studio, folder: RunFolder, index: int, order: Iterator[tuple[int, int]], tally: Tally
-) -> dict[str, Any]:
-    config = studio.config
+def _check_known(out: Path, shard: ShardRecord, dataset: Dataset) -> None:
+    """Raise ResumeError where a committed record names what the dataset hasn't."""
+    images = {new.source_image_id for new in shard.images} - {scene.image_id for scene in dataset.scenes}
+    used = {id_ for a in shard.attempts for id_ in (a.category_id, a.replaced_category_id)}
+    categories = {i for i in used if isinstance(i, int)} - {category.id for category in dataset.categories}
+    for word, unknown in (("image", images), ("category", categories)):
+        if unknown:
+            raise ResumeError(
+                f"{out}: a record of the run names {word} {min(unknown)}, which the dataset hasn't; "
+                "choose another --out"
+            )
+
+
+def _paint_next(
+    context: RunContext, order: Iterator[tuple[int, int]], tally: Tally, *, budget: int, image_dir: Path
+) -> PaintedShard:
+    """Paint the next shard of a run: no more images than the wanted objects may need."""
     left = tally.wanted - tally.accepted
-    num_jobs = max(1, min(JOBS_PER_SHARD, -(-left // config.slots)))
-    jobs: list[tuple[int, Scene]] = [
-        (number, studio.dataset.scenes[place]) for number, place in itertools.islice(order, num_jobs)
-    ]
-    shard = paint_shard(
-        studio,
-        jobs,
-        wanted=left,
-        budget=config.run.attempt_budget - tally.attempts,
-        before=tally.counts,
-        image_dir=folder.out / "images",
-    )
-    record = {
-        "jobs": num_jobs,
-        "attempts": shard.attempts,
-        "decoys": shard.decoys,
-        "images": shard.images,
-    }
-    folder.commit(index, record, tiles=shard.tiles)
-    return record
+    num_jobs = max(1, min(JOBS_PER_SHARD, -(-left // context.loop.slots)))
+    jobs = [(number, context.dataset.scenes[place]) for number, place in itertools.islice(order, num_jobs)]
+    return paint_shard(context, jobs, wanted=left, budget=budget, before=tally.yields, image_dir=image_dir)
+
+
+def _publish(
+    folder: RunFolder,
+    context: RunContext,
+    shards: Sequence[ShardRecord],
+    *,
+    config: GenerateConfig,
+    models: Mapping[str, Any],
+    tally: Tally,
+) -> None:
+    out, dataset, placing = folder.out, context.dataset, context.placing
+    save_affinity_file(out / "affinity.json", placing.chooser.affinity, placing.layout.to_dict())
+    publish_dataset(out, dataset, shards, config=config, models=models)
+    if config.output.bank:
+        write_bank(
+            out,
+            dataset,
+            shards,
+            mask_growth=placing.rules.mask_growth,
+            num_cells=context.painting.num_cells,
+            source={"seed": config.run.seed, **models},
+        )
+    pictures = [(shard.attempts, folder.read_tiles(i, num=shard.num_tiles)) for i, shard in enumerate(shards)]
+    write_json(out / SUMMARY, {**tally.document(), "repairs": repairs_document(dataset)})
+    write_contact_sheets(out, pictures, names=tally.names)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Literal, Self
+from zipfile import BadZipFile
 
+import msgspec
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from augsynth.core.errors import ResumeError
 from augsynth.core.images import write_atomically
+from augsynth.core.records import RunState, ShardRecord
 
 RUN_FILE = "run.json"
 SHARDS = "shards"
@@ -37,7 +40,7 @@ class RunFolder:
     def __init__(self, out: Path, fingerprint: Mapping[str, Any]) -> None:
         self.out = out
         self.fingerprint = json.loads(json.dumps(fingerprint))
-        self._lock: IO[str] | None = None
+        self._lock = FileLock(out / SHARDS / "lock")
 
     def __enter__(self) -> Self:
         check_output(self.out)
@@ -45,62 +48,72 @@ class RunFolder:
             raise ResumeError(f"{self.out}: the run is finished; nothing was changed; choose another --out")
         self.out.mkdir(parents=True, exist_ok=True)
         (self.out / SHARDS).mkdir(exist_ok=True)
-        self._lock = (self.out / SHARDS / "lock").open("w")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            self._lock.acquire(blocking=False)
+        except Timeout as error:
             raise ResumeError(
                 f"{self.out}: another run is writing here; wait for it or choose another --out"
             ) from error
-        state = read_state(self.out)
-        if state is None or not self._has_begun():
-            self._write_state("running")
-        else:
-            self._compare(state["fingerprint"])
+        try:
+            state = read_state(self.out)
+            if state is None or not self._has_begun():
+                self._write_state("running")
+            else:
+                self._compare(state.fingerprint)
+        except BaseException:
+            self._lock.release()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._lock.release()
 
     @property
     def finished(self) -> bool:
         """Whether the run has been published."""
         state = read_state(self.out)
-        return state is not None and state["status"] == "finished"
+        return state is not None and state.status == "finished"
 
-    def read_shards(self) -> list[dict[str, Any]]:
+    def read_shards(self) -> list[ShardRecord]:
         """Return the committed records in order.
 
         Raises:
             ResumeError: A record is damaged.
         """
-        records: list[dict[str, Any]] = []
+        records: list[ShardRecord] = []
         while (path := self._record(len(records))).is_file():
             try:
-                records.append(json.loads(path.read_text(encoding="utf-8")))
+                records.append(ShardRecord.from_bytes(path.read_bytes()))
             except ValueError as error:
-                raise ResumeError(f"{path}: damaged; remove it and the later ones, and run again") from error
+                raise ResumeError(
+                    f"{path}: damaged ({error}); remove it and the later ones, and run again"
+                ) from error
         return records
 
-    def read_tiles(self, index: int) -> list[NDArray[np.uint8]]:
-        """Return the small pictures committed with a shard, in order."""
-        path = self._tiles(index)
-        if not path.is_file():
-            return []
-        with np.load(path) as stored:
-            return [stored[f"{i:04d}"] for i in range(len(stored.files))]
+    def read_tiles(self, index: int, *, num: int) -> list[NDArray[np.uint8]]:
+        """Return the small pictures committed with a shard, in order.
 
-    def commit(self, index: int, record: Mapping[str, Any], *, tiles: list[NDArray[np.uint8]]) -> None:
+        Raises:
+            ResumeError: They can't be read, or there are fewer than `num`.
+        """
+        path = self._tiles(index)
+        try:
+            with np.load(path) as stored:
+                return [stored[f"{i:04d}"] for i in range(num)]
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise ResumeError(
+                f"{path}: damaged; remove {self._record(index).name} and the later ones, and run again"
+            ) from error
+
+    def commit(self, index: int, record: ShardRecord, *, tiles: list[NDArray[np.uint8]]) -> None:
         """Commit a shard whose images are already in place."""
         named = {f"{i:04d}": tile for i, tile in enumerate(tiles)}
         # numpy's stubs don't know that keyword arrays may be unpacked next to a file
         store: Callable[..., None] = np.savez_compressed
         write_atomically(self._tiles(index), lambda file: store(file, **named))
-        text = json.dumps(record, sort_keys=True).encode()
+        text = record.to_bytes()
         write_atomically(self._record(index), lambda file: file.write(text))
 
     def finish(self) -> None:
@@ -120,8 +133,8 @@ class RunFolder:
     def _tiles(self, index: int) -> Path:
         return self.out / SHARDS / f"{index:05d}.npz"
 
-    def _write_state(self, status: str) -> None:
-        state = {"format": 1, "status": status, "fingerprint": self.fingerprint}
+    def _write_state(self, status: Literal["running", "finished"]) -> None:
+        state = msgspec.to_builtins(RunState(status=status, fingerprint=self.fingerprint))
         text = (json.dumps(state, indent=1, sort_keys=True) + "\n").encode()
         write_atomically(self.out / RUN_FILE, lambda file: file.write(text))
 
@@ -134,7 +147,7 @@ class RunFolder:
                 )
 
 
-def read_state(out: Path) -> dict[str, Any] | None:
+def read_state(out: Path) -> RunState | None:
     """Return the run's state, or None when the directory holds no run.
 
     Raises:
@@ -144,10 +157,9 @@ def read_state(out: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return {"status": state["status"], "fingerprint": state["fingerprint"]}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ResumeError(f"{path}: damaged; choose another --out") from error
+        return msgspec.json.decode(path.read_bytes(), type=RunState)
+    except ValueError as error:
+        raise ResumeError(f"{path}: damaged ({error}); choose another --out") from error
 
 
 def check_output(out: Path) -> None:

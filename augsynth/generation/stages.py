@@ -1,218 +1,287 @@
-"""A new image in the making, and what is done to it: plan a window, paint it, look at the result."""
+"""The stages after a plan: paint, detect, judge, settle, outline. Each returns new values."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from augsynth.core.boxes import clip_boxes, grow_box, square_window, view_around
+from augsynth.core.boxes import view_around
+from augsynth.core.images import read_image
+from augsynth.core.masks import to_rle, visible
+from augsynth.core.records import Attempt, ObjectMask, Rle
 from augsynth.core.scene import (
+    Dataset,
     Detections,
     FloatArray,
     Image,
     IntArray,
-    Placement,
-    Plan,
     Reason,
-    Scene,
     Standing,
+    Verdict,
 )
 from augsynth.core.seeding import derive_rng
+from augsynth.detectors.port import Detector
 from augsynth.filtering.classifiers import Classifier, crop_object
-from augsynth.generation.context import Studio
+from augsynth.filtering.judge import judge, judge_class, judge_decoy, unfiltered
+from augsynth.filtering.judge_replacement import judge_replacement
+from augsynth.generation.context import Judging, Painting
+from augsynth.generation.planning import PlannedWindow
+from augsynth.generation.working_image import Seen, WorkingImage
 from augsynth.inpainting.port import InpaintRequest
-from augsynth.inpainting.prompts.book import nearest_categories
-from augsynth.inpainting.stitching import cells_xyxy, cut_window, mask_cells, stitch
-from augsynth.placement.proposal import PlacementRules, propose, propose_uniform
-from augsynth.placement.replacement import Replaced
+from augsynth.inpainting.stitching import cut_window, stitch
+from augsynth.masking.sources import Outliner, PaintedObject
 
 
-@dataclass(slots=True)
-class Canvas:
-    """A new image in the making.
+@dataclass(frozen=True, slots=True, eq=False)
+class PaintedWindow:
+    """A window after painting.
 
     Attributes:
-        job: Number of the new image in the run.
-        source: The scene that is edited.
-        scene: The scene with the accepted objects so far.
-        image: Its pixels.
-        versions: Scene and pixels after each accepted object, until the objects' masks have been found.
-        accepted: Numbers of the accepted attempts within the shard.
-        painted: (4,) rectangles of pixels that were repainted, one for each of them and for each decoy.
-        view_xyxy, seen: The last view and what the detector found in it.
+        window: What was to be painted.
+        pixels: (H, W, 3) uint8 image with the painted window; the image as it was where the model blanked it.
+        is_blank: Whether nothing has been painted.
     """
 
-    job: int
-    source: Scene
-    scene: Scene
-    image: Image
-    versions: list[tuple[Scene, Image]] = field(default_factory=list)
-    accepted: list[int] = field(default_factory=list)
-    painted: list[FloatArray] = field(default_factory=list)
-    view_xyxy: IntArray | None = None
-    seen: Detections | None = None
-
-    def keep(self, num: int) -> None:
-        """Go back to what the image was after its first `num` accepted objects, `num` ≥ 1."""
-        if num < len(self.versions):
-            self.scene, self.image = self.versions[num - 1]
-            self.accepted, self.painted = self.accepted[:num], self.painted[:num]
-            self.view_xyxy = self.seen = None
-            del self.versions[num:]
+    window: PlannedWindow
+    pixels: Image
+    is_blank: bool
 
 
-@dataclass(slots=True)
-class Trial:
-    """One attempt on its way through the stages.
+@dataclass(frozen=True, slots=True, eq=False)
+class ObservedWindow:
+    """A painted window and what the detector found in its view, in pixels of the image; nothing without one.
 
     Attributes:
-        canvas: The new image it belongs to.
-        number: Its place among the attempts, or the decoys, of the shard.
-        plan: What to paint and where.
-        cells: (n, n) bool latent cells to repaint.
-        stitched: (H, W, 3) uint8 canvas with the painted window.
-        view_xyxy: (4,) part of the image that the detector looks at; the window where there is none.
-        sketch: (H, W, 3) uint8 canvas with a donor in place, where painting starts from one.
-        replaced: The object that the new one takes the place of, None for an insertion.
+        painted: The window.
+        view_xyxy: (4,) part of the image that was looked at.
+        before: Detections before painting.
+        after: Detections after it.
     """
 
-    canvas: Canvas
-    number: int
-    plan: Plan
-    cells: NDArray[np.bool_]
-    stitched: Image
+    painted: PaintedWindow
     view_xyxy: IntArray
-    sketch: Image | None = None
-    replaced: Replaced | None = None
+    before: Detections
+    after: Detections
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JudgedWindow:
+    """A painted window and the verdict on it."""
+
+    observed: ObservedWindow
+    verdict: Verdict
 
     @property
-    def scene(self) -> Scene:
-        """What the new object joins: the canvas's scene, without the object that it replaces."""
-        return self.canvas.scene if self.replaced is None else self.replaced.rest
+    def window(self) -> PlannedWindow:
+        """What was to be painted."""
+        return self.observed.painted.window
 
     @property
-    def is_blank(self) -> bool:
-        """Whether nothing has been painted."""
-        return self.stitched is self.canvas.image
-
-    @property
-    def painted_xyxy(self) -> FloatArray:
-        """(4,) rectangle of whole pixels outside of which none is repainted."""
-        rectangle = cells_xyxy(self.cells, self.plan.window_xyxy)
-        return np.concatenate([np.floor(rectangle[:2]), np.ceil(rectangle[2:])])
+    def pixels(self) -> Image:
+        """(H, W, 3) uint8 image with the painted window."""
+        return self.observed.painted.pixels
 
 
-def draw_place(
-    studio: Studio, canvas: Canvas, category_id: int, rng: np.random.Generator, *, rules: PlacementRules
-) -> Placement | Reason:
-    """Choose a place for an object of a category in the canvas's scene, as the options say."""
-    layout = studio.layout
-    if studio.config.placement.placement == "uniform":
-        return propose_uniform(canvas.scene, category_id=category_id, layout=layout, rng=rng, rules=rules)
-    return propose(
-        canvas.scene,
-        canvas.image,
-        category_id=category_id,
-        layout=layout,
-        appearance=studio.appearance,
-        rng=rng,
-        rules=rules,
-    )
-
-
-def make_plan(studio: Studio, scene: Scene, placement: Placement, *, seed: int) -> Plan | None:
-    """Return the plan for a placement, or None when no square window of the image holds its mask."""
-    mask = clip_boxes(
-        grow_box(placement.box_xyxy, factor=studio.config.placement.mask_growth, pad=0.5)[None], scene.size_wh
-    )[0]
-    window = square_window(
-        mask,
-        scene.size_wh,
-        context=studio.placement_rules.window_context,
-        min_side=studio.placement_rules.min_side,
-    )
-    if window is None:
-        return None
-    category_id = placement.category_id
-    near = nearest_categories(scene, placement.box_xyxy, category_id=category_id, window_xyxy=window)
-    prompt = studio.prompts.prompt(category_id, neighbour_ids=near, seed=seed)
-    return Plan(placement, window, mask, prompt, seed, studio.prompts.negative(category_id))
-
-
-def start_trial(studio: Studio, canvas: Canvas, plan: Plan, *, number: int) -> Trial:
-    """Return a trial of a plan, with nothing painted yet."""
-    num_cells = studio.inpainter.size // studio.inpainter.cell
-    view = plan.window_xyxy
-    if studio.detector is not None:
-        view = view_around(view, canvas.scene.size_wh, side=studio.detector.view_px)
-    cells = mask_cells(plan.mask_xyxy, plan.window_xyxy, num_cells=num_cells)
-    return Trial(canvas, number, plan, cells, canvas.image, view)
-
-
-def paint(studio: Studio, trials: Sequence[Trial]) -> None:
-    """Paint the windows of all trials in batches and stitch them; a blanked window leaves the canvas's image."""
+def paint(painting: Painting, windows: Sequence[PlannedWindow]) -> list[PaintedWindow]:
+    """Paint windows in batches and stitch them into their images."""
+    size = painting.inpainter.size
     requests = [
         InpaintRequest(
-            cut_window(t.canvas.image, t.plan.window_xyxy, size=studio.inpainter.size),
-            t.cells,
-            t.plan.prompt,
-            t.plan.seed,
+            cut_window(w.image.pixels, w.plan.window_xyxy, size=size),
+            w.cells,
+            w.plan.prompt,
+            w.plan.seed,
             None
-            if t.sketch is None
-            else cut_window(t.sketch, t.plan.window_xyxy, size=studio.inpainter.size),
-            t.plan.negative_prompt,
+            if w.init is None or w.init.pixels is None
+            else cut_window(w.init.pixels, w.plan.window_xyxy, size=size),
+            w.plan.negative_prompt,
         )
-        for t in trials
+        for w in windows
     ]
-    for trial, picture in zip(trials, studio.inpainter.inpaint(requests), strict=True):
-        if picture is None:
-            continue
-        trial.stitched, _ = stitch(
-            trial.canvas.image,
-            picture,
-            window_xyxy=trial.plan.window_xyxy,
-            cells=trial.cells,
-            feather=studio.config.painting.feather,
-            rng=derive_rng(trial.plan.seed, "grain"),
+    return [
+        _stitched(window, picture, feather=painting.feather)
+        for window, picture in zip(windows, painting.inpainter.inpaint(requests), strict=True)
+    ]
+
+
+def _stitched(window: PlannedWindow, picture: Image | None, *, feather: float) -> PaintedWindow:
+    if picture is None:
+        return PaintedWindow(window, window.image.pixels, is_blank=True)
+    pixels, _ = stitch(
+        window.image.pixels,
+        picture,
+        window_xyxy=window.plan.window_xyxy,
+        cells=window.cells,
+        feather=feather,
+        rng=derive_rng(window.plan.seed, "grain"),
+    )
+    return PaintedWindow(window, pixels, is_blank=False)
+
+
+def detect(detector: Detector | None, painted: Sequence[PaintedWindow]) -> list[ObservedWindow]:
+    """Find objects before and after painting; what an image has been seen to hold isn't looked for again."""
+    views = [_view(detector, p.window) for p in painted]
+    before = [p.window.image.saw(view) for p, view in zip(painted, views, strict=True)]
+    unseen = [k for k, found in enumerate(before) if found is None]
+    found = dict(
+        zip(
+            unseen,
+            _detections(detector, [(painted[k].window.image.pixels, views[k]) for k in unseen]),
+            strict=True,
         )
-
-
-def look(studio: Studio, trials: Sequence[Trial]) -> list[Detections]:
-    """Return what the detector finds after painting; what it found before is each canvas's `seen`.
-
-    Boxes are in pixels of the image. Without a detector nothing is found.
-    """
-    stale = [
-        t for t in trials if t.canvas.view_xyxy is None or not np.array_equal(t.canvas.view_xyxy, t.view_xyxy)
+    )
+    after = _detections(detector, [(p.pixels, view) for p, view in zip(painted, views, strict=True)])
+    return [
+        ObservedWindow(p, views[k], seen if seen is not None else found[k], after[k])
+        for k, (p, seen) in enumerate(zip(painted, before, strict=True))
     ]
-    for trial, seen in zip(
-        stale, _detect(studio, [(t.canvas.image, t.view_xyxy) for t in stale]), strict=True
-    ):
-        trial.canvas.view_xyxy, trial.canvas.seen = trial.view_xyxy, seen
-    return _detect(studio, [(t.stitched, t.view_xyxy) for t in trials])
 
 
-def look_closely(classifier: Classifier, objects: Sequence[tuple[Trial, FloatArray]]) -> list[Standing]:
-    """Return where each object's category stands for a classifier.
-
-    Args:
-        classifier: Sees a crop of each object.
-        objects: A trial with the (4,) box of its object in pixels of the image.
-    """
-    crops = [crop_object(trial.stitched, box) for trial, box in objects]
-    return classifier.standings(crops, [trial.plan.placement.category_id for trial, _ in objects])
+def _view(detector: Detector | None, window: PlannedWindow) -> IntArray:
+    if detector is None:
+        return window.plan.window_xyxy
+    return view_around(window.plan.window_xyxy, window.image.scene.size_wh, side=detector.view_px)
 
 
-def _detect(studio: Studio, views: Sequence[tuple[Image, IntArray]]) -> list[Detections]:
-    if studio.detector is None:
+def _detections(detector: Detector | None, views: Sequence[tuple[Image, IntArray]]) -> list[Detections]:
+    if detector is None:
         return [Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))] * len(views)
     crops = [np.ascontiguousarray(image[v[1] : v[3], v[0] : v[2]]) for image, v in views]
     if not crops:
         return []
     return [
         Detections(d.boxes_xyxy + np.tile(v[:2], 2), d.scores, d.category_ids)
-        for d, (_, v) in zip(studio.detector.detect(crops), views, strict=True)
+        for d, (_, v) in zip(detector.detect(crops), views, strict=True)
     ]
+
+
+def judge_windows(judging: Judging, observed: Sequence[ObservedWindow]) -> list[JudgedWindow]:
+    """Judge objects and decoys; a classifier, where there is one, sees the objects accepted so far."""
+    verdicts = [_verdict(judging, o) for o in observed]
+    if judging.classifier is not None:
+        boxes = {
+            k: verdict.box_xyxy
+            for k, verdict in enumerate(verdicts)
+            if verdict.accepted and verdict.box_xyxy is not None
+        }
+        standings = classify(judging.classifier, [(observed[k].painted, box) for k, box in boxes.items()])
+        for k, standing in zip(boxes, standings, strict=True):
+            verdict = judge_class(verdicts[k], standing, rules=judging.rules)
+            alone = judging.detector is None
+            verdicts[k] = replace(verdict, score=standing.probability) if alone else verdict
+    return [JudgedWindow(o, verdict) for o, verdict in zip(observed, verdicts, strict=True)]
+
+
+def _verdict(judging: Judging, observed: ObservedWindow) -> Verdict:
+    window, plan = observed.painted.window, observed.painted.window.plan
+    if observed.painted.is_blank:
+        return Verdict(Reason.BLANK, None, 0.0, 0.0)
+    if judging.thresholds is None:
+        return Verdict(Reason.ACCEPTED, None, 0.0, 0.0) if window.is_decoy else unfiltered(plan)
+    before, after = observed.before, observed.after
+    thresholds, rules = judging.thresholds, judging.rules
+    if window.is_decoy:
+        reason = judge_decoy(
+            plan, before=before, after=after, scene=window.scene, thresholds=thresholds, rules=rules
+        )
+        return Verdict(reason, None, 0.0, 0.0)
+    if window.replaced is not None:
+        return judge_replacement(
+            plan, window.replaced, before=before, after=after, thresholds=thresholds, rules=rules
+        )
+    return judge(plan, before=before, after=after, scene=window.scene, thresholds=thresholds, rules=rules)
+
+
+def classify(classifier: Classifier, objects: Sequence[tuple[PaintedWindow, FloatArray]]) -> list[Standing]:
+    """Return where each object's category stands for a classifier.
+
+    Args:
+        classifier: Sees a crop of each object.
+        objects: A painted window with the (4,) box of its object in pixels of the image.
+    """
+    crops = [crop_object(painted.pixels, box) for painted, box in objects]
+    return classifier.standings(crops, [painted.window.category_id for painted, _ in objects])
+
+
+def settle(judged: JudgedWindow, *, number: int) -> WorkingImage:
+    """Return the image after a verdict: with what was accepted, or as it was.
+
+    Args:
+        judged: The window and its verdict.
+        number: Of the attempt within the shard; its objects get the annotation id -number - 1 until they are published.
+    """
+    window, verdict, observed = judged.window, judged.verdict, judged.observed
+    image = window.image
+    if not verdict.accepted:
+        return replace(image, seen=Seen(observed.view_xyxy, observed.before))
+    changed = replace(
+        image,
+        pixels=judged.pixels,
+        painted=(*image.painted, window.painted_xyxy),
+        seen=Seen(observed.view_xyxy, observed.after),
+    )
+    if window.is_decoy or verdict.box_xyxy is None:
+        return changed
+    scene = window.scene.adding(verdict.box_xyxy, category_id=window.category_id, annotation_id=-number - 1)
+    if verdict.extras is not None:
+        for box, category_id in zip(
+            verdict.extras.boxes_xyxy, verdict.extras.category_ids.tolist(), strict=True
+        ):
+            scene = scene.adding(box, category_id=category_id, annotation_id=-number - 1)
+    return replace(
+        changed,
+        scene=scene,
+        versions=(*image.versions, (scene, judged.pixels)),
+        accepted=(*image.accepted, number),
+    )
+
+
+def outline(
+    outliner: Outliner, dataset: Dataset, images: Sequence[WorkingImage], attempts: Sequence[Attempt]
+) -> dict[int, ObjectMask | None]:
+    """Find the masks of the objects that stay in their images, each looked at as it was when it was accepted.
+
+    Args:
+        outliner: Finds them.
+        dataset: The source.
+        images: Images whose objects are settled, before decoys are painted.
+        attempts: The shard's records.
+
+    Returns:
+        By number of the attempt, what of its mask is visible under later objects; None where none is to be believed.
+    """
+    painted = [_painted_objects(dataset, image, attempts) for image in images]
+    masks = iter(outliner.outline([one for group in painted for one in group]))
+    found: dict[int, ObjectMask | None] = {}
+    for image, group in zip(images, painted, strict=True):
+        seen = visible([next(masks) for _ in group])
+        for number, mask in zip(image.accepted, seen, strict=True):
+            found[number] = (
+                None if mask is None else ObjectMask(outliner.name, msgspec.convert(to_rle(mask), Rle))
+            )
+    return found
+
+
+def _painted_objects(
+    dataset: Dataset, image: WorkingImage, attempts: Sequence[Attempt]
+) -> list[PaintedObject]:
+    versions = [read_image(dataset, image.source), *(pixels for _, pixels in image.versions)]
+    objects = []
+    for k, number in enumerate(image.accepted):
+        painted = attempts[number].painted
+        replaces = attempts[number].replaced_annotation_id is not None
+        objects.append(
+            PaintedObject(
+                # Where an object was replaced, what changed is the outline of both: matting is told that nothing did.
+                before=versions[k + 1 if replaces else k],
+                after=versions[k + 1],
+                box_xyxy=np.array(painted.label_xyxy, np.float64),
+                painted_xyxy=image.painted[k],
+                window_xyxy=np.array(painted.plan.window_xyxy, np.int64),
+                category_id=painted.category_id,
+            )
+        )
+    return objects

@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import numpy as np
+from msgspec import UNSET
 
+from augsynth.core.records import ShardRecord
 from augsynth.core.scene import Reason
-from augsynth.masking.sources import source_of
 
 YIELD_PRIOR = 4.0  # attempts' worth of belief that a category is accepted as often as all are
 LEAST_YIELD = 1 / 8  # of the yield of all: no category is tried more than 8 times as often
 
 
 _WITHOUT_PLACE = (Reason.NO_CATEGORY, Reason.NO_REGION, Reason.BAD_IMAGE)
+
+
+class CategoryRow(msgspec.Struct, frozen=True, kw_only=True, rename={"yield_share": "yield"}):
+    """What became of a category's attempts.
+
+    Attributes:
+        planned: Attempts that got a place.
+        accepted: Accepted verdicts.
+        kept: Those of them in a written image.
+        yield_share: Accepted verdicts over attempts.
+        rejected: Reason -> number.
+    """
+
+    category_id: int
+    category: str
+    attempts: int
+    planned: int
+    accepted: int
+    kept: int
+    yield_share: float
+    rejected: dict[str, int]
 
 
 @dataclass(slots=True)
@@ -53,57 +76,52 @@ class Tally:
     finished: bool = False
     notices: list[str] = field(default_factory=list)
 
-    def add(self, shard: Mapping[str, Any]) -> None:
+    def add(self, shard: ShardRecord) -> None:
         """Count a committed shard."""
-        kept = _kept_attempts(shard)
+        kept = [attempt for attempt in shard.attempts if attempt.kept]
         self.accepted += len(kept)
-        self.kept.update(int(a["category_id"]) for a in kept)
-        self.extras += sum(len(a.get("extras", ())) for a in kept)
-        self.attempts += len(shard["attempts"])
-        self.images += len(shard["images"])
-        self.reasons += _count_reasons(shard["attempts"])
-        for attempt in shard["attempts"]:
-            if attempt.get("category_id") is not None:
-                verdicts = self.by_category.setdefault(int(attempt["category_id"]), Counter())
-                verdicts[str(attempt["reason"])] += 1
-        self.decoys += _count_reasons(shard["decoys"])
-        self.masks.update(source_of(a) for a in kept if "mask" in a)
+        self.kept.update(attempt.painted.category_id for attempt in kept)
+        self.extras += sum(len(attempt.painted.judgement.extras) for attempt in kept)
+        self.attempts += len(shard.attempts)
+        self.images += len(shard.images)
+        self.reasons.update(str(attempt.reason) for attempt in shard.attempts)
+        for attempt in shard.attempts:
+            if isinstance(attempt.category_id, int):
+                self.by_category.setdefault(attempt.category_id, Counter())[str(attempt.reason)] += 1
+        self.decoys.update(str(decoy.reason) for decoy in shard.decoys)
+        self.masks.update(
+            None if attempt.mask is None else attempt.mask.by
+            for attempt in kept
+            if attempt.painted.judgement.mask is not UNSET
+        )
 
     @property
-    def counts(self) -> Counts:
+    def yields(self) -> CategoryYields:
         """Attempts and kept objects by category id, on which the choice of the next category depends."""
         tried = Counter({c: verdicts.total() for c, verdicts in self.by_category.items()})
-        return Counts(tried, Counter(self.kept))
+        return CategoryYields(tried, Counter(self.kept))
 
     @property
     def yield_share(self) -> float:
         """Accepted verdicts over attempts, 0 before the first."""
         return self.reasons["accepted"] / self.attempts if self.attempts else 0.0
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Return a row for each category that was attempted, most attempts first.
-
-        A row has `category_id`, `category`, `attempts`, `planned` (those that got a place), `accepted` verdicts,
-        `kept` (those of them in a written image), `yield` (accepted verdicts over attempts) and `rejected` (reason ->
-        number).
-        """
-        rows = []
-        for category_id, verdicts in self.by_category.items():
-            rejected = {k: v for k, v in verdicts.most_common() if k != Reason.ACCEPTED}
-            attempts, accepted = verdicts.total(), verdicts[Reason.ACCEPTED]
-            rows.append(
-                {
-                    "category_id": category_id,
-                    "category": self.names.get(category_id, str(category_id)),
-                    "attempts": attempts,
-                    "planned": attempts - sum(verdicts[reason] for reason in _WITHOUT_PLACE),
-                    "accepted": accepted,
-                    "kept": self.kept[category_id],
-                    "yield": round(accepted / attempts, 4),
-                    "rejected": rejected,
-                }
+    def rows(self) -> list[CategoryRow]:
+        """Return a row for each category that was attempted, most attempts first."""
+        rows = [
+            CategoryRow(
+                category_id=category_id,
+                category=self.names.get(category_id, str(category_id)),
+                attempts=verdicts.total(),
+                planned=verdicts.total() - sum(verdicts[reason] for reason in _WITHOUT_PLACE),
+                accepted=verdicts[Reason.ACCEPTED],
+                kept=self.kept[category_id],
+                yield_share=round(verdicts[Reason.ACCEPTED] / verdicts.total(), 4),
+                rejected={k: v for k, v in verdicts.most_common() if k != Reason.ACCEPTED},
             )
-        return sorted(rows, key=lambda row: (-row["attempts"], row["category_id"]))
+            for category_id, verdicts in self.by_category.items()
+        ]
+        return sorted(rows, key=lambda row: (-row.attempts, row.category_id))
 
     def document(self) -> dict[str, Any]:
         """Return the tally as plain values for JSON."""
@@ -116,22 +134,12 @@ class Tally:
             "yield": round(self.yield_share, 4),
             "reasons": dict(self.reasons.most_common()),
             "decoys": dict(self.decoys.most_common()),
-            "categories": self.rows(),
+            "categories": msgspec.to_builtins(self.rows()),
         }
 
 
-def _count_reasons(attempts: Sequence[Mapping[str, Any]]) -> Counter[str]:
-    """Return how often each verdict was given."""
-    return Counter(str(attempt["reason"]) for attempt in attempts)
-
-
-def _kept_attempts(shard: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the attempts whose object is in a written image."""
-    return [a for a in shard["attempts"] if a["reason"] == Reason.ACCEPTED and not a.get("surplus", False)]
-
-
 @dataclass(slots=True)
-class Counts:
+class CategoryYields:
     """What a run has done so far, by category id.
 
     Attributes:
@@ -142,7 +150,11 @@ class Counts:
     tried: Counter[int] = field(default_factory=Counter)
     accepted: Counter[int] = field(default_factory=Counter)
 
-    def relative_yield(self, category_id: int) -> float:
+    def copy(self) -> CategoryYields:
+        """Return one of its own to go on from."""
+        return CategoryYields(Counter(self.tried), Counter(self.accepted))
+
+    def relative(self, category_id: int) -> float:
         """Return the category's accepted share over that of all, smoothed, from 1/8 to 1."""
         pooled = (self.accepted.total() + 1) / (self.tried.total() + 2)
         tried = self.tried[category_id] + YIELD_PRIOR

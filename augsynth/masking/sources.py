@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -139,12 +139,6 @@ class SegmenterOutlines:
             fitted(_placed(mask, (crop[0], crop[1]), painted.size_wh), painted.box_xyxy)
             for painted, crop, mask in zip(objects, crops, found, strict=True)
         ]
-
-
-def source_of(attempt: Mapping[str, Any]) -> str | None:
-    """Return who found the mask of an attempt's object, None where it has none."""
-    mask = attempt.get("mask")
-    return None if mask is None else str(mask["by"])
 
 
 def _around(box_xyxy: FloatArray) -> FloatArray:

@@ -29,9 +29,11 @@ from augsynth.core.scene import Image, Placement
 from augsynth.core.seeding import derive_rng
 from augsynth.detectors.loading import EMBEDDED_DETECTOR, load_detector
 from augsynth.detectors.port import Detector
-from augsynth.generation.context import Studio
-from augsynth.generation.loading import open_studio
-from augsynth.generation.stages import Canvas, Trial, make_plan, paint, start_trial
+from augsynth.generation.context import RunContext
+from augsynth.generation.loading import open_context
+from augsynth.generation.planning import PlannedWindow, make_plan, plan_cells
+from augsynth.generation.stages import paint
+from augsynth.generation.working_image import WorkingImage
 from benchmarks.judges.finished_run import FinishedRun, admissible, read_run
 from benchmarks.judges.grading import Grades, grade, wilson
 
@@ -61,12 +63,12 @@ def grade_new_images(run: FinishedRun, judge: Detector, *, min_score: float) -> 
 
 
 def repaint(
-    studio: Studio, attempts: Sequence[Mapping[str, Any]]
+    context: RunContext, attempts: Sequence[Mapping[str, Any]]
 ) -> Iterator[tuple[Mapping[str, Any], Image, bool]]:
     """Paint first attempts again as the run did, before any filter.
 
     Args:
-        studio: Opened with the run's options.
+        context: Opened with the run's options.
         attempts: Lines of the provenance file with a plan, on images without earlier accepted objects.
 
     Yields:
@@ -75,33 +77,34 @@ def repaint(
     Raises:
         DatasetError: The plan doesn't come out as recorded; the run is another version's.
     """
-    scenes = {scene.image_id: scene for scene in studio.dataset.scenes}
     for start in range(0, len(attempts), CHUNK):
         chunk = attempts[start : start + CHUNK]
-        trials = []
-        for number, attempt in enumerate(chunk):
-            scene = scenes[attempt["source_image_id"]]
-            canvas = Canvas(attempt["job"], scene, scene, read_image(studio.dataset, scene))
-            trials.append(_trial(studio, canvas, attempt, number))
-        paint(studio, trials)  # the engine's own step, so that it can't differ from the run's
-        for attempt, trial in zip(chunk, trials, strict=True):
-            yield attempt, trial.stitched, trial.stitched is not trial.canvas.image
+        windows = [_window(context, attempt) for attempt in chunk]
+        painted = paint(
+            context.painting, windows
+        )  # the run's own stage, so that it can't differ from the run's
+        for attempt, window in zip(chunk, painted, strict=True):
+            yield attempt, window.pixels, not window.is_blank
 
 
-def _trial(studio: Studio, canvas: Canvas, attempt: Mapping[str, Any], number: int) -> Trial:
+def _window(context: RunContext, attempt: Mapping[str, Any]) -> PlannedWindow:
+    scene = next(s for s in context.dataset.scenes if s.image_id == attempt["source_image_id"])
+    image = WorkingImage(attempt["job"], scene, scene, read_image(context.dataset, scene))
     box = np.array(attempt["planned_xyxy"], np.float64)
     placement = Placement(attempt["category_id"], box, attempt["anchor_annotation_id"], 0.0)
-    plan = make_plan(studio, canvas.scene, placement, seed=attempt["seed"])
-    if plan is None or plan.window_xyxy.tolist() != attempt["window_xyxy"]:
+    painting = context.painting
+    plan = make_plan(context.placing.rules, painting.prompts, scene, placement, seed=attempt["seed"])
+    if plan is None or plan.window_xyxy.tolist() != list(attempt["window_xyxy"]):
         raise DatasetError(
             f"attempt {attempt['attempt']}: the window doesn't come out as recorded; judge the run with the "
             "version that made it"
         )
-    return start_trial(studio, canvas, plan, number=number)
+    cells = plan_cells(plan, num_cells=painting.num_cells)
+    return PlannedWindow(image, attempt["slot"], attempt["retry"], plan, cells)
 
 
 def grade_without_filter(
-    run: FinishedRun, studio: Studio, judge: Detector, *, num: int, min_score: float
+    run: FinishedRun, context: RunContext, judge: Detector, *, num: int, min_score: float
 ) -> tuple[dict[str, Grades], str]:
     """Return grades of first attempts against the planned box, and how many came out as in the run."""
     first = [a for a in run.attempts if "planned_xyxy" in a and a["slot"] == 0 and a["retry"] == 0]
@@ -109,7 +112,7 @@ def grade_without_filter(
     first = [first[i] for i in sorted(order)]
     parts: list[Grades] = []
     same = compared = 0
-    for attempt, image, painted in repaint(studio, first):
+    for attempt, image, painted in repaint(context, first):
         ids = np.array([attempt["category_id"]])
         if painted:
             boxes = np.array([attempt["planned_xyxy"]], np.float64)
@@ -205,7 +208,7 @@ def judge_run(
     if num_repainted:
         config, dataset = open_dataset(run.config)
         without, note = grade_without_filter(
-            run, open_studio(config, dataset), judge, num=num_repainted, min_score=min_score
+            run, open_context(config, dataset), judge, num=num_repainted, min_score=min_score
         )
         found.update(without)
     print_tables(found, run.names)

@@ -1,6 +1,5 @@
 """The judges of artefacts and labels: they find what is there, and nothing where nothing is."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,8 @@ from augsynth.affinity.model import Affinity
 from augsynth.coco.reader import read_dataset
 from augsynth.core.errors import DatasetError
 from augsynth.core.images import read_image, write_image
-from augsynth.core.scene import Category, Detections, Scene
+from augsynth.core.records import Attempt, Judgement, NewImage, PlannedObject, ShardRecord
+from augsynth.core.scene import Category, Detections, Reason, Scene
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.export import publish_dataset
 from augsynth.placement.appearance import Appearance
@@ -49,25 +49,32 @@ def fake_run(sample_root, tmp_path_factory):
             numbers.append(len(attempts))
             taken.add(int(scene.annotation_ids[i]))
             box = scene.boxes_xyxy[i].tolist()
+            window = (0, 0, min(scene.size_wh), min(scene.size_wh))
             attempts.append(
-                {
-                    "job": job, "slot": 0, "retry": 0, "source_image_id": scene.image_id,
-                    "reason": "accepted", "category_id": int(scene.category_ids[i]), "planned_xyxy": box,
-                    "box_xyxy": box, "score": 0.9, "iou": 1.0, "seed": job,
-                }
+                Attempt(
+                    job=job, slot=0, retry=0, source_image_id=scene.image_id, reason=Reason.ACCEPTED,
+                    category_id=int(scene.category_ids[i]),
+                    plan=PlannedObject(
+                        planned_xyxy=tuple(box), window_xyxy=window, anchor_annotation_id=None,
+                        alignment_score=0.0, prompt="", seed=job,
+                    ),
+                    judgement=Judgement(score=0.9, iou=1.0, box_xyxy=tuple(box)),
+                )
             )  # fmt: skip
         if numbers:
             name = f"augsynth/{job:06d}.png"
             write_image(out / "images" / name, read_image(full, scene))
             images.append(
-                {"job": job, "file_name": name, "source_image_id": scene.image_id, "size_wh": scene.size_wh,
-                 "attempts": numbers}
+                NewImage(
+                    job=job, file_name=name, source_image_id=scene.image_id, size_wh=scene.size_wh,
+                    attempts=tuple(numbers),
+                )
             )  # fmt: skip
     document = {
         **full.document,
         "annotations": [a for a in full.document["annotations"] if a["id"] not in taken],
     }
-    shards = [{"attempts": attempts, "decoys": [], "images": images}]
+    shards = [ShardRecord(jobs=35, attempts=tuple(attempts), images=tuple(images))]
     publish_dataset(out, replace(full, document=document), shards, config=config, models={})
     return finished_run.read_run(out)
 
@@ -225,39 +232,34 @@ def test_wilson_interval():
 def test_first_attempts_are_painted_again_as_the_run_painted_them(sample_root, tiny_checkpoint, tmp_path):
     from augsynth.filtering.judge import FilterRules, Thresholds
     from augsynth.generation import engine
-    from augsynth.generation.context import Studio
-    from augsynth.generation.statistics import Counts
+    from augsynth.generation.context import CategoryChooser, Judging, LoopRules, Painting, Placing, RunContext
+    from augsynth.generation.statistics import CategoryYields
     from augsynth.inpainting.loading import load_inpainter
-    from augsynth.inpainting.prompts.book import PromptBook
+    from augsynth.inpainting.prompts.book import PromptBook, PromptRules
     from augsynth.placement.proposal import PlacementRules
 
     dataset = read_dataset(sample_root / "annotations/instances.json", images=sample_root / "images")
     dataset = replace(dataset, scenes=dataset.scenes[:8])
-    config = GenerateConfig.of(out=str(tmp_path / "out"), steps=2, retries=1, guidance=1.0, context=2.0)
     inpainter = load_inpainter(str(tiny_checkpoint), steps=2, guidance=1.0)
-    names = {c.id: c.name for c in dataset.categories}
-    studio = Studio(
-        config=config,
-        dataset=dataset,
-        affinity=Affinity.fit(dataset),
-        layout=Layout.fit(dataset),
-        appearance=Appearance.fit(dataset, lambda scene: read_image(dataset, scene)),
-        inpainter=inpainter,
-        detector=Recorded([], [], []),
-        thresholds=Thresholds(0.5),
-        placement_rules=PlacementRules(context=1.8, max_zoom=1.0, model_window=inpainter.size),
-        filter_rules=FilterRules(),
-        names=names,
-        wanted_ids=frozenset(names),
-        quotas={},
-        prompts=PromptBook.open(config.prompts, dataset.categories),
+    context = RunContext(
+        dataset,
+        Placing(
+            CategoryChooser(Affinity.fit(dataset), frozenset(c.id for c in dataset.categories)),
+            Layout.fit(dataset),
+            Appearance.fit(dataset, lambda scene: read_image(dataset, scene)),
+            PlacementRules(context=1.8, max_zoom=1.0, model_window=inpainter.size),
+        ),
+        Painting(inpainter, PromptBook.open(PromptRules(), dataset.categories)),
+        Judging(FilterRules(), Recorded([], [], []), Thresholds(0.5)),
+        outliner=None,
+        loop=LoopRules(retries=1),
     )
     shard = engine.paint_shard(
-        studio, list(enumerate(dataset.scenes[:3])), wanted=9, budget=3, before=Counts(),
+        context, list(enumerate(dataset.scenes[:3])), wanted=9, budget=3, before=CategoryYields(),
         image_dir=tmp_path,
     )  # fmt: skip
-    attempts = [{"attempt": i, **json.loads(json.dumps(a))} for i, a in enumerate(shard.attempts)]
-    again = list(labels.repaint(studio, attempts[::-1]))
+    attempts = [{"attempt": i, **a.to_json()} for i, a in enumerate(shard.record.attempts)]
+    again = list(labels.repaint(context, attempts[::-1]))
     assert len(again) == 3
     for attempt, image, painted in again:
         x1, y1, x2, y2 = attempt["window_xyxy"]
@@ -265,7 +267,7 @@ def test_first_attempts_are_painted_again_as_the_run_painted_them(sample_root, t
         assert np.array_equal(image[y1:y2, x1:x2], np.split(shard.tiles[attempt["tile"]], 2, axis=1)[1])
     attempts[0]["window_xyxy"] = [0, 0, 9, 9]
     with pytest.raises(DatasetError, match="window"):
-        list(labels.repaint(studio, attempts[:1]))
+        list(labels.repaint(context, attempts[:1]))
 
 
 def test_each_stage_changes_the_object_alone_and_more_than_the_one_before(sample_root):

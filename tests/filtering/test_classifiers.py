@@ -14,6 +14,7 @@ import yaml
 
 from augsynth import cli
 from augsynth.core.errors import BackendError, ConfigError
+from augsynth.core.records import ShardRecord
 from augsynth.core.scene import Category, Image, Reason, Standing, Verdict
 from augsynth.filtering.class_labels import Vocabulary, match_labels
 from augsynth.filtering.classifiers import (
@@ -25,11 +26,11 @@ from augsynth.filtering.classifiers import (
 )
 from augsynth.filtering.judge import FilterRules, judge_class
 from augsynth.generation.config import GenerateConfig, read_config
-from augsynth.generation.context import Studio
+from augsynth.generation.context import RunContext
 from augsynth.generation.engine import paint_shard
-from augsynth.generation.loading import open_dataset, open_studio
+from augsynth.generation.loading import open_context, open_dataset
 from augsynth.generation.run import Tally, generate
-from augsynth.generation.statistics import Counts
+from augsynth.generation.statistics import CategoryYields
 from augsynth.sample import write_sample
 
 CATEGORIES = (Category(3, "dark_square"), Category(7, "bright bar"), Category(9, "Zebra"))
@@ -324,8 +325,8 @@ def test_a_run_with_a_classifier_alone(config: GenerateConfig, tmp_path: Path) -
 
 
 @pytest.fixture(scope="module")
-def studio(config: GenerateConfig) -> Studio:
-    return open_studio(*open_dataset(config))
+def context(config: GenerateConfig) -> RunContext:
+    return open_context(*open_dataset(config))
 
 
 class Knowing:
@@ -341,31 +342,28 @@ class Knowing:
         return [Standing(self.rank, 0.25)] * len(crops)
 
 
-def test_with_both_the_classifier_sees_what_the_detector_accepts(studio: Studio, tmp_path: Path) -> None:
-    jobs = list(enumerate(studio.dataset.scenes[:4]))
-    shards = {}
+def judged_by(context: RunContext, classifier: Knowing | None, out: Path) -> ShardRecord:
+    jobs = list(enumerate(context.dataset.scenes[:4]))
+    asked = replace(context, judging=replace(context.judging, classifier=classifier))
+    return paint_shard(asked, jobs, wanted=9, budget=12, before=CategoryYields(), image_dir=out).record
+
+
+def test_with_both_the_classifier_sees_what_the_detector_accepts(context: RunContext, tmp_path: Path) -> None:
+    shards, asked = {}, {}
     for rank in (1, 7):
         knowing = Knowing(rank)
-        chosen = replace(studio, classifier=knowing)
-        shard = paint_shard(
-            chosen, jobs, wanted=9, budget=12, before=Counts(), image_dir=tmp_path / str(rank)
-        )
-        asked = [a for a in shard.attempts if "class_rank" in a]
-        assert len(knowing.shown) == len(asked) > 0
-        shards[rank] = {str(a["reason"]) for a in asked}, shard
-    assert shards[1][0] == {"accepted"} and shards[7][0] == {"not_in_top_k"}
-    alone = paint_shard(
-        replace(studio, classifier=None),
-        jobs,
-        wanted=9,
-        budget=12,
-        before=Counts(),
-        image_dir=tmp_path / "none",
-    )
-    bare = [{k: v for k, v in a.items() if not k.startswith("class_")} for a in shards[1][1].attempts]
-    assert bare == alone.attempts, "a classifier that agrees changes nothing"
-    assert not shards[7][1].images, "what is turned down leaves no image"
-    assert all(a["score"] < 1 and a["box_xyxy"] for a in shards[7][1].attempts if "class_rank" in a)
+        shards[rank] = judged_by(context, knowing, tmp_path / str(rank))
+        asked[rank] = [a for a in shards[rank].attempts if a.judgement and a.judgement.class_rank == rank]
+        assert len(knowing.shown) == len(asked[rank]) > 0
+    assert {a.reason for a in asked[1]} == {Reason.ACCEPTED}
+    assert {a.reason for a in asked[7]} == {Reason.NOT_IN_TOP_K}
+    alone = judged_by(context, None, tmp_path / "none")
+    bare = [
+        a.judged(class_rank=None, class_probability=None) if a.judgement else a for a in shards[1].attempts
+    ]
+    assert bare == list(alone.attempts), "a classifier that agrees changes nothing"
+    assert not shards[7].images, "what is turned down leaves no image"
+    assert all(a.painted.judgement.score < 1 and a.painted.label_xyxy for a in asked[7])
 
 
 def test_options_that_do_not_go_together(config: GenerateConfig, tmp_path: Path) -> None:

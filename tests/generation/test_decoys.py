@@ -16,17 +16,17 @@ from augsynth.commands.progress import summary_lines
 from augsynth.core.boxes import intersections
 from augsynth.core.errors import ConfigError
 from augsynth.core.images import read_image
+from augsynth.core.records import ShardRecord
 from augsynth.core.scene import Detections, Image, Placement, Plan, Reason, Scene
 from augsynth.filtering.judge import FilterRules, Thresholds, judge_decoy
 from augsynth.generation.config import GenerateConfig
-from augsynth.generation.context import Studio
-from augsynth.generation.decoys import paint_decoys
-from augsynth.generation.engine import Shard, paint_shard
-from augsynth.generation.loading import open_dataset, open_studio
+from augsynth.generation.context import RunContext
+from augsynth.generation.engine import paint_decoys, paint_shard
+from augsynth.generation.loading import open_context, open_dataset
 from augsynth.generation.run import Tally, generate
 from augsynth.generation.run_folder import RunFolder
-from augsynth.generation.stages import Canvas
-from augsynth.generation.statistics import Counts
+from augsynth.generation.statistics import CategoryYields
+from augsynth.generation.working_image import WorkingImage
 from augsynth.inpainting.init_images import InitImages
 from augsynth.inpainting.port import Inpainter, InpaintRequest
 from augsynth.inpainting.prompts.book import BACKGROUND_PROMPT
@@ -58,65 +58,64 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> GenerateConfig:
 
 
 @pytest.fixture(scope="module")
-def bare(config: GenerateConfig) -> Studio:
-    """A studio without a filter."""
-    return open_studio(*open_dataset(config.but(filter="off", steps=2)))
+def bare(config: GenerateConfig) -> RunContext:
+    """A run's context without a filter."""
+    return open_context(*open_dataset(config.but(filter="off", steps=2)))
 
 
-def with_options(studio: Studio, **options: object) -> Studio:
-    return replace(studio, config=studio.config.but(**options))
+def with_loop(context: RunContext, **options: object) -> RunContext:
+    return replace(context, loop=replace(context.loop, **options))
 
 
-def paint(studio: Studio, out: Path, *, num: int = 2) -> tuple[Shard, list[Image]]:
-    jobs = list(enumerate(studio.dataset.scenes[:num]))
-    shard = paint_shard(studio, jobs, wanted=num, budget=9, before=Counts(), image_dir=out)
-    return shard, [np.asarray(PilImage.open(out / new["file_name"])) for new in shard.images]
+def with_inpainter(context: RunContext, inpainter: object, **parts: object) -> RunContext:
+    return replace(context, painting=replace(context.painting, inpainter=inpainter, **parts))
 
 
-def kept(decoys: Sequence[dict[str, object]]) -> list[dict[str, object]]:
-    return [decoy for decoy in decoys if decoy["reason"] == "accepted"]
+def paint(context: RunContext, out: Path, *, num: int = 2) -> tuple[ShardRecord, list[Image]]:
+    jobs = list(enumerate(context.dataset.scenes[:num]))
+    shard = paint_shard(context, jobs, wanted=num, budget=9, before=CategoryYields(), image_dir=out).record
+    return shard, [np.asarray(PilImage.open(out / new.file_name)) for new in shard.images]
 
 
-def test_only_free_pixels_of_new_images_change_and_nothing_else(bare: Studio, tmp_path: Path) -> None:
+def test_only_free_pixels_of_new_images_change_and_nothing_else(bare: RunContext, tmp_path: Path) -> None:
     plain, before = paint(bare, tmp_path / "plain")
-    shard, after = paint(with_options(bare, decoys=2.0), tmp_path / "decoys")
-    assert plain.decoys == [] and len(kept(shard.decoys)) == 2 * len(after) == 4
+    shard, after = paint(with_loop(bare, decoys=2.0), tmp_path / "decoys")
+    assert plain.decoys == () and sum(d.accepted for d in shard.decoys) == 2 * len(after) == 4
     assert shard.attempts == plain.attempts and shard.images == plain.images
     for new, one, two in zip(shard.images, before, after, strict=True):
-        scene = next(s for s in bare.dataset.scenes if s.image_id == new["source_image_id"])
-        objects = [shard.attempts[number]["box_xyxy"] for number in new["attempts"]]
+        scene = next(s for s in bare.dataset.scenes if s.image_id == new.source_image_id)
+        objects = [shard.attempts[number].painted.label_xyxy for number in new.attempts]
         taken = np.vstack([scene.boxes_xyxy, *objects])
         changed = (one != two).any(-1)
-        for decoy in (d for d in shard.decoys if d["job"] == new["job"]):
-            assert decoy["prompt"] == BACKGROUND_PROMPT
-            box = np.array(decoy["painted_xyxy"], np.float64)
+        for decoy in (d for d in shard.decoys if d.job == new.job):
+            assert decoy.plan is not None and decoy.plan.prompt == BACKGROUND_PROMPT
+            box = np.array(decoy.plan.painted_xyxy, np.float64)
             assert not intersections(box[None], taken).any()
             taken = np.vstack([taken, box])  # nor does one decoy lie on another
-            x1, y1, x2, y2 = decoy["painted_xyxy"]
+            x1, y1, x2, y2 = decoy.plan.painted_xyxy
             assert changed[y1:y2, x1:x2].any()
             changed[y1:y2, x1:x2] = False
         assert not changed.any()
 
 
-def test_the_same_seed_gives_the_same_decoys_and_another_does_not(bare: Studio, tmp_path: Path) -> None:
-    studio = with_options(bare, decoys=1.0)
+def test_the_same_seed_gives_the_same_decoys_and_another_does_not(bare: RunContext, tmp_path: Path) -> None:
     one, two, other = (
-        paint(with_options(studio, seed=seed), tmp_path / name, num=1)
+        paint(with_loop(bare, decoys=1.0, seed=seed), tmp_path / name, num=1)
         for name, seed in (("one", 42), ("two", 42), ("other", 43))
     )
     assert one[0].decoys == two[0].decoys and np.array_equal(one[1], two[1])
     assert one[0].decoys != other[0].decoys
 
 
-def canvas_of(studio: Studio, *, job: int = 0, crowd: bool = False) -> Canvas:
+def image_of(context: RunContext, *, job: int = 0, crowd: bool = False) -> WorkingImage:
     """A new image with one new object, and where asked for with a crowd all over it."""
-    source = studio.dataset.scenes[0]
+    source = context.dataset.scenes[0]
     if crowd:
         box = np.array([[0.0, 0.0, *source.size_wh]])
         one = np.ones(1, np.int64)
         source = Scene(source.image_id, source.file_name, source.size_wh, box, one, one, one.astype(bool))
     scene = source.adding(np.array([2.0, 2.0, 22.0, 22.0]), category_id=1, annotation_id=-1)
-    return Canvas(job, source, scene, read_image(studio.dataset, source), accepted=[0])
+    return WorkingImage(job, source, scene, read_image(context.dataset, source), accepted=(0,))
 
 
 class Blanking:
@@ -132,49 +131,46 @@ class Blanking:
         return [None] * len(requests)
 
 
-def test_there_are_as_many_as_asked_for_on_average(bare: Studio) -> None:
-    inpainter = Blanking(bare.inpainter)
-    studio = with_options(replace(bare, inpainter=inpainter), decoys=0.25, retries=1, placement="uniform")
-    canvases = [canvas_of(studio, job=job) for job in range(200)]
-    image = canvases[0].image
-    records = paint_decoys(studio, canvases)
-    assert 30 <= len(records) <= 70 and {r["reason"] for r in records} == {Reason.BLANK}
-    assert canvases[0].image is image and all(request.start is None for request in inpainter.asked)
+def test_there_are_as_many_as_asked_for_on_average(bare: RunContext) -> None:
+    inpainter = Blanking(bare.painting.inpainter)
+    context = with_loop(with_inpainter(bare, inpainter), decoys=0.25, retries=1)
+    uniform = replace(context.placing.rules, placement="uniform")
+    context = replace(context, placing=replace(context.placing, rules=uniform))
+    images = [image_of(context, job=job) for job in range(200)]
+    after, records = paint_decoys(context, images)
+    assert 30 <= len(records) <= 70 and {r.reason for r in records} == {Reason.BLANK}
+    assert all(one.pixels is two.pixels for one, two in zip(images, after, strict=True))
+    assert all(request.start is None for request in inpainter.asked)
 
 
-def test_where_objects_start_from_donors_decoys_start_from_what_is_there(
-    bare: Studio, config: GenerateConfig, tmp_path: Path
+def test_where_objects_start_from_init_images_decoys_start_from_what_is_there(
+    bare: RunContext, config: GenerateConfig, tmp_path: Path
 ) -> None:
-    assert list(
-        build_bank(
-            Path(config.data.annotations), Path(config.data.images), tmp_path / "bank", rules=CutRules()
-        )
-    )
-    inpainter = Blanking(bare.inpainter)
-    donors = InitImages.open(tmp_path / "bank", bare.dataset.categories)
-    paint_decoys(
-        with_options(replace(bare, inpainter=inpainter, donors=donors), decoys=1.0), [canvas_of(bare)]
-    )
+    data = config.data
+    assert list(build_bank(Path(data.annotations), Path(data.images), tmp_path / "bank", rules=CutRules()))
+    inpainter = Blanking(bare.painting.inpainter)
+    init_images = InitImages.open(tmp_path / "bank", bare.dataset.categories)
+    context = with_inpainter(bare, inpainter, init_images=init_images)
+    paint_decoys(with_loop(context, decoys=1.0), [image_of(bare)])
     assert inpainter.asked
     assert all(np.array_equal(request.start, request.image) for request in inpainter.asked)
 
 
-def test_where_there_is_no_room_there_is_no_decoy(bare: Studio) -> None:
-    canvas = canvas_of(bare, crowd=True)
-    image = canvas.image
-    records = paint_decoys(with_options(bare, decoys=1.0), [canvas])
-    assert [r["reason"] for r in records] == [Reason.NO_REGION] * bare.config.run.retries
-    assert canvas.image is image
+def test_where_there_is_no_room_there_is_no_decoy(bare: RunContext) -> None:
+    image = image_of(bare, crowd=True)
+    [after], records = paint_decoys(with_loop(bare, decoys=1.0), [image])
+    assert [r.reason for r in records] == [Reason.NO_REGION] * bare.loop.retries
+    assert after is image
 
 
-def test_a_decoy_that_shows_an_object_is_undone_and_tried_elsewhere(bare: Studio) -> None:
-    canvas = canvas_of(bare)
-    original = canvas.image
+def test_a_decoy_that_shows_an_object_is_undone_and_tried_elsewhere(bare: RunContext) -> None:
+    image = image_of(bare)
+    original = image.pixels
 
     class Suspicious:
         """Finds an object wherever the image isn't what it was."""
 
-        name, view_px = "suspicious", max(canvas.source.size_wh)
+        name, view_px = "suspicious", max(image.source.size_wh)
 
         def detect(self, images: Sequence[Image]) -> list[Detections]:
             return [self.find(*np.nonzero((image != original).any(-1))) for image in images]
@@ -185,11 +181,11 @@ def test_a_decoy_that_shows_an_object_is_undone_and_tried_elsewhere(bare: Studio
             box = [columns.min(), rows.min(), columns.max() + 1.0, rows.max() + 1.0]
             return Detections(np.array([box]), np.array([0.9]), np.array([1]))
 
-    studio = replace(bare, detector=Suspicious(), thresholds=Thresholds(0.5))
-    records = paint_decoys(with_options(studio, decoys=1.0), [canvas])
-    assert [r["reason"] for r in records] == [Reason.EXTRA_OBJECT] * bare.config.run.retries
-    assert len({str(r["planned_xyxy"]) for r in records}) == len(records)
-    assert canvas.image is original and canvas.painted == []
+    judging = replace(bare.judging, detector=Suspicious(), thresholds=Thresholds(0.5))
+    [after], records = paint_decoys(with_loop(replace(bare, judging=judging), decoys=1.0), [image])
+    assert [r.reason for r in records] == [Reason.EXTRA_OBJECT] * bare.loop.retries
+    assert len({r.plan.planned_xyxy for r in records if r.plan}) == len(records)
+    assert after.pixels is original and after.painted == ()
 
 
 MASK, WINDOW = (50.0, 50.0, 80.0, 90.0), (35, 35, 125, 125)
@@ -258,8 +254,9 @@ def test_a_run_with_decoys_has_the_same_labels_and_bank_even_when_it_was_killed(
     tally = generate(wanted, progress=ignore)
 
     lines = [json.loads(line) for line in (out / "decoys.jsonl").read_text().splitlines()]
-    assert sum(tally.decoys.values()) == len(lines) and tally.decoys["accepted"] == len(kept(lines)) > 0
-    assert any(line.startswith(f"decoys: {len(kept(lines))} ") for line in summary_lines(tally, out))
+    kept = sum(line["reason"] == "accepted" for line in lines)
+    assert sum(tally.decoys.values()) == len(lines) and tally.decoys["accepted"] == kept > 0
+    assert any(line.startswith(f"decoys: {kept} ") for line in summary_lines(tally, out))
     assert all((out / "images" / line["file_name"]).is_file() for line in lines)
     before, after = files_of(plain), files_of(out)
     other = {name for name in after if after[name] != before.get(name)} - {
@@ -268,6 +265,8 @@ def test_a_run_with_decoys_has_the_same_labels_and_bank_even_when_it_was_killed(
         "run.json",
         "summary.json",
     }
-    assert other == {"decoys.jsonl"} | {f"images/{line['file_name']}" for line in kept(lines)}
+    assert other == {"decoys.jsonl"} | {
+        f"images/{line['file_name']}" for line in lines if line["reason"] == "accepted"
+    }
     for one, two in zip(Bank.open(plain / "bank"), Bank.open(out / "bank"), strict=True):
         assert np.array_equal(one.image, two.image) and np.array_equal(one.alpha, two.alpha)

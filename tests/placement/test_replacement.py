@@ -13,6 +13,7 @@ from PIL import Image as PilImage
 from augsynth.bank.reader import Bank
 from augsynth.core.errors import ConfigError
 from augsynth.core.images import read_image
+from augsynth.core.records import ShardRecord
 from augsynth.core.scene import (
     Detections,
     FloatArray,
@@ -26,14 +27,14 @@ from augsynth.core.seeding import derive_rng
 from augsynth.filtering.judge import FilterRules, Thresholds
 from augsynth.filtering.judge_replacement import judge_replacement
 from augsynth.generation.config import GenerateConfig
-from augsynth.generation.context import Studio
+from augsynth.generation.context import RunContext
 from augsynth.generation.edits import draw_edit
-from augsynth.generation.engine import Shard, paint_shard
-from augsynth.generation.loading import open_dataset, open_studio
+from augsynth.generation.engine import paint_shard
+from augsynth.generation.loading import open_context, open_dataset
 from augsynth.generation.run import Tally, generate
 from augsynth.generation.run_folder import RunFolder
-from augsynth.generation.stages import Canvas
-from augsynth.generation.statistics import Counts
+from augsynth.generation.statistics import CategoryYields
+from augsynth.generation.working_image import WorkingImage
 from augsynth.inpainting.port import InpaintRequest
 from augsynth.placement.proposal import PlacementRules
 from augsynth.placement.replacement import (
@@ -237,9 +238,9 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> GenerateConfig:
 
 
 @pytest.fixture(scope="module")
-def bare(config: GenerateConfig) -> Studio:
-    """A studio without a filter."""
-    return open_studio(*open_dataset(config.but(filter="off", steps=2)))
+def bare(config: GenerateConfig) -> RunContext:
+    """A run's context without a filter."""
+    return open_context(*open_dataset(config.but(filter="off", steps=2)))
 
 
 @pytest.fixture(scope="module")
@@ -325,68 +326,82 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
     assert files_of(tmp_path / "out") == files_of(run[0])
 
 
-def paint(studio: Studio, out: Path, *, num: int = 3, **options: object) -> Shard:
-    studio = replace(studio, config=studio.config.but(**options))
-    jobs = list(enumerate(studio.dataset.scenes[:num]))
-    return paint_shard(studio, jobs, wanted=99, budget=99, before=Counts(), image_dir=out)
+def with_mode(context: RunContext, **options: object) -> RunContext:
+    placing = replace(context.placing, replacement=replace(context.placing.replacement, **options))
+    slots = 1 if placing.replacement.mode == "replace" else 2
+    return replace(context, placing=placing, loop=replace(context.loop, slots=slots))
 
 
-def test_insertions_are_the_same_in_every_mode(bare: Studio, tmp_path: Path) -> None:
-    plain = paint(bare, tmp_path / "insert", mode="insert")
-    mixed = paint(bare, tmp_path / "mix", mode="mix", replace_share=0.0)
+def with_chooser(context: RunContext, **changes: object) -> RunContext:
+    chooser = replace(context.placing.chooser, **changes)
+    return replace(context, placing=replace(context.placing, chooser=chooser))
+
+
+def paint(context: RunContext, out: Path, *, num: int = 3) -> ShardRecord:
+    jobs = list(enumerate(context.dataset.scenes[:num]))
+    before = CategoryYields()
+    return paint_shard(context, jobs, wanted=99, budget=99, before=before, image_dir=out).record
+
+
+def test_insertions_are_the_same_in_every_mode(bare: RunContext, tmp_path: Path) -> None:
+    plain = paint(with_mode(bare, mode="insert"), tmp_path / "insert")
+    mixed = paint(with_mode(bare, mode="mix", replace_share=0.0), tmp_path / "mix")
     assert len(plain.images) == 3 and files_of(tmp_path / "insert") == files_of(tmp_path / "mix")
-    assert not any(
-        "mode" in attempt for attempt in plain.attempts
-    )  # these are the records there have always been
-    assert mixed.attempts == [{**attempt, "mode": "insert"} for attempt in plain.attempts]
+    lines = [attempt.to_json() for attempt in plain.attempts]
+    assert not any("mode" in line for line in lines)  # these are the records there have always been
+    assert [a.to_json() for a in mixed.attempts] == [{**line, "mode": "insert"} for line in lines]
 
 
-def test_a_mix_has_the_share_of_replacements_that_was_asked_for(bare: Studio, tmp_path: Path) -> None:
-    shard = paint(bare, tmp_path / "all", mode="mix", replace_share=1.0)
-    assert {a["mode"] for a in shard.attempts} == {"replace"}
-    assert len(shard.images) == 3 and len(shard.images[0]["attempts"]) == 2
+def test_a_mix_has_the_share_of_replacements_that_was_asked_for(bare: RunContext, tmp_path: Path) -> None:
+    shard = paint(with_mode(bare, mode="mix", replace_share=1.0), tmp_path / "all")
+    assert {a.mode for a in shard.attempts} == {"replace"}
+    assert len(shard.images) == 3 and len(shard.images[0].attempts) == 2
     for new in shard.images:
-        gone = [shard.attempts[number]["replaced_annotation_id"] for number in new["attempts"]]
-        source = next(s for s in bare.dataset.scenes if s.image_id == new["source_image_id"])
+        gone = [shard.attempts[number].replaced_annotation_id for number in new.attempts]
+        source = next(s for s in bare.dataset.scenes if s.image_id == new.source_image_id)
         assert len(set(gone)) == len(gone) and set(gone) <= set(source.annotation_ids.tolist())
-    studio = replace(bare, config=bare.config.but(mode="mix", replace_share=0.3))
+    placing = with_mode(bare, mode="mix", replace_share=0.3).placing
     scene = bare.dataset.scenes[0]
-    image = read_image(bare.dataset, scene)
+    pixels = read_image(bare.dataset, scene)
     kinds = [
-        draw_edit(studio, Canvas(job, scene, scene, image), Counts(), derive_rng(1, job), slot=0).notes[
-            "mode"
-        ]
+        draw_edit(
+            placing,
+            WorkingImage(job, scene, scene, pixels),
+            CategoryYields(),
+            derive_rng(1, job),
+            slot=0,
+            seed=42,
+        ).mode
         for job in range(60)
     ]
     assert 8 <= kinds.count("replace") <= 28
 
 
 def test_where_nothing_may_be_replaced_a_mix_inserts_and_replace_says_so(
-    bare: Studio, tmp_path: Path
+    bare: RunContext, tmp_path: Path
 ) -> None:
     source = bare.dataset.scenes[0]
     empty = Scene(source.image_id, source.file_name, source.size_wh)
     only = replace(bare, dataset=replace(bare.dataset, scenes=(empty,)))
     shard = paint(only, tmp_path / "replace", num=1)
-    assert [a["reason"] for a in shard.attempts] == [Reason.NO_OBJECT] and not shard.images
-    shard = paint(only, tmp_path / "mix", num=1, mode="mix", replace_share=1.0)
-    assert {a["mode"] for a in shard.attempts[:1]} == {"insert"}
-    spent = replace(bare, quotas=dict.fromkeys(bare.wanted_ids, 0))
-    assert {a["reason"] for a in paint(spent, tmp_path / "spent", num=1).attempts} == {Reason.NO_CATEGORY}
+    assert [a.reason for a in shard.attempts] == [Reason.NO_OBJECT] and not shard.images
+    shard = paint(with_mode(only, mode="mix", replace_share=1.0), tmp_path / "mix", num=1)
+    assert shard.attempts[0].mode == "insert"
+    spent = with_chooser(bare, quotas=dict.fromkeys(bare.placing.chooser.wanted_ids, 0))
+    assert {a.reason for a in paint(spent, tmp_path / "spent", num=1).attempts} == {Reason.NO_CATEGORY}
 
 
 def test_only_wanted_categories_take_the_place_of_those_they_are_related_to(
-    bare: Studio, tmp_path: Path
+    bare: RunContext, tmp_path: Path
 ) -> None:
-    one = min(bare.wanted_ids)
-    studio = replace(bare, wanted_ids=frozenset({one}))
-    shard = paint(studio, tmp_path, num=8)
-    made = [a for a in shard.attempts if a["reason"] == Reason.ACCEPTED]
-    assert made and {a["category_id"] for a in made} == {one}
-    assert all(one in bare.related[a["replaced_category_id"]] for a in made)
+    one = min(bare.placing.chooser.wanted_ids)
+    shard = paint(with_chooser(bare, wanted_ids=frozenset({one})), tmp_path, num=8)
+    made = [a for a in shard.attempts if a.accepted]
+    assert made and {a.category_id for a in made} == {one}
+    assert all(one in bare.placing.related[a.replaced_category_id] for a in made)
 
 
-def test_an_object_that_is_still_there_leaves_the_image_unchanged(bare: Studio, tmp_path: Path) -> None:
+def test_an_object_that_is_still_there_leaves_the_image_unchanged(bare: RunContext, tmp_path: Path) -> None:
     scene = bare.dataset.scenes[0]
 
     class Unmoved:
@@ -398,14 +413,15 @@ def test_an_object_that_is_still_there_leaves_the_image_unchanged(bare: Studio, 
             seen = Detections(scene.boxes_xyxy, np.full(len(scene), 0.9), scene.category_ids)
             return [seen] * len(images)
 
-    studio = replace(bare, detector=Unmoved(), thresholds=Thresholds(0.5))
-    shard = paint(studio, tmp_path, num=1)
-    assert [a["reason"] for a in shard.attempts] == [Reason.STILL_THERE] * studio.config.run.retries
-    assert len({a["seed"] for a in shard.attempts}) == studio.config.run.retries
-    assert shard.images == [] and not tmp_path.joinpath("augsynth").exists()
+    judging = replace(bare.judging, detector=Unmoved(), thresholds=Thresholds(0.5))
+    shard = paint(replace(bare, judging=judging), tmp_path, num=1)
+    retries = bare.loop.retries
+    assert [a.reason for a in shard.attempts] == [Reason.STILL_THERE] * retries
+    assert len({a.painted.plan.seed for a in shard.attempts}) == retries
+    assert shard.images == () and not tmp_path.joinpath("augsynth").exists()
 
 
-def test_the_prompt_doesnt_name_what_makes_way(bare: Studio, tmp_path: Path) -> None:
+def test_the_prompt_doesnt_name_what_makes_way(bare: RunContext, tmp_path: Path) -> None:
     seen: list[InpaintRequest] = []
 
     class Noting:
@@ -415,17 +431,18 @@ def test_the_prompt_doesnt_name_what_makes_way(bare: Studio, tmp_path: Path) -> 
             seen.extend(requests)
             return [None] * len(requests)
 
-    prompts = replace(bare.prompts, templates=("a {category} beside {neighbours}",))
-    studio = replace(bare, inpainter=Noting(), prompts=prompts)
-    shard = paint(studio, tmp_path, num=8)
+    prompts = replace(bare.painting.prompts, templates=("a {category} beside {neighbours}",))
+    painting = replace(bare.painting, inpainter=Noting(), prompts=prompts)
+    shard = paint(replace(bare, painting=painting), tmp_path, num=8)
     beside = [(r.prompt, a) for r, a in zip(seen, shard.attempts, strict=True) if "beside" in r.prompt]
+    names = {category.id: category.name for category in bare.dataset.categories}
     single = 0
     for prompt, attempt in beside:
-        scene = next(s for s in bare.dataset.scenes if s.image_id == attempt["source_image_id"])
-        old = attempt["replaced_category_id"]
+        scene = next(s for s in bare.dataset.scenes if s.image_id == attempt.source_image_id)
+        old = attempt.replaced_category_id
         if (scene.category_ids == old).sum() == 1:
             single += 1
-            assert bare.names[old] not in prompt.split("beside")[1].strip().split(", ")
+            assert names[old] not in prompt.split("beside")[1].strip().split(", ")
     assert single
 
 

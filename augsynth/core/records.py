@@ -1,0 +1,319 @@
+"""What a run writes down: attempts, decoys, new images, shards. Frozen, each with one JSON form.
+
+In JSON an attempt and a decoy are flat, without the keys that don't apply: what was planned is there once a window was
+planned, the judgement once one was painted. `from_json` checks types and what belongs together and raises ValueError.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from augsynth.core.scene import Reason
+
+Box = tuple[float, float, float, float]
+Window = tuple[int, int, int, int]
+Position = Annotated[int, msgspec.Meta(ge=0)]
+Side = Literal["insert", "replace"]
+
+
+class Rle(Struct, frozen=True):
+    """A compressed COCO mask: (height, width) and the counts as text."""
+
+    size: tuple[int, int]
+    counts: str
+
+
+class ObjectMask(Struct, frozen=True):
+    """The visible mask of a new object, and who found it: `detector`, `matting` or `segmenter`."""
+
+    by: str
+    rle: Rle
+
+
+class Extra(Struct, frozen=True):
+    """A second object that painting brought along and that is labelled, too."""
+
+    category_id: int
+    box_xyxy: Box
+    score: float
+
+
+class PlannedObject(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was to be painted, and where.
+
+    Attributes:
+        planned_xyxy: Box of the object in pixels of the image.
+        window_xyxy: The square window that is repainted.
+        anchor_annotation_id: The annotation beside which the place was proposed; new objects have negative ones.
+        alignment_score: Of the place; 0 where it was drawn without one.
+        prompt, negative_prompt: Text; no negative one where the run's own holds.
+        seed: Of the object.
+        donor: Position of the init image in its bank, None without any of the category; unset where there is no bank.
+    """
+
+    planned_xyxy: Box
+    window_xyxy: Window
+    anchor_annotation_id: int | None
+    alignment_score: float
+    prompt: str
+    seed: int
+    negative_prompt: str | None = None
+    donor: int | UnsetType | None = UNSET
+
+
+class Judgement(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was found where the object was painted.
+
+    Attributes:
+        score, iou, box_xyxy: As of `Verdict`.
+        class_rank, class_probability: As of `Standing`, where a classifier looked.
+        extras: Second objects that are labelled, too.
+        tile: Position of the window's picture in the shard, where one is kept.
+        surplus: Whether the object was accepted, but more than were wanted; it is in no image.
+        mask: None where none is to be believed, unset where none was looked for.
+    """
+
+    score: float
+    iou: float
+    box_xyxy: Box | None
+    class_rank: int | None = None
+    class_probability: float | None = None
+    extras: tuple[Extra, ...] = ()
+    tile: Position | None = None
+    surplus: bool = False
+    mask: ObjectMask | UnsetType | None = UNSET
+
+
+class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One attempt at a new object, from its plan to its verdict.
+
+    Attributes:
+        job: Number of the new image in the run.
+        source_image_id: The image that is edited.
+        reason: The verdict.
+        slot, retry: Which new object of the image, and which attempt at it; None where the image couldn't be read.
+        category_id: None where no category was left, unset where the image couldn't be read.
+        mode: What was done, in runs that don't only insert.
+        replaced_annotation_id, replaced_category_id: The object that made way.
+        detail: Why the image couldn't be read.
+        plan: None where there was no category, object or place.
+        judgement: Of what was painted.
+
+    Raises:
+        ValueError: A judgement without a plan, a plan without a category, or an accepted object without a box.
+    """
+
+    job: int
+    source_image_id: int
+    reason: Reason
+    slot: int | None = None
+    retry: int | None = None
+    category_id: int | UnsetType | None = UNSET
+    mode: Side | None = None
+    replaced_annotation_id: int | None = None
+    replaced_category_id: int | None = None
+    detail: str | None = None
+    plan: PlannedObject | None = None
+    judgement: Judgement | None = None
+
+    def __post_init__(self) -> None:
+        if (self.plan is None) != (self.judgement is None):
+            raise ValueError("a plan comes with a judgement, and a judgement with a plan")
+        if self.plan is not None and not isinstance(self.category_id, int):
+            raise ValueError("a plan needs a category_id")
+        if self.accepted and (self.judgement is None or self.judgement.box_xyxy is None):
+            raise ValueError("an accepted object needs a box_xyxy")
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the filter accepted the object."""
+        return self.reason is Reason.ACCEPTED
+
+    @property
+    def kept(self) -> bool:
+        """Whether the object is in a written image."""
+        return self.accepted and self.judgement is not None and not self.judgement.surplus
+
+    @property
+    def mask(self) -> ObjectMask | None:
+        """The object's mask, None where there is none to be believed or none was looked for."""
+        found = UNSET if self.judgement is None else self.judgement.mask
+        return found if isinstance(found, ObjectMask) else None
+
+    @property
+    def painted(self) -> PaintedParts:
+        """Category, plan and judgement of an attempt that was painted.
+
+        Raises:
+            ValueError: Nothing was.
+        """
+        if self.plan is None or self.judgement is None or not isinstance(self.category_id, int):
+            raise ValueError(f"nothing was painted: {self.reason}")
+        return PaintedParts(self.category_id, self.plan, self.judgement)
+
+    def judged(self, **changes: Any) -> Attempt:
+        """Return the attempt with a changed judgement."""
+        return msgspec.structs.replace(
+            self, judgement=msgspec.structs.replace(self.painted.judgement, **changes)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as plain values."""
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        return {**values.pop("plan", {}), **values.pop("judgement", {}), **values}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Return the record of plain values; other keys are passed over."""
+        parts = {"planned_xyxy": "plan", "score": "judgement"}
+        return msgspec.convert({**values, **{parts[k]: values for k in parts if k in values}}, cls)
+
+
+class PaintedParts(Struct, frozen=True):
+    """What there is of an attempt that was painted."""
+
+    category_id: int
+    plan: PlannedObject
+    judgement: Judgement
+
+    @property
+    def label_xyxy(self) -> Box:
+        """The accepted box.
+
+        Raises:
+            ValueError: The object wasn't found.
+        """
+        if self.judgement.box_xyxy is None:
+            raise ValueError("the object wasn't found")
+        return self.judgement.box_xyxy
+
+
+class PlannedDecoy(Struct, frozen=True, kw_only=True):
+    """A window that was repainted without an object; outside of `painted_xyxy` no pixel changes."""
+
+    planned_xyxy: Box
+    window_xyxy: Window
+    painted_xyxy: Window
+    prompt: str
+    seed: int
+
+
+class Decoy(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One attempt at a decoy; its size and place are drawn as those of `like_category_id` are.
+
+    Raises:
+        ValueError: It was accepted without a plan.
+    """
+
+    job: int
+    source_image_id: int
+    slot: int
+    retry: int
+    like_category_id: int
+    reason: Reason
+    plan: PlannedDecoy | None = None
+
+    def __post_init__(self) -> None:
+        if self.accepted and self.plan is None:
+            raise ValueError("an accepted decoy needs a planned_xyxy")
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it is in its image."""
+        return self.reason is Reason.ACCEPTED
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as plain values."""
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        return {**values.pop("plan", {}), **values}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Return the record of plain values; other keys are passed over."""
+        return msgspec.convert({**values, **({"plan": values} if "planned_xyxy" in values else {})}, cls)
+
+
+class NewImage(Struct, frozen=True, kw_only=True):
+    """A written image; `attempts` are the positions of its objects among the shard's attempts."""
+
+    job: int
+    file_name: str
+    source_image_id: int
+    size_wh: tuple[int, int]
+    attempts: tuple[int, ...]
+
+
+class ShardRecord(Struct, frozen=True, kw_only=True):
+    """A unit of work: some new images, every attempt made for them, and every decoy.
+
+    Attributes:
+        jobs: New images that were begun.
+
+    Raises:
+        ValueError: An image names an attempt that the shard hasn't or that wasn't kept, or a decoy no image.
+    """
+
+    jobs: int
+    attempts: tuple[Attempt, ...] = ()
+    decoys: tuple[Decoy, ...] = ()
+    images: tuple[NewImage, ...] = ()
+
+    def __post_init__(self) -> None:
+        for image in self.images:
+            for number in image.attempts:
+                if not 0 <= number < len(self.attempts) or not self.attempts[number].kept:
+                    raise ValueError(f"image {image.file_name} names attempt {number}, which isn't kept")
+        strange = {decoy.job for decoy in self.decoys} - {image.job for image in self.images}
+        if strange:
+            raise ValueError(f"a decoy names job {min(strange)}, which has no image")
+
+    @property
+    def num_tiles(self) -> int:
+        """Pictures of windows that the attempts name."""
+        tiles = (a.judgement.tile for a in self.attempts if a.judgement is not None)
+        return max((tile + 1 for tile in tiles if tile is not None), default=0)
+
+    def to_bytes(self) -> bytes:
+        """Return the JSON text of the record."""
+        values = {
+            "jobs": self.jobs,
+            "attempts": [attempt.to_json() for attempt in self.attempts],
+            "decoys": [decoy.to_json() for decoy in self.decoys],
+            "images": msgspec.to_builtins(self.images),
+        }
+        return json.dumps(values, sort_keys=True).encode()
+
+    @classmethod
+    def from_bytes(cls, text: bytes) -> ShardRecord:
+        """Return the record of a JSON text.
+
+        Raises:
+            ValueError: It is no JSON, a key is missing or a value is wrong.
+        """
+        values = msgspec.json.decode(text, type=_ShardJson)
+        return cls(
+            jobs=values.jobs,
+            attempts=tuple(Attempt.from_json(attempt) for attempt in values.attempts),
+            decoys=tuple(Decoy.from_json(decoy) for decoy in values.decoys),
+            images=values.images,
+        )
+
+
+class _ShardJson(Struct):
+    jobs: int
+    attempts: list[dict[str, Any]]
+    decoys: list[dict[str, Any]]
+    images: tuple[NewImage, ...]
+
+
+class RunState(Struct, frozen=True, kw_only=True):
+    """What `run.json` says: whether the run is finished, and what it depends on."""
+
+    status: Literal["running", "finished"]
+    fingerprint: dict[str, Any]
+    format: int = 1

@@ -1,0 +1,49 @@
+"""What tests of whole runs read."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from msgspec import UNSET, UnsetType
+
+from augsynth.core.records import Attempt, Box, Extra, Judgement, ObjectMask, PlannedObject, Window
+from augsynth.core.scene import Reason
+from augsynth.generation.statistics import Tally
+
+RANDOM = {"category_choice": "uniform", "placement": "uniform", "filter": "off"}
+
+
+def ignore(stage: str, tally: Tally) -> None:
+    pass
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def provenance(out: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (out / "provenance.jsonl").read_text().splitlines()]
+
+
+def painted_attempt(
+    reason: Reason = Reason.ACCEPTED,
+    *,
+    box_xyxy: Box = (10.0, 10.0, 30.0, 30.0),
+    window_xyxy: Window = (0, 0, 40, 40),
+    extras: tuple[Extra, ...] = (),
+    mask: ObjectMask | UnsetType | None = UNSET,
+    tile: int | None = None,
+    **values: Any,
+) -> Attempt:
+    """An attempt of category 1 in image 7 that was painted."""
+    plan = PlannedObject(
+        planned_xyxy=box_xyxy,
+        window_xyxy=window_xyxy,
+        anchor_annotation_id=None,
+        alignment_score=0.5,
+        prompt="a cup",
+        seed=11,
+    )
+    judgement = Judgement(score=0.9, iou=0.8, box_xyxy=box_xyxy, extras=extras, mask=mask, tile=tile)
+    given = {"job": 0, "source_image_id": 7, "slot": 0, "retry": 0, "category_id": 1, **values}
+    return Attempt(**given, reason=reason, plan=plan, judgement=judgement)

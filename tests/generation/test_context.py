@@ -1,0 +1,50 @@
+"""How the category of a new object is drawn."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+
+from augsynth.core.scene import Scene
+from augsynth.generation.config import GenerateConfig
+from augsynth.generation.context import RunContext
+from augsynth.generation.loading import open_context, open_dataset
+from augsynth.generation.statistics import CategoryYields
+
+
+def test_uniform_categories_are_each_alike_until_their_quota_is_used(bare: RunContext) -> None:
+    dataset, rng = bare.dataset, np.random.default_rng(0)
+    drawn = Counter(bare.placing.chooser.choose(s, CategoryYields(), rng) for s in [*dataset.scenes] * 40)
+    expected = 40 * len(dataset.scenes) / len(dataset.categories)
+    assert set(drawn) == {c.id for c in dataset.categories}
+    assert all(abs(count / expected - 1) < 0.4 for count in drawn.values())
+    one, two, *_ = [c.id for c in dataset.categories]
+    few = replace(bare.placing.chooser, wanted_ids=frozenset({one, two}), quotas={one: 1})
+    scene: Scene = dataset.scenes[0]
+    assert {few.choose(scene, CategoryYields(), rng) for _ in range(40)} == {one, two}
+    spent = CategoryYields(accepted=Counter({one: 1}))
+    assert {few.choose(scene, spent, rng) for _ in range(20)} == {two}
+    assert few.open_ids(spent) == {two}
+    assert replace(few, quotas={one: 1, two: 0}).choose(scene, spent, rng) is None
+
+
+def test_categories_that_are_turned_down_are_tried_more_often(config: GenerateConfig) -> None:
+    tried, accepted = Counter({c: 40 for c in range(1, 14)}), Counter({c: 30 for c in range(1, 14)})
+    hard = 8
+    accepted[hard] = 6
+    assert CategoryYields().relative(hard) == 1.0
+    assert CategoryYields(tried, accepted).relative(1) == 1.0
+    assert 0.2 < CategoryYields(tried, accepted).relative(hard) < 0.35
+    accepted[hard] = 0
+    tried[hard] = 4000
+    assert CategoryYields(tried, accepted).relative(hard) == 1 / 8
+    shares = []
+    for persistence in (0.0, 1.0):
+        context = open_context(*open_dataset(config.but(filter="off", persistence=persistence)))
+        rng = np.random.default_rng(0)
+        drawn = Counter(
+            context.placing.chooser.choose(s, CategoryYields(tried, accepted), rng)
+            for s in [*context.dataset.scenes] * 40
+        )
+        shares.append(drawn[hard] / drawn.total())
+    assert 2 * shares[0] < shares[1] < 8.5 * shares[0]
