@@ -40,7 +40,7 @@ from augsynth.core.scene import Category, Dataset
 from augsynth.generation.loading import MODELS
 from augsynth.inpainting.stitching import cut_window, mask_cells, stitch
 from augsynth.masking.matting import matte
-from augsynth.masking.sources import Edit
+from augsynth.masking.sources import PaintedObject
 from augsynth.placement.proposal import PlacementRules
 
 WINDOW = 64
@@ -201,7 +201,7 @@ def paint_known(
     cutout: Cutout,
     rebuild: Callable[[np.ndarray], np.ndarray],
     rng: np.random.Generator,
-) -> tuple[Edit, np.ndarray] | None:
+) -> tuple[PaintedObject, np.ndarray] | None:
     """Put an object with a known outline into an image as if it had been painted there; None where it doesn't fit.
 
     Returns:
@@ -236,10 +236,10 @@ def paint_known(
     ]
     rows, columns = np.flatnonzero(opacity.any(axis=1)), np.flatnonzero(opacity.any(axis=0))
     painted = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], float)
-    return Edit(image, after, detected, painted, window, cutout.category_id), truth
+    return PaintedObject(image, after, detected, painted, window, cutout.category_id), truth
 
 
-def box_mask(edit: Edit) -> np.ndarray:
+def box_mask(edit: PaintedObject) -> np.ndarray:
     inside = np.zeros(edit.after.shape[:2], bool)
     x1, y1, x2, y2 = np.round(edit.box_xyxy).astype(int)
     inside[y1:y2, x1:x2] = True
