@@ -1,1 +1,1 @@
-"""Transforms for MMDetection; configs import the leaf modules."""
+"""Transforms and hooks for MMDetection, by their names in a checkout; an installed package has them in augsynth."""

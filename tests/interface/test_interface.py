@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 
 import augsynth
-from augsynth.coco.reader import read_image
-from augsynth.core.errors import ConfigError, DatasetError, ResumeError
-from augsynth.core.scene import Placement, Scene
+from augsynth.core.errors import ConfigError, ResumeError
 from augsynth.sample import write_sample
 
 
@@ -26,11 +24,6 @@ def sample(tmp_path_factory):
 def dataset(sample):
     annotations, images = sample
     return augsynth.read_dataset(str(annotations), images=str(images))
-
-
-@pytest.fixture(scope="module")
-def model(dataset):
-    return augsynth.fit_affinity(dataset)
 
 
 @pytest.fixture(scope="module")
@@ -71,77 +64,6 @@ def test_importing_costs_nothing_and_a_name_costs_its_module():
     root = Path(augsynth.__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert done.stdout.strip() == "[] ['numpy']"
-
-
-def test_an_affinity_is_fitted_looked_at_saved_and_loaded(model, tmp_path):
-    assert str(model).startswith("loglinear affinity of ")
-    assert model.strongest_pairs(3)[0].value > 0 > model.most_repelled_pairs(3)[0].value
-    picture = model.heat_map()
-    assert picture.format == "PNG" and min(picture.size) > 300
-    model.save(str(tmp_path / "affinity.json"))
-    again = augsynth.load_affinity(str(tmp_path / "affinity.json"))
-    assert again.names == model.names
-    np.testing.assert_array_equal(again.affinity.matrix, model.affinity.matrix)
-    again.save(tmp_path / "again.json")
-    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "affinity.json").read_bytes()
-
-
-def test_places_are_proposed_for_a_scene(dataset, model):
-    scene = max(dataset.scenes, key=len)
-    places = augsynth.propose_places(scene, model, num=5)
-    assert 1 <= len(places) <= 5
-    assert [place.score for place in places] == sorted((place.score for place in places), reverse=True)
-    again = augsynth.propose_places(scene, model, num=5)
-    assert [place.box_xyxy.tolist() for place in places] == [place.box_xyxy.tolist() for place in again]
-    named = augsynth.propose_places(scene, model, category=model.names[2], seed=7)
-    assert [place.category_id for place in named] == [model.affinity.category_ids[2]]
-
-
-def test_bad_requests_for_places_say_what_to_do(dataset, model):
-    scene = dataset.scenes[0]
-    with pytest.raises(ConfigError, match="category 'botle' isn't in the affinity; it has "):
-        augsynth.propose_places(scene, model, category="botle")
-    with pytest.raises(ConfigError, match="image and appearance together"):
-        augsynth.propose_places(scene, model, image=read_image(dataset, scene))
-    strange = Scene(
-        7, "a.png", (100, 80), np.array([[1.0, 1, 9, 9]]), *np.full((2, 1), 999), np.zeros(1, bool)
-    )
-    with pytest.raises(DatasetError, match="image 7: category id 999 isn't in the affinity"):
-        augsynth.propose_places(strange, model)
-
-
-def test_a_real_object_is_judged_as_if_it_had_been_painted(dataset):
-    """The image with the object against one whose object is hidden: found, and not found with the pictures swapped."""
-    detector = augsynth.load_detector("embedded", dataset.categories)
-    verdicts = []
-    for scene in sorted(dataset.scenes, key=len)[-3:]:
-        sizes = (scene.boxes_xyxy[:, 2:] - scene.boxes_xyxy[:, :2]).prod(axis=1)
-        k = int(sizes.argmax())
-        box = scene.boxes_xyxy[k]
-        place = Placement(int(scene.category_ids[k]), box, None, 0.0)
-        rest = Scene(
-            scene.image_id,
-            scene.file_name,
-            scene.size_wh,
-            *(np.delete(part, k, axis=0) for part in (scene.boxes_xyxy, scene.category_ids)),
-            *(np.delete(part, k) for part in (scene.annotation_ids, scene.is_crowd)),
-        )
-        full = read_image(dataset, scene)
-        x1, y1, x2, y2 = box.round().astype(int)
-        empty = full.copy()
-        empty[y1:y2, x1:x2] = np.median(full.reshape(-1, 3), axis=0).astype(np.uint8)
-        verdicts.append(
-            (
-                augsynth.judge_pictures(empty, full, scene=rest, placement=place, detector=detector),
-                augsynth.judge_pictures(full, empty, scene=rest, placement=place, detector=detector),
-            )
-        )
-    assert any(seen.accepted for seen, _ in verdicts)
-    assert not any(hidden.accepted for _, hidden in verdicts)
-    best = next(seen for seen, _ in verdicts if seen.accepted)
-    assert best.score >= 0.3 and best.box_xyxy is not None
-    with pytest.raises(ConfigError, match="after has shape"):
-        augsynth.judge_pictures(full, full[1:], scene=rest, placement=place, detector=detector)
 
 
 def test_an_inpainter_is_loaded_by_name_or_path():

@@ -1,0 +1,5 @@
+"""`AffinityPaste`, whose code is in `augsynth.pasting.transform`."""
+
+from augsynth.pasting.transform import AffinityPaste
+
+__all__ = ["AffinityPaste"]
