@@ -137,7 +137,7 @@ def generate(
         images: Directory that `file_name` is relative to.
         out: Directory of the run; one that was interrupted goes on, a finished one isn't touched.
         n: Accepted objects wanted.
-        config: YAML file of options.
+        config: Name of a preset, or YAML file of options.
         progress: Called with a stage name and the tally so far; without it nothing is printed.
         options: By their names in `augsynth generate --help` and in YAML; paths may be `Path`s.
 
@@ -151,7 +151,7 @@ def generate(
     given = {"annotations": annotations, "images": images, "out": out, "n": n, **options}
     plain = {key: str(value) if isinstance(value, Path) else value for key, value in given.items()}
     options_of_run = (
-        config_from({}, source="generate", **plain) if config is None else read_config(Path(config), **plain)
+        config_from({}, source="generate", **plain) if config is None else read_config(config, **plain)
     )
     run_to_end(options_of_run, progress=progress or _say_nothing)
     return Run(Path(out))

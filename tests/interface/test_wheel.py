@@ -105,6 +105,15 @@ def test_an_installed_package_runs_anywhere(installed, tmp_path):
     assert "attempts, yield" in run(installed, "-c", looked_at, cwd=tmp_path)
 
 
+def test_every_preset_is_found_by_name(built, installed, tmp_path):
+    wanted = sorted(Path(name).stem for name in built[0] if name.startswith("augsynth/generation/presets/"))
+    code = (
+        "from augsynth.generation.config import preset_names, read_config; "
+        "[read_config(name) for name in preset_names()]; print(*sorted(preset_names()))"
+    )
+    assert wanted and run(installed, "-c", code, cwd=tmp_path).split() == wanted
+
+
 def test_a_users_script_passes_strict_type_checks(installed, tmp_path):
     """The one that is right passes; in the other what is wrong is told. What lies behind torch isn't looked into."""
     (tmp_path / "right.py").write_text(
