@@ -20,7 +20,7 @@ from augsynth.affinity.cooccurrence import (
     held_out,
 )
 from augsynth.affinity.loglinear import Structure, fit_path, hide_one, log_loss, summed_up
-from augsynth.affinity.scoring import CLIP, DEFAULT_MEASURE, Part, fit_terms, plain_terms
+from augsynth.affinity.scoring import BLEND, CLIP, DEFAULT_MEASURE, Part, fit_terms, plain_terms
 from augsynth.core.scene import FloatArray
 
 UNKNOWN_WEIGHT = 0.5
@@ -71,6 +71,13 @@ def fit_blend(
     losses = [_mixed_loss(part, pair, weight) for part, pair in zip(parts, logits, strict=True)]
     both = replace(counted, weight=1 - weight), replace(named, weight=weight)
     return both, structure_of(parts, losses)
+
+
+def mixed(parts: tuple[Part, ...]) -> Part:
+    """Return the matrix of a blend as a model to look at: natural-log units, 0 is neutral, temperature 1."""
+    shares = [part.weight * (part.matrix - (part.neutral or 0.0)) / part.terms.temperature for part in parts]
+    matrix = np.asarray(np.sum(shares, axis=0), np.float64)
+    return Part(BLEND, matrix, plain_terms(1.0, len(matrix)))
 
 
 def best_weight(parts: list[HeldOut], logits: list[tuple[FloatArray, FloatArray]]) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augsynth.affinity import file as affinity_file
-from augsynth.affinity.blend import fit_blend, fit_names, names_structure
+from augsynth.affinity.blend import fit_blend, fit_names, mixed, names_structure
 from augsynth.affinity.cooccurrence import (
     Cooccurrence,
     Pair,
@@ -22,7 +22,6 @@ from augsynth.affinity.cooccurrence import (
 from augsynth.affinity.embeddings import Embeddings
 from augsynth.affinity.loglinear import Structure, cross_validate
 from augsynth.affinity.scoring import (
-    BLEND,
     CLIP,
     DEFAULT_MEASURE,
     MEASURES,
@@ -34,7 +33,6 @@ from augsynth.affinity.scoring import (
     check_source,
     fingerprint,
     fit_terms,
-    plain_terms,
 )
 from augsynth.core.errors import ConfigError, DatasetError
 from augsynth.core.scene import Dataset, FloatArray, IntArray
@@ -363,13 +361,6 @@ class Affinity:
         if not (np.isfinite(values) & (values >= 0)).all():
             raise ConfigError("quotas: every quota must be a finite number, 0 or more")
         return values
-
-
-def mixed(parts: tuple[Part, ...]) -> Part:
-    """Return the matrix of a blend as a model to look at: natural-log units, 0 is neutral, temperature 1."""
-    shares = [part.weight * (part.matrix - (part.neutral or 0.0)) / part.terms.temperature for part in parts]
-    matrix = np.asarray(np.sum(shares, axis=0), np.float64)
-    return Part(BLEND, matrix, plain_terms(1.0, len(matrix)))
 
 
 def _instances(dataset: Dataset) -> tuple[IntArray, Any]:

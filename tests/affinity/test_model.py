@@ -1,79 +1,21 @@
-"""docs/method.md §1 on fixtures small enough to compute by hand, on real annotations, and on damaged files."""
+"""An affinity as a whole: scores, chances and pairs on small datasets and on real annotations."""
 
-import json
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from augsynth.affinity.model import (
-    DEFAULT_MEASURE,
-    MEASURES,
-    Affinity,
-    load_affinity_file,
-    save_affinity_file,
-)
+from augsynth.affinity.embeddings import Embeddings
+from augsynth.affinity.model import DEFAULT_MEASURE, MEASURES, Affinity
 from augsynth.core.errors import ConfigError, DatasetError
-from augsynth.core.scene import Category, Dataset, Scene
-
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
-
-
-def scene(image_id: int, *category_ids: int, crowd: bool = False) -> Scene:
-    n = len(category_ids)
-    boxes = np.tile([1.0, 2.0, 11.0, 22.0], (n, 1)) if n else np.zeros((0, 4))
-    ids, numbers = np.array(category_ids, np.int64), np.arange(1, n + 1)
-    return Scene(image_id, f"{image_id}.jpg", (64, 48), boxes, ids, numbers, np.full(n, crowd))
+from augsynth.core.scene import Category
+from tests.affinity.tiny_data import DATA, TINY, VECTORS, dataset, groups, named_groups
 
 
-def dataset(*scenes: tuple[int, ...], ids: tuple[int, ...] = (7, 3, 5), crowd: bool = False) -> Dataset:
-    categories = tuple(Category(i, name) for i, name in zip(ids, ("cup", "lid", "shoe", "hat"), strict=False))
-    found = tuple(scene(index, *objects, crowd=crowd) for index, objects in enumerate(scenes))
-    return Dataset(categories, found, {}, Path("tiny.json"))
-
-
-# N = 4: cup in 3 images (twice in one), lid in 2, both with a cup, shoe in 1, alone.
-TINY = dataset((7, 7, 3), (7, 3), (7,), (5,))
-
-
-def groups(num: int = 60) -> Dataset:
-    """Cup and lid always together, shoe and hat always together, and some images mix cup and shoe."""
-    kinds = [(1, 2), (3, 4), (1, 2, 2), (3, 3, 4), (1, 2), (3, 4), (1, 3)]
-    return dataset(*(kinds[i % len(kinds)] for i in range(num)), ids=(1, 2, 3, 4))
-
-
-def test_counts_by_hand() -> None:
-    affinity = Affinity.fit(TINY, measure="npmi")
-    assert affinity.category_ids.tolist() == [7, 3, 5]
-    assert affinity.num_scenes == 4
-    assert affinity.counts.tolist() == [3, 2, 1]
-    assert affinity.pair_counts.tolist() == [[3, 2, 0], [2, 2, 0], [0, 0, 1]]
-    assert affinity.instance_counts.tolist() == [4, 2, 1]
-    assert affinity.cooccurrence.repeat_counts.tolist() == [1, 0, 0]
-    np.testing.assert_allclose(affinity.prior, [3.5 / 5, 2.5 / 5, 1.5 / 5])
-
-
-def test_crowds_count_as_presence() -> None:
-    assert Affinity.fit(dataset((7, 3), crowd=True), measure="lift").counts.tolist() == [1, 1, 0]
-
-
-def test_measures_by_hand() -> None:
-    lift = (2 + 1) / (3 * 2 / 4 + 1)  # cup and lid, κ = 1
-    joint = lift * 0.7 * 0.5
-    expected = {
-        "lift": (lift, lift),
-        "npmi": (math.log(lift) / -math.log(joint),) * 2,
-        "conditional": (joint / 0.7, joint / 0.5),
-        "jaccard": (joint / (0.7 + 0.5 - joint),) * 2,
-        "cosine": (joint / math.sqrt(0.35),) * 2,
-    }
-    for measure, (there, back) in expected.items():
-        matrix = Affinity.fit(TINY, measure=measure).matrix
-        np.testing.assert_allclose([matrix[0, 1], matrix[1, 0]], [there, back], err_msg=measure)
-        # a second instance given one: (1 of 3 + κ·mean) / (3 + κ) where 1 of 6 presences repeats
-        np.testing.assert_allclose(matrix[0, 0], (1 + 1 / 6) / 4, err_msg=measure)
+@pytest.fixture(scope="module")
+def named() -> Affinity:
+    return Affinity.fit(named_groups(), source="clip", embeddings=Embeddings(VECTORS, "mine"))
 
 
 def test_unseen_pair_of_rare_is_unknown_and_of_frequent_is_repelled() -> None:
@@ -199,73 +141,6 @@ def test_bad_options_and_ids_are_named() -> None:
         affinity.scores([8])
 
 
-@pytest.mark.parametrize("measure", [DEFAULT_MEASURE, "conditional"])
-def test_file_round_trip_keeps_every_bit(tmp_path: Path, measure: str) -> None:
-    affinity, layout = Affinity.fit(groups(), measure=measure), {"sizes": np.array([1.5, 2.0]), "k": {"a": 1}}
-    save_affinity_file(tmp_path / "a.json", affinity, layout)
-    loaded, loaded_layout = load_affinity_file(tmp_path / "a.json")
-    assert loaded_layout == {"sizes": [1.5, 2.0], "k": {"a": 1}}
-    assert (loaded.names, loaded.measure, loaded.structure) == (affinity.names, measure, affinity.structure)
-    assert loaded.source_sha256 == affinity.source_sha256
-    np.testing.assert_array_equal(loaded.pair_counts, affinity.pair_counts)
-    np.testing.assert_array_equal(loaded.scores([1, 1, 3]), affinity.scores([1, 1, 3]))
-    save_affinity_file(tmp_path / "b.json", loaded, loaded_layout)
-    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "b.json"]
-
-
-def test_file_of_the_prior_alone(tmp_path: Path) -> None:
-    save_affinity_file(tmp_path / "a.json", Affinity.fit(groups(), strength=math.inf), {})
-    assert math.isinf(load_affinity_file(tmp_path / "a.json")[0].terms.strength)
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda d: d.update(format="coco"), "isn't an affinity file"),
-        (lambda d: d.update(version=2), "version: 2"),
-        (lambda d: d.pop("layout"), "layout"),
-        (lambda d: d["affinity"].pop("matrix"), r"affinity\.matrix: is missing"),
-        (lambda d: d["affinity"]["matrix"].pop(), r"affinity\.matrix: must be finite numbers of shape"),
-        (lambda d: d["affinity"]["matrix"].__setitem__(0, "x"), r"affinity\.matrix"),
-        (lambda d: d["affinity"].update(names=[1]), r"affinity\.names"),
-        (
-            lambda d: d["affinity"].update(category_ids=[1, 1, 2, 3]),
-            r"affinity\.category_ids: an id is given twice",
-        ),
-        (lambda d: d["affinity"].update(measure="pmi"), r"affinity\.measure"),
-        (lambda d: d["affinity"].update(kappa="1"), r"affinity\.kappa"),
-        (lambda d: d["affinity"].update(temperature=0), r"affinity\.temperature"),
-        (lambda d: d["affinity"].update(counts=[0.5, 1, 1, 1]), r"affinity\.counts: must be whole"),
-        (lambda d: d["affinity"]["pair_counts"][0].__setitem__(1, 0), r"affinity\.pair_counts"),
-        (lambda d: d["affinity"]["structure"].pop("z"), r"affinity\.structure\.z: is missing"),
-    ],
-)
-def test_damaged_file_names_file_and_field(tmp_path: Path, damage, message: str) -> None:
-    path = tmp_path / "a.json"
-    save_affinity_file(path, Affinity.fit(groups(), measure="npmi"), {})
-    document = json.loads(path.read_bytes())
-    damage(document)
-    path.write_text(json.dumps(document))
-    with pytest.raises(DatasetError, match=rf"a\.json: {message}.*build-affinity"):
-        load_affinity_file(path)
-
-
-def test_cut_foreign_missing_or_unwritable_file(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    save_affinity_file(path, Affinity.fit(TINY, measure="npmi"), {})
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(DatasetError, match="isn't JSON"):
-        load_affinity_file(path)
-    path.write_text("[]")
-    with pytest.raises(DatasetError, match="isn't an affinity file"):
-        load_affinity_file(path)
-    with pytest.raises(DatasetError, match="can't be read"):
-        load_affinity_file(tmp_path / "b.json")
-    with pytest.raises(DatasetError, match="can't be written"):
-        save_affinity_file(path / "a.json", Affinity.fit(TINY, measure="npmi"), {})
-
-
 def test_matching_dataset() -> None:
     affinity = Affinity.fit(TINY, measure="npmi")
     affinity.check_matches(replace(TINY, categories=TINY.categories[::-1]))
@@ -274,6 +149,43 @@ def test_matching_dataset() -> None:
         affinity.check_matches(renamed)
     with pytest.raises(ConfigError, match=r"category id 5 is 'shoe' in the affinity and missing"):
         affinity.check_matches(replace(TINY, categories=TINY.categories[:2]))
+
+
+def test_clip_scores_are_mean_cosines(named: Affinity) -> None:
+    cosines = Embeddings(VECTORS).cosines
+    assert (named.source, named.measure, named.embeddings) == ("clip", "clip", "mine")
+    np.testing.assert_array_equal(named.matrix, cosines)
+    np.testing.assert_allclose(named.scores([7, 5, 5]), (cosines[0] + cosines[2]) / 2)
+    np.testing.assert_allclose(named.scores([]), 0)
+    found = named.probabilities([5], tau=0.3, gamma=0.5, quotas={7: 1, 3: 2, 9: 3})
+    objects = named.instance_counts + 0.5
+    weights = np.exp(cosines[2] / 0.3) * (objects.sum() / objects) ** 0.5 * [1, 2, 0, 3]
+    np.testing.assert_allclose(found, weights / weights.sum())
+
+
+def test_names_fall_back_to_the_prior_in_an_empty_scene(named: Affinity) -> None:
+    np.testing.assert_allclose(named.probabilities([]), named.prior / named.prior.sum())
+
+
+def test_pairs_of_names_are_ranked_by_likeness(named: Affinity) -> None:
+    assert {pair.names for pair in named.strongest_pairs(2)} == {("cup", "lid"), ("shoe", "hat")}
+    assert ("cup", "hat") in {pair.names for pair in named.most_repelled_pairs(2)}
+
+
+def test_options_that_do_not_go_together() -> None:
+    some = Embeddings(VECTORS)
+    for options in (
+        {"source": "glove"},
+        {"source": "clip"},
+        {"embeddings": some},
+        {"source": "clip", "embeddings": Embeddings(VECTORS[:3])},
+        {"source": "clip", "embeddings": some, "measure": "npmi"},
+        {"source": "clip", "embeddings": some, "blend_weight": 0.5},
+        {"source": "blend", "embeddings": some, "blend_weight": 1.5},
+        {"source": "blend", "embeddings": some, "blend_weight": math.nan},
+    ):
+        with pytest.raises(ConfigError):
+            Affinity.fit(named_groups(), **options)
 
 
 @pytest.mark.skipif(not (DATA / "taco").exists(), reason="the real annotations of shared/data aren't here")
