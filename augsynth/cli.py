@@ -54,7 +54,8 @@ def main() -> None:
         if TERMINAL.verbose:
             traceback.print_exc()
         message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
-        TERMINAL.complain(" ".join(message.split()) or "see augsynth --help")
+        message = " ".join(message.replace("Value error, ", "").split())
+        TERMINAL.complain(message or "see augsynth --help")
         raise SystemExit(MISUSED) from None
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED

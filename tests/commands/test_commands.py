@@ -217,8 +217,10 @@ def test_build_affinity_refuses_wrong_options(run, dataset, tmp_path, words):
 def test_build_affinity_writes_where_it_can_or_says_why_not(run, dataset):
     annotations = ["--annotations", dataset / "instances.json"]
     assert "a.txt" in complaint(run("build-affinity", *annotations, "--out", "a.txt"))
-    line = complaint(run("build-affinity", *annotations, "--out", "no/such/folder/a.json"))
-    assert "no/such/folder" in line
+    code, _, _ = run("build-affinity", *annotations, "--out", "no/such/folder/a.json")
+    assert code == 0 and Path("no/such/folder/a.json").is_file()
+    Path("file").write_text("mine")
+    assert "file" in complaint(run("build-affinity", *annotations, "--out", "file/a.json"))
 
 
 def test_build_affinity_says_when_there_is_no_structure(run, dataset, tmp_path):
