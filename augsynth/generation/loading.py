@@ -28,8 +28,7 @@ from augsynth.generation.context import (
     RunContext,
 )
 from augsynth.inpainting.init_images import InitImages
-from augsynth.inpainting.loading import load_inpainter
-from augsynth.inpainting.port import Inpainter
+from augsynth.inpainting.loading import open_inpainter
 from augsynth.inpainting.prompts.book import PromptBook
 from augsynth.masking.segmenter import Segmenter
 from augsynth.masking.sources import DetectorOutlines, MattingOutlines, Outliner, SegmenterOutlines
@@ -58,7 +57,9 @@ def open_context(config: GenerateConfig, dataset: Dataset) -> RunContext:
     prompts = _prompt_book(config, dataset)
     donors = config.painting.donors
     init_images = None if donors is None else InitImages.open(donors, dataset.categories)
-    inpainter = _load_inpainter(config)
+    inpainter = open_inpainter(
+        config.painting, device=config.run.device, negative_prompt=config.prompts.negative_prompt
+    )
     detector = _load_filter(config, dataset)
     classifier = _load_classifier(config, dataset, prompts)
     outliner = open_outliner(config, dataset, detector)
@@ -80,30 +81,6 @@ def open_context(config: GenerateConfig, dataset: Dataset) -> RunContext:
         ),
         outliner=outliner,
         loop=LoopRules(run.seed, config.slots, run.retries, run.decoys, config.output.image_format),
-    )
-
-
-def _load_inpainter(config: GenerateConfig) -> Inpainter:
-    painting = config.painting
-    assert painting.model is not None  # `open_dataset` fills it in
-    sampling = {
-        "steps": painting.steps,
-        "strength": painting.strength,
-        "window_size": painting.window_size or 0,
-        "batch_size": painting.batch_size,
-        "negative_prompt": config.prompts.negative_prompt,
-    }
-    return load_inpainter(
-        painting.model,
-        revision=painting.model_revision,
-        device=config.run.device,
-        precision=painting.precision,
-        lora=painting.lora,
-        lora_scale=painting.lora_scale,
-        guidance=painting.guidance or 0.0,
-        sampler=painting.sampler,
-        alignment=painting.alignment,
-        **sampling,
     )
 
 

@@ -110,7 +110,7 @@ def paint(painting: Painting, windows: Sequence[PlannedWindow]) -> list[PaintedW
 def _stitched(window: PlannedWindow, picture: Image | None, *, feather: float) -> PaintedWindow:
     if picture is None:
         return PaintedWindow(window, window.image.pixels, is_blank=True)
-    pixels, _ = stitch(
+    pixels = stitch(
         window.image.pixels,
         picture,
         window_xyxy=window.plan.window_xyxy,

@@ -8,94 +8,104 @@ DDIM: Song et al., arXiv 2010.02502, eta = 0; few-step checkpoints: latent consi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from augsynth.core.errors import BackendError, ConfigError
 from augsynth.core.scene import Image
-from augsynth.inpainting.alignment import ALIGNMENTS, KnownRegion, inverted, renoised
+from augsynth.inpainting.alignment import KnownRegion, inverted, renoised
 from augsynth.inpainting.conditioning import Condition, Conditioner, guidance_embedding, join
+from augsynth.inpainting.options import PaintingOptions
 from augsynth.inpainting.port import InpaintRequest
-from augsynth.inpainting.schedulers import build_scheduler
+from augsynth.inpainting.schedulers import LCM_GUIDANCE, build_scheduler
 
 if TYPE_CHECKING:
     import torch
 
 
+OWN_GUIDANCE = 2.0  # of models that `augsynth train-inpainter` trains, the embedded one among them
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PipelineParts:
+    """What the sampler takes from a Stable Diffusion pipeline of diffusers.
+
+    Attributes:
+        vae, unet, text_encoder, tokenizer, scheduler: Of every family.
+        text_encoder_2, tokenizer_2: SDXL's second pair.
+        requires_aesthetics_score, force_zeros_for_empty_prompt: As in SDXL's pipelines.
+    """
+
+    vae: Any
+    unet: Any
+    text_encoder: Any
+    tokenizer: Any
+    scheduler: Any
+    text_encoder_2: Any = None
+    tokenizer_2: Any = None
+    requires_aesthetics_score: bool = False
+    force_zeros_for_empty_prompt: bool = True
+
+    @classmethod
+    def of(cls, pipeline: Any) -> PipelineParts:
+        """Return the parts of a pipeline, whose configuration holds the settings."""
+        *parts, aesthetics, zeros = (item.name for item in fields(cls))
+        found = {name: getattr(pipeline, name) for name in parts if hasattr(pipeline, name)}
+        settings = {name: pipeline.config[name] for name in (aesthetics, zeros) if name in pipeline.config}
+        return cls(**found, **settings)
+
+
 class AlignedInpainter:
     """Sample a Stable Diffusion checkpoint: 1.x, 2.x or XL; inpainting (9 channels) or plain (4); epsilon or v.
 
+    Alignment is `renoise`, `inversion` (DDIM with the source's own trajectory), or `off`: what the model's diffusers
+    pipeline does, which is nothing for 9 channels, and for 4 to keep the noised source around the mask. A request with
+    a `start` is noised as far as `strength` says, as in diffusers' image-to-image pipelines: its first 1 - strength of
+    the steps are left out (SDEdit: Meng et al., arXiv 2108.01073). A batch is twice as large in the UNet under
+    guidance.
+
     Args:
-        vae, unet, text_encoder, tokenizer, text_encoder_2, tokenizer_2, scheduler: The parts of the diffusers
-            pipeline; the second pair is SDXL's.
-        name: What provenance calls the model.
-        steps: Denoising steps.
-        guidance: Classifier-free guidance scale; 1 switches it off.
-        alignment: `renoise`, `inversion` (DDIM with the source's own trajectory), or `off`: what the model's diffusers
-            pipeline does, which is nothing for 9 channels, and for 4 to keep the noised source around the mask.
+        parts: Of the diffusers pipeline.
+        painting: How to paint; a guidance of None is that of few-step models, or else of those trained here.
         negative_prompt: Text of the unconditional branch.
-        strength: How far a request with a `start` is noised, in (0, 1], as in diffusers' image-to-image pipelines: its
-            first 1 - strength of the steps are left out (SDEdit: Meng et al., arXiv 2108.01073). 1 starts from noise.
-        batch_size: Windows a forward pass; twice that many samples go through the UNet under guidance.
-        sampler: `ddim`, `lcm` (few-step checkpoints and LoRAs), or `auto`: `lcm` where the scheduler is LCM's.
-        window_size: Side of the window in pixels; 0 is the model's own.
-        requires_aesthetics_score, force_zeros_for_empty_prompt: As in SDXL's pipelines.
 
     Raises:
-        ConfigError: An option is out of range.
+        ConfigError: An option doesn't fit the model.
         BackendError: The UNet is of an unknown kind.
     """
 
-    def __init__(
-        self,
-        *,
-        vae: Any,
-        unet: Any,
-        text_encoder: Any,
-        tokenizer: Any,
-        scheduler: Any,
-        text_encoder_2: Any = None,
-        tokenizer_2: Any = None,
-        name: str = "",
-        steps: int = 25,
-        guidance: float = 2.0,
-        alignment: str = "renoise",
-        negative_prompt: str = "",
-        strength: float = 1.0,
-        batch_size: int = 16,
-        sampler: str = "auto",
-        window_size: int = 0,
-        requires_aesthetics_score: bool = False,
-        force_zeros_for_empty_prompt: bool = True,
-    ) -> None:
-        check_options(
-            steps=steps, guidance=guidance, batch_size=batch_size, strength=strength, alignment=alignment
+    def __init__(self, parts: PipelineParts, painting: PaintingOptions, *, negative_prompt: str) -> None:
+        self.name, self.vae, self.unet = painting.model or "", parts.vae, parts.unet
+        self.plain = _is_plain(self.vae, self.unet, self.name)
+        self.scheduler = build_scheduler(
+            parts.scheduler, sampler=painting.sampler, steps=painting.steps, name=self.name
         )
-        self.name, self.vae, self.unet = name, vae, unet
-        self.plain = _is_plain(vae, unet, name)
-        self.scheduler = build_scheduler(scheduler, sampler=sampler, steps=steps, name=name)
         self._draws_noise = type(self.scheduler).__name__ == "LCMScheduler"
-        if alignment == "inversion" and self._draws_noise:
+        if painting.alignment == "inversion" and self._draws_noise:
             raise ConfigError(
                 "alignment inversion needs DDIM, and this is an LCM sampler; choose renoise or off"
             )
-        self.cell = 2 ** (len(vae.config.block_out_channels) - 1)
-        self.size = _window_size(unet, self.cell, window_size)
-        self.tokenizer = tokenizer
-        pairs = [(tokenizer, text_encoder), (tokenizer_2, text_encoder_2)]
+        self.cell = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        self.size = _window_size(self.unet, self.cell, painting.window_size)
+        self.tokenizer = parts.tokenizer
+        pairs = [(parts.tokenizer, parts.text_encoder), (parts.tokenizer_2, parts.text_encoder_2)]
         self.conditioner = Conditioner(
             [(t, e) for t, e in pairs if e is not None],
-            unet,
+            self.unet,
             size=self.size,
-            zero_empty=force_zeros_for_empty_prompt,
-            aesthetics=requires_aesthetics_score,
+            zero_empty=parts.force_zeros_for_empty_prompt,
+            aesthetics=parts.requires_aesthetics_score,
         )
-        self.steps, self.guidance, self.alignment = steps, guidance, alignment
-        self.negative_prompt, self.strength, self.batch_size = negative_prompt, strength, batch_size
-        told = unet.config.time_cond_proj_dim  # a UNet that is told the scale needs no unconditional branch
-        self._scale = None if told is None else guidance_embedding(guidance, width=told)
-        self._guided = guidance > 1 and told is None
+        self.steps, self.alignment, self.batch_size = painting.steps, painting.alignment, painting.batch_size
+        self.guidance = painting.guidance or (LCM_GUIDANCE if self._draws_noise else OWN_GUIDANCE)
+        self.negative_prompt, self.strength = negative_prompt, painting.strength
+        told = (
+            self.unet.config.time_cond_proj_dim
+        )  # a UNet that is told the scale needs no unconditional branch
+        self._scale = None if told is None else guidance_embedding(self.guidance, width=told)
+        self._guided = self.guidance > 1 and told is None
 
     def inpaint(self, requests: Sequence[InpaintRequest]) -> list[Image | None]:
         """Repaint the masked cells of each window; see `Inpainter`."""
@@ -238,20 +248,6 @@ class AlignedInpainter:
         return torch.as_tensor(latents.float() * self.vae.config.scaling_factor)
 
 
-def check_options(*, steps: int, guidance: float, batch_size: int, strength: float, alignment: str) -> None:
-    """Refuse options that no painting model takes.
-
-    Raises:
-        ConfigError: One is out of range.
-    """
-    if alignment not in ALIGNMENTS:
-        raise ConfigError(f"alignment {alignment!r} is unknown; choose one of {', '.join(ALIGNMENTS)}")
-    if steps < 1 or guidance < 0 or batch_size < 1:
-        raise ConfigError("steps and batch_size must be at least 1 and guidance at least 0")
-    if not 0 < strength <= 1:
-        raise ConfigError(f"strength is {strength}; it must be above 0 and at most 1")
-
-
 def _is_plain(vae: Any, unet: Any, name: str) -> bool:
     """Tell a plain UNet from an inpainting one by its channels."""
     latents, taken = vae.config.latent_channels, unet.config.in_channels
@@ -263,7 +259,7 @@ def _is_plain(vae: Any, unet: Any, name: str) -> bool:
     return bool(taken == latents)
 
 
-def _window_size(unet: Any, cell: int, wanted: int) -> int:
+def _window_size(unet: Any, cell: int, wanted: int | None) -> int:
     native = unet.config.sample_size
     native = native[0] if isinstance(native, list | tuple) else native
     size = wanted or int(native or 64) * cell

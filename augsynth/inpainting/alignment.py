@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-ALIGNMENTS = ("renoise", "inversion", "off")
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KnownRegion:

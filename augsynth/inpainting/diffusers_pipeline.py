@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from augsynth.core.errors import BackendError, ConfigError
 from augsynth.core.scene import Image
-from augsynth.inpainting.aligned import check_options
+from augsynth.inpainting.options import PaintingOptions
 from augsynth.inpainting.port import InpaintRequest
 
 NATIVE_SIZE = 1024  # of the flow models whose pipelines don't say
@@ -25,54 +25,33 @@ class PipelineInpainter:
 
     Args:
         pipeline: A diffusers pipeline that takes prompt, image and mask_image.
-        name: What provenance calls the model.
-        steps: Denoising steps.
-        guidance: Guidance scale as the pipeline counts; up to 1 switches classifier-free guidance off, 0 takes the
-            pipeline's default.
-        alignment: `renoise` or `off`.
+        painting: How to paint. Guidance is a scale as the pipeline counts: up to 1 switches classifier-free guidance
+            off, None takes the pipeline's default.
         negative_prompt: Text of the unconditional branch, where there is one.
-        strength: How far a request with a `start` is noised, in (0, 1].
-        batch_size: Windows a call.
-        window_size: Side of the window in pixels; 0 is the model's own.
 
     Raises:
-        ConfigError: An option is out of range, or needs our own sampler.
+        ConfigError: An option doesn't fit the pipeline, or needs our own sampler.
         BackendError: The pipeline isn't one for inpainting.
     """
 
-    def __init__(
-        self,
-        pipeline: Any,
-        *,
-        name: str = "",
-        steps: int = 25,
-        guidance: float = 0.0,
-        alignment: str = "renoise",
-        negative_prompt: str = "",
-        strength: float = 1.0,
-        batch_size: int = 4,
-        sampler: str = "auto",
-        window_size: int = 0,
-    ) -> None:
-        check_options(
-            steps=steps, guidance=guidance, batch_size=batch_size, strength=strength, alignment=alignment
-        )
-        check_generic(alignment=alignment, sampler=sampler)
-        self.takes = check_pipeline(type(pipeline), name)
-        self.pipeline, self.name = pipeline, name
+    def __init__(self, pipeline: Any, painting: PaintingOptions, *, negative_prompt: str) -> None:
+        check_generic(painting)
+        self.name = painting.model or ""
+        self.takes = check_pipeline(type(pipeline), self.name)
+        self.pipeline = pipeline
         parts = (getattr(pipeline, name, None) for name in ("tokenizer", "tokenizer_2", "tokenizer_3"))
         readers: list[Any] = [part for part in parts if hasattr(part, "model_max_length")]
         self.tokenizer = max(readers, key=lambda reader: reader.model_max_length, default=None)
         self.cell = int(getattr(pipeline, "vae_scale_factor", 8))
         units = getattr(pipeline, "default_sample_size", 0)
-        self.size = window_size or (int(units) * self.cell if units else NATIVE_SIZE)
+        self.size = painting.window_size or (int(units) * self.cell if units else NATIVE_SIZE)
         if self.size % (2 * self.cell):
             raise ConfigError(f"window_size is {self.size}; this model takes multiples of {2 * self.cell}")
         self._scale_name, self._told = _guidance_argument(pipeline, self.takes)
         own = inspect.signature(type(pipeline).__call__).parameters.get(self._scale_name)
-        self.guidance = float(guidance or (own.default if own and own.default else 0))
-        self.steps, self.alignment = steps, alignment
-        self.negative_prompt, self.strength, self.batch_size = negative_prompt, strength, batch_size
+        self.guidance = float(painting.guidance or (own.default if own and own.default else 0))
+        self.steps, self.alignment, self.batch_size = painting.steps, painting.alignment, painting.batch_size
+        self.negative_prompt, self.strength = negative_prompt, painting.strength
         pipeline.set_progress_bar_config(disable=True)
 
     def inpaint(self, requests: Sequence[InpaintRequest]) -> list[Image | None]:
@@ -124,18 +103,18 @@ def _guidance_argument(pipeline: Any, takes: frozenset[str]) -> tuple[str, bool]
     return ("true_cfg_scale" if "true_cfg_scale" in takes and not told else "guidance_scale"), told
 
 
-def check_generic(*, alignment: str, sampler: str) -> None:
+def check_generic(painting: PaintingOptions) -> None:
     """Refuse options of our own sampler.
 
     Raises:
         ConfigError: `inversion`, or a sampler.
     """
-    if alignment == "inversion":
+    if painting.alignment == "inversion":
         raise ConfigError(
             "alignment inversion is for Stable Diffusion 1.x, 2.x and XL; choose renoise or off"
         )
-    if sampler != "auto":
-        raise ConfigError(f"sampler {sampler} is for Stable Diffusion 1.x, 2.x and XL; leave it out")
+    if painting.sampler != "auto":
+        raise ConfigError(f"sampler {painting.sampler} is for Stable Diffusion 1.x, 2.x and XL; leave it out")
 
 
 def check_pipeline(pipeline_class: Any, name: str) -> frozenset[str]:

@@ -5,95 +5,87 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from augsynth.core.errors import BackendError
 from augsynth.core.hub import first_line
+from augsynth.core.options import build
 from augsynth.inpainting.checkpoints import (
     EMBEDDED,
     OFFLINE_ADVICE,
     Checkpoint,
     inspect_checkpoint,
 )
+from augsynth.inpainting.options import PaintingOptions
 from augsynth.inpainting.port import Inpainter
 
-__all__ = ["EMBEDDED", "load_inpainter"]
+__all__ = ["EMBEDDED", "load_inpainter", "open_inpainter"]
 
-GUIDANCE = 7.5  # of public Stable Diffusion checkpoints
-OWN_GUIDANCE = (
-    2.0  # of those that `augsynth train-inpainter` trains from scratch, the embedded one among them
-)
+PUBLIC_GUIDANCE = 7.5  # of Stable Diffusion checkpoints on the hub
 
 
 def load_inpainter(
-    model: str | Path,
-    *,
-    revision: str | None = None,
-    device: str = "cpu",
-    precision: str = "float32",
-    lora: str | Path | None = None,
-    lora_scale: float = 1.0,
-    guidance: float = 0.0,
-    sampler: str = "auto",
-    alignment: str = "renoise",
-    **options: Any,
+    model: str | Path, *, device: str = "cpu", negative_prompt: str = "", **options: Any
 ) -> Inpainter:
-    """Load a checkpoint behind the port: Stable Diffusion behind the aligned sampler, other pipelines as they are.
+    """Load a painting model by name or path, with other options of `PaintingOptions` than their defaults.
 
     Args:
         model: `embedded`, a local folder in the diffusers layout, or a hub id.
-        revision: Commit or tag of a hub id.
         device: Torch device.
-        precision: `float32`, `bfloat16` or `float16`, of the weights while running.
-        lora: LoRA to add: a .safetensors file, a folder with one, or a hub id.
-        lora_scale: How much of it.
-        guidance: Guidance scale; 0 takes what fits the checkpoint.
-        sampler: `auto`, `ddim` or `lcm`.
-        alignment: `renoise`, `inversion` or `off`.
-        options: Passed to `AlignedInpainter` or `PipelineInpainter`.
+        negative_prompt: Text of the unconditional branch.
+        options: Fields of `PaintingOptions`, such as `steps`, `guidance` or `lora`.
 
     Raises:
         BackendError: The checkpoint or LoRA is missing, out of reach, damaged or of another kind; safetensors only.
-        ConfigError: An option doesn't fit the checkpoint.
+        ConfigError: An unknown option, a value out of range, or one that doesn't fit the checkpoint.
     """
-    from augsynth.inpainting.aligned import AlignedInpainter
+    painting = build(PaintingOptions, {"model": model, **options}, source="load_inpainter")
+    return open_inpainter(painting, device=device, negative_prompt=negative_prompt)
+
+
+def open_inpainter(painting: PaintingOptions, *, device: str, negative_prompt: str) -> Inpainter:
+    """Load a checkpoint behind the port: Stable Diffusion behind the aligned sampler, other pipelines as they are.
+
+    Args:
+        painting: With `model`; a guidance of None takes what fits the checkpoint.
+        device: Torch device.
+        negative_prompt: Text of the unconditional branch.
+
+    Raises:
+        BackendError, ConfigError: As `load_inpainter`.
+    """
+    from augsynth.inpainting.aligned import AlignedInpainter, PipelineParts
     from augsynth.inpainting.diffusers_pipeline import PipelineInpainter, check_generic
     from augsynth.inpainting.lora import add_lora, find_lora
-    from augsynth.inpainting.schedulers import LCM_GUIDANCE, is_few_step
+    from augsynth.inpainting.schedulers import is_few_step
 
-    model, lora = str(model), None if lora is None else str(lora)
-    checkpoint = inspect_checkpoint(model, revision=revision)
-    options |= {"name": model, "alignment": alignment, "sampler": sampler}
+    assert painting.model is not None
+    checkpoint = inspect_checkpoint(painting.model, revision=painting.model_revision)
     if checkpoint.family == "other":
-        check_generic(alignment=alignment, sampler=sampler)
-    if lora is not None:
-        find_lora(lora)
+        check_generic(painting)
+    if painting.lora is not None:
+        find_lora(painting.lora)
     with _quiet():
-        pipeline = _load_pipeline(checkpoint, precision)
-        if lora is not None:
-            add_lora(pipeline, lora, scale=lora_scale, name=model)
+        pipeline = _load_pipeline(checkpoint, painting.precision)
+        if painting.lora is not None:
+            add_lora(pipeline, painting.lora, scale=painting.lora_scale, name=painting.model)
         pipeline.to(device)
     for part in pipeline.components.values():
         if hasattr(part, "requires_grad_"):
             part.requires_grad_(False).eval()
     if checkpoint.family == "other":
-        return PipelineInpainter(pipeline, guidance=guidance, **options)
-    if checkpoint.family == "sdxl" and precision == "float16" and pipeline.vae.config.force_upcast:
+        return PipelineInpainter(pipeline, painting, negative_prompt=negative_prompt)
+    if checkpoint.family == "sdxl" and painting.precision == "float16" and pipeline.vae.config.force_upcast:
         with _quiet():
             pipeline.vae.float()  # it overflows in float16
-    if not guidance:
-        few = is_few_step(pipeline.scheduler, sampler=sampler)
-        guidance = LCM_GUIDANCE if few else OWN_GUIDANCE if checkpoint.source.path is not None else GUIDANCE
-    return AlignedInpainter(**_parts(pipeline), guidance=guidance, **options)
-
-
-def _parts(pipeline: Any) -> dict[str, Any]:
-    """Return what the sampler takes from a Stable Diffusion pipeline."""
-    parts = ("vae", "unet", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "scheduler")
-    settings = ("requires_aesthetics_score", "force_zeros_for_empty_prompt")
-    taken: dict[str, Any] = {part: getattr(pipeline, part, None) for part in parts}
-    return taken | {key: pipeline.config[key] for key in settings if key in pipeline.config}
+    is_public = checkpoint.source.path is None and not is_few_step(
+        pipeline.scheduler, sampler=painting.sampler
+    )
+    if painting.guidance is None and is_public:
+        painting = replace(painting, guidance=PUBLIC_GUIDANCE)
+    return AlignedInpainter(PipelineParts.of(pipeline), painting, negative_prompt=negative_prompt)
 
 
 @contextmanager

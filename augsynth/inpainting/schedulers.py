@@ -6,11 +6,10 @@ from typing import Any
 
 from augsynth.core.errors import BackendError, ConfigError
 
-SAMPLERS = ("auto", "ddim", "lcm")
 LCM_GUIDANCE = 1.5  # LCM-LoRA's authors advise 1 to 2; higher scales burn in
 
 
-def is_few_step(scheduler: Any, *, sampler: str = "auto") -> bool:
+def is_few_step(scheduler: Any, *, sampler: str) -> bool:
     """Tell whether a checkpoint is sampled as a latent consistency model."""
     return sampler == "lcm" or (sampler == "auto" and type(scheduler).__name__ == "LCMScheduler")
 
@@ -25,13 +24,11 @@ def build_scheduler(scheduler: Any, *, sampler: str, steps: int, name: str = "")
         name: The checkpoint's name for errors.
 
     Raises:
-        ConfigError: An unknown sampler, or more steps than an LCM has.
+        ConfigError: More steps than an LCM has.
         BackendError: The checkpoint has no such noise levels.
     """
     from diffusers import DDIMScheduler, LCMScheduler
 
-    if sampler not in SAMPLERS:
-        raise ConfigError(f"sampler {sampler!r} is unknown; choose one of {', '.join(SAMPLERS)}")
     kind = type(scheduler).__name__
     if kind.startswith(("EDM", "FlowMatch")) or not hasattr(scheduler, "alphas_cumprod"):
         raise BackendError(

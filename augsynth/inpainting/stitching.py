@@ -93,7 +93,7 @@ def stitch(
     rng: np.random.Generator,
     match_colour: bool = True,
     match_grain: bool = True,
-) -> tuple[Image, FloatArray]:
+) -> Image:
     """Blend a painted window into its image; outside the feathered mask every pixel stays as it was.
 
     Args:
@@ -106,9 +106,6 @@ def stitch(
         match_colour: Carry the difference between source and reconstruction at the mask's border smoothly
             into the mask (mean-value cloning in its harmonic form: Farbman et al. 2009, Pérez et al. 2003).
         match_grain: Add noise with the spectrum of what the reconstruction lost around the mask.
-
-    Returns:
-        The new image, and the (H, W) float64 opacity of what was painted, 0 outside the mask.
     """
     x1, y1, x2, y2 = (int(v) for v in window_xyxy)
     side = x2 - x1
@@ -125,9 +122,7 @@ def stitch(
     result = image.copy()
     inside = alpha > 0
     result[y1:y2, x1:x2][inside] = np.clip(np.round(blended), 0, 255).astype(np.uint8)[inside]
-    opacity = np.zeros(image.shape[:2])
-    opacity[y1:y2, x1:x2] = alpha
-    return result, opacity
+    return result
 
 
 def _enlarge(cells: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:

@@ -11,6 +11,7 @@ import numpy as np
 from augsynth.affinity.model import Affinity, load_affinity_file
 from augsynth.coco.reader import read_dataset
 from augsynth.core.errors import ConfigError
+from augsynth.core.options import build
 from augsynth.core.scene import FloatArray, IntArray
 from augsynth.pasting.patch import Blend
 from augsynth.pasting.placer import PasteRules
@@ -43,10 +44,7 @@ def read_rules(rules: Mapping[str, Any] | None) -> PasteRules:
     Raises:
         ConfigError: An unknown field or a value outside its range.
     """
-    try:
-        return PasteRules(**(rules or {}))
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"AffinityPaste: rules: {error}; see augsynth.pasting.placer.PasteRules") from None
+    return build(PasteRules, rules or {}, source="AffinityPaste: rules")
 
 
 def learn(affinity: str | None, annotations: str | None) -> tuple[Affinity, Layout]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augsynth.core.boxes import fit_inside
+from augsynth.core.options import check_options, option
 from augsynth.core.scene import FloatArray, IntArray, Scene
 from augsynth.pasting.source_objects import SourceObjects
 from augsynth.pasting.surroundings import TYPICAL_SPREADS, Surroundings
@@ -28,42 +29,37 @@ _NUM_TRIES = 12
 class PasteRules:
     """What a pasted object must fulfil, and how places are compared.
 
-    Attributes:
-        max_overlap: Largest share of an object, crowd or ignore region that may be covered, in [0, 1].
-        min_size: Least side of a pasted object in pixels.
-        min_scale, max_scale: How much smaller or larger an object may become, relative to its own picture.
-        num_places: Places that are compared.
-        anchored_share: Share of them that the layout proposes next to an object, in [0, 1].
-        num_cutouts: Cut-outs that are compared.
-        size_weight: Weight of log p(size | category, position, scene).
-        scale_weight: Price of a change of scale, per natural log squared.
-        ring_weight: Price of surroundings that differ from those the cut-out comes from, in typical spreads.
-        temperature: Width of the choice; towards 0 the best pair is taken.
-
     Raises:
-        ValueError: A field lies outside its range.
+        ConfigError: A value is out of range.
     """
 
-    max_overlap: float = 0.1
-    min_size: float = 4.0
-    min_scale: float = 0.5
-    max_scale: float = 1.5
-    num_places: int = 16
-    anchored_share: float = 0.6
-    num_cutouts: int = 12
-    size_weight: float = 0.5
-    scale_weight: float = 4.0
-    ring_weight: float = 1.0
-    temperature: float = 0.5
+    max_overlap: float = option(
+        0.1, "Largest share of an object, crowd or ignore region that may be covered.", low=0, high=1
+    )
+    min_size: float = option(4.0, "Least side of a pasted object in pixels.", low=1, high=1e6)
+    min_scale: float = option(
+        0.5, "How much smaller an object may become, relative to its own picture.", low=0.05, high=1
+    )
+    max_scale: float = option(1.5, "How much larger.", low=1, high=20)
+    num_places: int = option(16, "Places that are compared.", low=1, high=10_000)
+    anchored_share: float = option(
+        0.6, "Share of them that the layout proposes next to an object.", low=0, high=1
+    )
+    num_cutouts: int = option(12, "Cut-outs that are compared.", low=1, high=10_000)
+    size_weight: float = option(0.5, "Weight of log p(size | category, position, scene).", low=0, high=100)
+    scale_weight: float = option(4.0, "Price of a change of scale, per natural log squared.", low=0, high=100)
+    ring_weight: float = option(
+        1.0,
+        "Price of surroundings that differ from those the cut-out comes from, in typical spreads.",
+        low=0,
+        high=100,
+    )
+    temperature: float = option(
+        0.5, "Width of the choice; towards 0 the best pair is taken.", low=1e-6, high=1e6
+    )
 
     def __post_init__(self) -> None:
-        ranges = {"max_overlap": (0, 1), "min_size": (1, 1e6), "min_scale": (0.05, 1), "max_scale": (1, 20)}
-        ranges |= {"num_places": (1, 1e4), "anchored_share": (0, 1), "num_cutouts": (1, 1e4)}
-        ranges |= {"size_weight": (0, 100), "scale_weight": (0, 100), "ring_weight": (0, 100)}
-        for name, (low, high) in (ranges | {"temperature": (1e-6, 1e6)}).items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ValueError(f"{name} must lie in [{low:g}, {high:g}], got {value}")
+        check_options(self)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -38,7 +38,7 @@ from augsynth.core.errors import DatasetError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Category, Dataset
 from augsynth.generation.loading import MODELS
-from augsynth.inpainting.stitching import cut_window, mask_cells, stitch
+from augsynth.inpainting.stitching import cells_xyxy, cut_window, mask_cells, stitch
 from augsynth.masking.matting import matte
 from augsynth.masking.sources import PaintedObject
 from augsynth.placement.proposal import PlacementRules
@@ -230,12 +230,12 @@ def paint_known(
     part += (cutout.image - part) * (cutout.alpha / 255)[..., None]
     cells = mask_cells(mask, window, num_cells=WINDOW // 4)
     picture = rebuild(cut_window(pasted.astype(np.uint8), window, size=WINDOW))
-    after, opacity = stitch(image, picture, window_xyxy=window, cells=cells, feather=3.0, rng=rng)
+    after = stitch(image, picture, window_xyxy=window, cells=cells, feather=3.0, rng=rng)
     detected = clip_boxes((box + rng.normal(0, 0.02, 4) * np.tile(box[2:] - box[:2], 2))[None], tuple(size))[
         0
     ]
-    rows, columns = np.flatnonzero(opacity.any(axis=1)), np.flatnonzero(opacity.any(axis=0))
-    painted = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], float)
+    painted = cells_xyxy(cells, window)
+    painted = np.concatenate([np.floor(painted[:2]), np.ceil(painted[2:])])
     return PaintedObject(image, after, detected, painted, window, cutout.category_id), truth
 
 

@@ -94,7 +94,7 @@ class Piece:
             cells=self.request.cells,
             rng=derive_rng(self.plan.seed, "grain"),
             **{"feather": FEATHER, **options},
-        )[0]
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -217,9 +217,7 @@ def main() -> int:
     for flag in ("--model", "--detector"):
         parser.add_argument(flag, default="embedded")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument(
-        "--window-size", type=int, default=0, help="side of the painter's window; 0 is its own"
-    )
+    parser.add_argument("--window-size", type=int, help="side of the painter's window; its own if left out")
     parser.add_argument("--per-category", type=int, default=15)
     parser.add_argument("--scenes", type=int, default=400, help="scenes to draw where no data are given")
     parser.add_argument("--strengths", type=float, nargs="*", default=[0.04, 0.3, 0.6])
@@ -245,7 +243,7 @@ def report(args: argparse.Namespace) -> None:
         dataset = read_dataset(args.annotations, images=args.images)
         judge_folder = EMBEDDED_DETECTOR if args.detector == "embedded" else args.detector
         detector = load_detector(str(judge_folder), dataset.categories, device=args.device)
-        painter = load_inpainter(args.model, device=args.device, window_size=args.window_size, batch_size=8)
+        painter = load_inpainter(args.model, device=args.device, window_size=args.window_size)
         thresholds = calibrate(
             detector, dataset, lambda s: read_image(dataset, s), quantile=0.05, seed=args.seed
         )

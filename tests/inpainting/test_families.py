@@ -8,10 +8,11 @@ import pytest
 from augsynth.core.errors import BackendError, ConfigError
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.provenance import describe_models
-from augsynth.inpainting.aligned import AlignedInpainter
+from augsynth.inpainting.aligned import AlignedInpainter, PipelineParts
 from augsynth.inpainting.checkpoints import inspect_checkpoint, is_non_commercial, read_licence
 from augsynth.inpainting.diffusers_pipeline import PipelineInpainter
 from augsynth.inpainting.loading import load_inpainter
+from augsynth.inpainting.options import PaintingOptions
 from augsynth.inpainting.port import InpaintRequest
 from tests.tiny_families import (
     build_flux_fill,
@@ -53,9 +54,10 @@ def families():
     return get
 
 
-def aligned(pipeline, **options):
-    parts = ("vae", "unet", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "scheduler")
-    return AlignedInpainter(**{part: getattr(pipeline, part, None) for part in parts}, **options)
+def aligned(pipeline, *, negative_prompt="", **options):
+    return AlignedInpainter(
+        PipelineParts.of(pipeline), PaintingOptions(**options), negative_prompt=negative_prompt
+    )
 
 
 @pytest.mark.parametrize("guidance", [1.0, 4.0])

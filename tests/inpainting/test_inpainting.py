@@ -8,8 +8,9 @@ import pytest
 
 from augsynth.core.errors import BackendError, ConfigError
 from augsynth.core.seeding import derive_rng
-from augsynth.inpainting.aligned import AlignedInpainter
+from augsynth.inpainting.aligned import AlignedInpainter, PipelineParts
 from augsynth.inpainting.loading import load_inpainter
+from augsynth.inpainting.options import PaintingOptions
 from augsynth.inpainting.port import InpaintRequest
 from augsynth.inpainting.stitching import mask_cells
 
@@ -22,6 +23,10 @@ def make_request(number: int) -> InpaintRequest:
     box = np.concatenate([low, low + np.array([14.0, 11.0 + number])])
     cells = mask_cells(box, np.array([0, 0, 32, 32]), num_cells=16)
     return InpaintRequest(image, cells, PROMPTS[number % 3], 100 + number)
+
+
+def aligned(parts: dict[str, object], **options: object) -> AlignedInpainter:
+    return AlignedInpainter(PipelineParts(**parts), PaintingOptions(**options), negative_prompt="")
 
 
 def pipeline_latents(
@@ -57,9 +62,7 @@ def test_without_alignment_it_equals_the_diffusers_pipeline(
     tiny_parts: dict[str, object], guidance: float, number: int
 ) -> None:
     request = make_request(number)
-    ours = AlignedInpainter(**tiny_parts, steps=7, guidance=guidance, alignment="off").sample_latents(
-        [request]
-    )
+    ours = aligned(tiny_parts, steps=7, guidance=guidance, alignment="off").sample_latents([request])
     theirs = pipeline_latents(tiny_parts, request, guidance=guidance, steps=7)
     assert np.abs(ours.numpy() - theirs).max() <= 1e-4
     assert np.abs(theirs).max() > 0.1
@@ -68,7 +71,7 @@ def test_without_alignment_it_equals_the_diffusers_pipeline(
 @pytest.mark.parametrize("alignment", ["off", "renoise"])
 def test_a_result_does_not_depend_on_its_batch(tiny_parts: dict[str, object], alignment: str) -> None:
     requests = [make_request(n) for n in range(4)]
-    painter = AlignedInpainter(**tiny_parts, steps=5, alignment=alignment)
+    painter = aligned(tiny_parts, steps=5, alignment=alignment)
     together = painter.sample_latents(requests).numpy()
     alone = np.concatenate([painter.sample_latents([r]).numpy() for r in requests])
     assert np.abs(together - alone).max() <= 1e-4
@@ -78,9 +81,7 @@ def test_aligned_surroundings_are_the_source_latents(tiny_parts: dict[str, objec
     import torch
 
     request = make_request(1)
-    latents = (
-        AlignedInpainter(**tiny_parts, steps=5, alignment="renoise").sample_latents([request]).numpy()[0]
-    )
+    latents = aligned(tiny_parts, steps=5, alignment="renoise").sample_latents([request]).numpy()[0]
     pixels = torch.from_numpy(request.image).permute(2, 0, 1)[None].float() / 127.5 - 1
     vae = tiny_parts["vae"]
     source = (vae.encode(pixels).latent_dist.mode() * vae.config.scaling_factor).numpy()[0]
@@ -89,7 +90,7 @@ def test_aligned_surroundings_are_the_source_latents(tiny_parts: dict[str, objec
 
 
 def test_prompt_and_seed_both_matter(tiny_parts: dict[str, object]) -> None:
-    painter = AlignedInpainter(**tiny_parts, steps=4, guidance=3.0)
+    painter = aligned(tiny_parts, steps=4, guidance=3.0)
     base = make_request(0)
     reseeded = InpaintRequest(base.image, base.cells, base.prompt, base.seed + 1)
     reworded = InpaintRequest(base.image, base.cells, "background", base.seed)
@@ -136,7 +137,7 @@ def test_a_start_is_painted_over_as_far_as_strength_says(tiny_parts: dict[str, o
     origin = (vae.encode(pixels).latent_dist.mode() * vae.config.scaling_factor).numpy()[0]
 
     def distance(strength: float) -> float:
-        painter = AlignedInpainter(**tiny_parts, steps=10, guidance=1.0, strength=strength)
+        painter = aligned(tiny_parts, steps=10, guidance=1.0, strength=strength)
         latents = painter.sample_latents([request]).numpy()[0]
         return float(np.abs(latents - origin)[:, request.cells].mean())
 
@@ -146,14 +147,14 @@ def test_a_start_is_painted_over_as_far_as_strength_says(tiny_parts: dict[str, o
 
 
 def test_full_strength_leaves_nothing_of_the_start(tiny_parts: dict[str, object]) -> None:
-    painter = AlignedInpainter(**tiny_parts, steps=4, strength=1.0)
+    painter = aligned(tiny_parts, steps=4, strength=1.0)
     with_start, without = (painter.sample_latents([r]).numpy() for r in (started(2, like=0), make_request(2)))
     assert (with_start == without).all()
 
 
 def test_requests_with_and_without_a_start_share_a_call(tiny_parts: dict[str, object]) -> None:
     requests = [make_request(0), started(1, like=2), make_request(2), started(3, like=0)]
-    painter = AlignedInpainter(**tiny_parts, steps=6, strength=0.5, batch_size=3)
+    painter = aligned(tiny_parts, steps=6, strength=0.5, batch_size=3)
     together = painter.inpaint(requests)
     for request, picture in zip(requests, together, strict=True):
         alone = painter.inpaint([request])[0]
@@ -161,4 +162,4 @@ def test_requests_with_and_without_a_start_share_a_call(tiny_parts: dict[str, ob
         assert np.abs(picture.astype(int) - alone).max() <= 1
     for strength in (0.0, 1.5):
         with pytest.raises(ConfigError, match="strength"):
-            AlignedInpainter(**tiny_parts, strength=strength)
+            aligned(tiny_parts, strength=strength)

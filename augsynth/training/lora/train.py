@@ -114,11 +114,10 @@ def load_base(training: LoraTraining) -> AlignedInpainter:
     half = training.precision == "bfloat16" and training.device != "cpu"
     painter = load_inpainter(
         training.model,
-        revision=training.model_revision,
+        model_revision=training.model_revision,
         device=training.device,
         precision="bfloat16" if half else "float32",
-        window_size=training.window_size or 0,
-        steps=25,
+        window_size=training.window_size,
         batch_size=training.lora_batch_size,
     )
     if not isinstance(painter, AlignedInpainter):

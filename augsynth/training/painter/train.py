@@ -180,7 +180,8 @@ def _sharpened(lesson: _Lesson, autoencoder: AutoencoderKL) -> AutoencoderKL:
 
 def _denoiser(lesson: _Lesson, autoencoder: AutoencoderKL) -> dict[str, Any]:
     """Return the other parts of the model, trained; the model is written with every checkpoint."""
-    from augsynth.inpainting.aligned import AlignedInpainter
+    from augsynth.inpainting.aligned import AlignedInpainter, PipelineParts
+    from augsynth.inpainting.options import PaintingOptions
 
     training, windows = lesson.training, lesson.windows
     latents = cached(
@@ -190,7 +191,8 @@ def _denoiser(lesson: _Lesson, autoencoder: AutoencoderKL) -> dict[str, Any]:
     )
 
     def on_save(parts: Mapping[str, Any], step: int) -> None:
-        painter = AlignedInpainter(**parts, vae=autoencoder)
+        known = PipelineParts(**parts, vae=autoencoder)
+        painter = AlignedInpainter(known, PaintingOptions(), negative_prompt="")
         write_samples(painter, windows, lesson.prompts, lesson.work / f"samples-{step:06d}.png")
         lesson.publish({**parts, "vae": autoencoder}, steps_done=step)
 
