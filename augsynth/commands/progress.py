@@ -98,7 +98,8 @@ def summary_lines(tally: Tally, out: Path) -> list[str]:
     if tally.masks:
         found = {k: v for k, v in tally.masks.items() if k is not None}
         by = "".join(f" (by {k})" for k in found)
-        lines.append(f"masks: {sum(found.values())} of {tally.masks.total()} objects{by}, boxes for the rest")
+        rest = ", boxes for the rest" if None in tally.masks else ""
+        lines.append(f"masks: {sum(found.values())} of {tally.masks.total()} objects{by}{rest}")
     if missing > 0:
         lines.append(
             f"{missing} objects short: the budget of attempts is spent; raise --max-attempts, or look at "

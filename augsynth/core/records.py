@@ -36,11 +36,12 @@ class ObjectMask(Struct, frozen=True):
 
 
 class Extra(Struct, frozen=True):
-    """A second object that painting brought along and that is labelled, too."""
+    """A second object that painting brought along and that is labelled, too; its mask as in `Judgement`."""
 
     category_id: int
     box_xyxy: Box
     score: float
+    mask: ObjectMask | UnsetType | None = UNSET
 
 
 class PlannedObject(Struct, frozen=True, kw_only=True, omit_defaults=True):

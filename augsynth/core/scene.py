@@ -35,6 +35,7 @@ class Reason(StrEnum):
     EXTRA_OBJECT = "extra_object"
     NOT_IN_TOP_K = "not_in_top_k"
     STILL_THERE = "still_there"
+    NO_MASK = "no_mask"
 
 
 @dataclass(frozen=True, slots=True)

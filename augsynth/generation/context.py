@@ -158,6 +158,8 @@ class Judging:
         rules: What must hold.
         detector, thresholds: None where no detector is asked.
         classifier: None where none is asked.
+        outliner: Who finds the objects' masks, None for boxes only.
+        needs_mask: Whether an object without a mask is turned down.
 
     Raises:
         ValueError: A detector comes without thresholds, or they without it.
@@ -167,6 +169,8 @@ class Judging:
     detector: Detector | None = None
     thresholds: Thresholds | None = None
     classifier: Classifier | None = None
+    outliner: Outliner | None = None
+    needs_mask: bool = False
 
     def __post_init__(self) -> None:
         if (self.detector is None) != (self.thresholds is None):
@@ -199,7 +203,6 @@ class RunContext:
     Attributes:
         dataset: The source.
         placing, painting, judging: What the stages use.
-        outliner: Who finds the objects' masks, None for boxes only.
         loop: Attempts and seed.
     """
 
@@ -207,5 +210,4 @@ class RunContext:
     placing: Placing
     painting: Painting
     judging: Judging
-    outliner: Outliner | None
     loop: LoopRules

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,7 +21,7 @@ from augsynth.generation.context import RunContext
 from augsynth.generation.decoys import num_decoys, plan_decoy, record_decoy
 from augsynth.generation.objects import plan_object, record_object, unread_image
 from augsynth.generation.planning import PlannedWindow
-from augsynth.generation.stages import JudgedWindow, detect, judge_windows, outline, paint, settle
+from augsynth.generation.stages import JudgedWindow, detect, judge_windows, paint, settle, visible_masks
 from augsynth.generation.statistics import CategoryYields
 from augsynth.generation.working_image import WorkingImage
 
@@ -68,10 +69,8 @@ def paint_shard(
     objects = _Objects(context, budget, before.copy(), [o for o in opened if isinstance(o, Attempt)])
     images = _fill(context, [o for o in opened if isinstance(o, WorkingImage)], objects)
     kept, attempts = _take_wanted(images, objects.records, wanted)
-    if context.outliner is not None:
-        for number, mask in outline(context.outliner, context.dataset, kept, attempts).items():
-            attempts[number] = attempts[number].judged(mask=mask)
-    kept, decoys = paint_decoys(context, [replace(image, versions=()) for image in kept])
+    _record_masks(context, kept, attempts)
+    kept, decoys = paint_decoys(context, [replace(image, versions=(), masks=()) for image in kept])
     record = ShardRecord(
         jobs=len(jobs),
         attempts=tuple(attempts),
@@ -253,6 +252,18 @@ def _take_wanted(
         if num:
             kept.append(image.first(num))
     return kept, marked
+
+
+def _record_masks(context: RunContext, images: Sequence[WorkingImage], attempts: list[Attempt]) -> None:
+    """Put the masks of the objects that stay, as far as they are visible, into the attempts' records."""
+    if context.judging.outliner is None:
+        return
+    for image in images:
+        for number, (mask, *others) in visible_masks(image, by=context.judging.outliner.name).items():
+            extras = zip(attempts[number].painted.judgement.extras, others, strict=True)
+            attempts[number] = attempts[number].judged(
+                mask=mask, extras=tuple(msgspec.structs.replace(extra, mask=own) for extra, own in extras)
+            )
 
 
 def _write(context: RunContext, image: WorkingImage, image_dir: Path) -> NewImage:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
 import yaml
+from msgspec import UnsetType
 from numpy.typing import NDArray
 
 from augsynth.coco.faults import Record
@@ -25,8 +27,8 @@ from augsynth.coco.writer import (
 )
 from augsynth.core.figures import contact_sheet
 from augsynth.core.images import place_original, write_atomically
-from augsynth.core.masks import decoded, recut, to_polygons
-from augsynth.core.records import Attempt, NewImage, ShardRecord
+from augsynth.core.masks import as_rle, decoded, recut, to_polygons, to_rle
+from augsynth.core.records import Attempt, Box, NewImage, ObjectMask, ShardRecord
 from augsynth.core.scene import Dataset
 from augsynth.generation.config import GenerateConfig, plain_config
 
@@ -35,6 +37,9 @@ SYNTHETIC = "annotations/instances_synthetic.json"
 PROVENANCE = "provenance.jsonl"
 DECOYS = "decoys.jsonl"
 SUMMARY = "summary.json"
+MASK_SOURCE = (
+    "mask_source"  # attribute of an annotation: who found its mask; `mask` is a field of FiftyOne's own
+)
 SHEET_TILES = 48
 
 
@@ -85,7 +90,8 @@ def publish_dataset(
     images = [image for shard in published for image in shard]
     sources = {record["id"]: record for record in dataset.document["images"]}
     records = [_image_record(image, sources[image.new.source_image_id]) for image in images]
-    annotations = [a for image in images for a in annotate(image, form=config.output.mask_format)]
+    form, boxed = config.output.mask_format, config.masking.unmasked == "box"
+    annotations = [a for image in images for a in annotate(image, form=form, boxed=boxed)]
     _place_originals(out, dataset, config.output.originals)
     write_json(out / SYNTHETIC, synthetic_document(dataset.document, records, annotations))
     write_json(out / AUGMENTED, augmented_document(dataset.document, records, annotations))
@@ -127,20 +133,24 @@ def number_images(document: Mapping[str, Any], shards: Sequence[ShardRecord]) ->
     return published
 
 
-def annotate(image: PublishedImage, *, form: str) -> list[Record]:
+def annotate(image: PublishedImage, *, form: str, boxed: bool = False) -> list[Record]:
     """Return the annotations of a new image: what stayed of the source, cut where new objects hide it, and these.
 
     Args:
         image: With its numbers.
         form: `polygon` or `rle`, of the masks.
+        boxed: Give an object without a mask one of its box's shape.
     """
     size = image.new.size_wh
-    covers = [msgspec.to_builtins(a.mask.rle) for a in image.objects if a.mask is not None]
+    found = [mask for a in image.objects for mask in (a.mask, *(e.mask for e in a.painted.judgement.extras))]
+    covers = [msgspec.to_builtins(mask.rle) for mask in found if isinstance(mask, ObjectMask)]
     annotations: list[Record] = [recut(copy, covers, size) if covers else copy for copy in image.copies]
     for attempt, annotation_id in zip(image.objects, image.annotation_ids, strict=True):
-        annotations.append(_object_annotation(image, attempt, annotation_id, form=form))
+        outline = partial(_outline, size_wh=size, form=form, boxed=boxed)
+        annotations.append(_object_annotation(image, attempt, annotation_id, outline=outline))
         seed = attempt.painted.plan.seed
         for k, extra in enumerate(attempt.painted.judgement.extras, 1):
+            segmentation, source = outline(extra.mask, extra.box_xyxy)
             annotations.append(
                 synthetic_annotation(
                     annotation_id=annotation_id + k,
@@ -149,13 +159,39 @@ def annotate(image: PublishedImage, *, form: str) -> list[Record]:
                     box_xyxy=extra.box_xyxy,
                     size_wh=size,
                     score=extra.score,
-                    attributes={"seed": seed, "source_image_id": attempt.source_image_id, "extra": True},
+                    attributes={
+                        "seed": seed,
+                        "source_image_id": attempt.source_image_id,
+                        "extra": True,
+                        **source,
+                    },
+                    segmentation=segmentation,
                 )
             )
     return annotations
 
 
-def _object_annotation(image: PublishedImage, attempt: Attempt, annotation_id: int, *, form: str) -> Record:
+def _outline(
+    mask: ObjectMask | UnsetType | None, box_xyxy: Box, *, size_wh: tuple[int, int], form: str, boxed: bool
+) -> tuple[Any, dict[str, str]]:
+    """Return an object's `segmentation`, None without one, and the attribute that says where it comes from."""
+    if isinstance(mask, ObjectMask):
+        rle = msgspec.to_builtins(mask.rle)
+        segmentation = rle if form == "rle" else to_polygons(decoded(rle))
+        if segmentation is not None:
+            return segmentation, {MASK_SOURCE: mask.by}
+    if not boxed:
+        return None, {}
+    x1, y1, x2, y2 = box_xyxy
+    polygons = [[x1, y1, x2, y1, x2, y2, x1, y2]]
+    if form == "polygon":
+        return polygons, {MASK_SOURCE: "box"}
+    return to_rle(decoded(as_rle(polygons, size_wh))), {MASK_SOURCE: "box"}
+
+
+def _object_annotation(
+    image: PublishedImage, attempt: Attempt, annotation_id: int, *, outline: Callable[..., Any]
+) -> Record:
     painted = attempt.painted
     attributes: dict[str, str | int | float | bool] = {
         "seed": painted.plan.seed,
@@ -165,12 +201,8 @@ def _object_annotation(image: PublishedImage, attempt: Attempt, annotation_id: i
     if attempt.replaced_annotation_id is not None and attempt.replaced_category_id is not None:
         attributes["replaced_annotation_id"] = attempt.replaced_annotation_id
         attributes["replaced_category_id"] = attempt.replaced_category_id
-    segmentation = None
-    if attempt.mask is not None:
-        rle = msgspec.to_builtins(attempt.mask.rle)
-        segmentation = rle if form == "rle" else to_polygons(decoded(rle))
-        if segmentation is not None:
-            attributes["mask"] = attempt.mask.by
+    segmentation, source = outline(painted.judgement.mask, painted.label_xyxy)
+    attributes.update(source)
     return synthetic_annotation(
         annotation_id=annotation_id,
         image_id=image.image_id,
@@ -226,8 +258,9 @@ def _shown(attempt: Attempt) -> dict[str, Any]:
     """Return an attempt as a line of provenance: without its picture, with the name of who found the mask."""
     values = attempt.to_json()
     values.pop("tile", None)
-    if "mask" in values:
-        values["mask"] = None if attempt.mask is None else attempt.mask.by
+    for one in (values, *values.get("extras", ())):
+        if one.get("mask") is not None:
+            one["mask"] = one["mask"]["by"]
     return values
 
 

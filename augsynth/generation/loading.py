@@ -63,6 +63,7 @@ def open_context(config: GenerateConfig, dataset: Dataset) -> RunContext:
     detector = _load_filter(config, dataset)
     classifier = _load_classifier(config, dataset, prompts)
     outliner = open_outliner(config, dataset, detector)
+    unmasked = config.masking.unmasked
     run = config.run
     return RunContext(
         dataset=dataset,
@@ -78,8 +79,9 @@ def open_context(config: GenerateConfig, dataset: Dataset) -> RunContext:
             detector,
             None if detector is None else _calibrated(config, dataset, detector),
             classifier,
+            outliner,
+            outliner is not None and (all_have_masks(dataset) if unmasked is None else unmasked == "reject"),
         ),
-        outliner=outliner,
         loop=LoopRules(run.seed, config.slots, run.retries, run.decoys, config.output.image_format),
     )
 
@@ -269,9 +271,16 @@ def open_outliner(config: GenerateConfig, dataset: Dataset, detector: Detector |
     return MattingOutlines() if kind == "matting" else None
 
 
+def all_have_masks(dataset: Dataset) -> bool:
+    """Say whether each annotated object has a mask, crowds aside, and there is one."""
+    objects = [record for record in dataset.document["annotations"] if not record.get("iscrowd")]
+    return bool(objects) and all(record.get("segmentation") for record in objects)
+
+
 def _choose(config: GenerateConfig, dataset: Dataset, detector: Detector | None) -> str:
     if config.masking.segmenter is not None:
         return "segmenter"
-    if not any("segmentation" in record for record in dataset.document["annotations"]):
+    needed = config.masking.unmasked == "reject"
+    if not needed and not any("segmentation" in record for record in dataset.document["annotations"]):
         return "off"
     return "detector" if detector is not None and has_masks(detector) else "matting"

@@ -1,4 +1,4 @@
-"""The stages after a plan: paint, detect, judge, settle, outline. Each returns new values."""
+"""The stages after a plan: paint, detect, judge, settle. Each returns new values."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import msgspec
 import numpy as np
 
 from augsynth.core.boxes import view_around
-from augsynth.core.images import read_image
-from augsynth.core.masks import to_rle, visible
-from augsynth.core.records import Attempt, ObjectMask, Rle
+from augsynth.core.masks import Mask, to_rle, visible
+from augsynth.core.records import ObjectMask, Rle
 from augsynth.core.scene import (
-    Dataset,
     Detections,
     FloatArray,
     Image,
@@ -32,7 +30,7 @@ from augsynth.generation.planning import PlannedWindow
 from augsynth.generation.working_image import Seen, WorkingImage
 from augsynth.inpainting.port import InpaintRequest
 from augsynth.inpainting.stitching import cut_window, stitch
-from augsynth.masking.sources import Outliner, PaintedObject
+from augsynth.masking.sources import PaintedObject
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,10 +67,18 @@ class ObservedWindow:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JudgedWindow:
-    """A painted window and the verdict on it."""
+    """A painted window and the verdict on it.
+
+    Attributes:
+        observed: The window.
+        verdict: On the object, or the decoy.
+        masks: (H, W) of the object and of what came along with it, None where there is none to be believed; empty
+            where none were looked for.
+    """
 
     observed: ObservedWindow
     verdict: Verdict
+    masks: tuple[Mask | None, ...] = ()
 
     @property
     def window(self) -> PlannedWindow:
@@ -159,7 +165,7 @@ def _detections(detector: Detector | None, views: Sequence[tuple[Image, IntArray
 
 
 def judge_windows(judging: Judging, observed: Sequence[ObservedWindow]) -> list[JudgedWindow]:
-    """Judge objects and decoys; a classifier, where there is one, sees the objects accepted so far."""
+    """Judge objects and decoys; a classifier sees the objects accepted so far, then their masks are found."""
     verdicts = [_verdict(judging, o) for o in observed]
     if judging.classifier is not None:
         boxes = {
@@ -172,7 +178,8 @@ def judge_windows(judging: Judging, observed: Sequence[ObservedWindow]) -> list[
             verdict = judge_class(verdicts[k], standing, rules=judging.rules)
             alone = judging.detector is None
             verdicts[k] = replace(verdict, score=standing.probability) if alone else verdict
-    return [JudgedWindow(o, verdict) for o, verdict in zip(observed, verdicts, strict=True)]
+    judged = [JudgedWindow(o, verdict) for o, verdict in zip(observed, verdicts, strict=True)]
+    return _outlined(judging, judged)
 
 
 def _verdict(judging: Judging, observed: ObservedWindow) -> Verdict:
@@ -235,53 +242,73 @@ def settle(judged: JudgedWindow, *, number: int) -> WorkingImage:
         changed,
         scene=scene,
         versions=(*image.versions, (scene, judged.pixels)),
+        masks=(*image.masks, judged.masks) if judged.masks else image.masks,
         accepted=(*image.accepted, number),
     )
 
 
-def outline(
-    outliner: Outliner, dataset: Dataset, images: Sequence[WorkingImage], attempts: Sequence[Attempt]
-) -> dict[int, ObjectMask | None]:
-    """Find the masks of the objects that stay in their images, each looked at as it was when it was accepted.
+def visible_masks(image: WorkingImage, *, by: str) -> dict[int, list[ObjectMask | None]]:
+    """Return what of each mask is visible under later objects.
 
     Args:
-        outliner: Finds them.
-        dataset: The source.
-        images: Images whose objects are settled, before decoys are painted.
-        attempts: The shard's records.
+        image: With its objects, before decoys are painted.
+        by: Who found the masks.
 
     Returns:
-        By number of the attempt, what of its mask is visible under later objects; None where none is to be believed.
+        By number of the attempt, the mask of its object and of what came along with it; None where there is none.
     """
-    painted = [_painted_objects(dataset, image, attempts) for image in images]
-    masks = iter(outliner.outline([one for group in painted for one in group]))
-    found: dict[int, ObjectMask | None] = {}
-    for image, group in zip(images, painted, strict=True):
-        seen = visible([next(masks) for _ in group])
-        for number, mask in zip(image.accepted, seen, strict=True):
-            found[number] = (
-                None if mask is None else ObjectMask(outliner.name, msgspec.convert(to_rle(mask), Rle))
-            )
-    return found
+    seen = iter(visible([mask for group in image.masks for mask in group]))
+    return {
+        number: [_recorded(next(seen), by=by) for _ in group]
+        for number, group in zip(image.accepted, image.masks, strict=True)
+    }
 
 
-def _painted_objects(
-    dataset: Dataset, image: WorkingImage, attempts: Sequence[Attempt]
-) -> list[PaintedObject]:
-    versions = [read_image(dataset, image.source), *(pixels for _, pixels in image.versions)]
-    objects = []
-    for k, number in enumerate(image.accepted):
-        painted = attempts[number].painted
-        replaces = attempts[number].replaced_annotation_id is not None
-        objects.append(
-            PaintedObject(
-                # Where an object was replaced, what changed is the outline of both: matting is told that nothing did.
-                before=versions[k + 1 if replaces else k],
-                after=versions[k + 1],
-                box_xyxy=np.array(painted.label_xyxy, np.float64),
-                painted_xyxy=image.painted[k],
-                window_xyxy=np.array(painted.plan.window_xyxy, np.int64),
-                category_id=painted.category_id,
-            )
-        )
-    return objects
+def _recorded(mask: Mask | None, *, by: str) -> ObjectMask | None:
+    return None if mask is None else ObjectMask(by, msgspec.convert(to_rle(mask), Rle))
+
+
+def _outlined(judging: Judging, judged: Sequence[JudgedWindow]) -> list[JudgedWindow]:
+    """Find the masks of accepted objects and of what came along; turn down what needs one and has none."""
+    groups = [_painted_objects(one) for one in judged]
+    if judging.outliner is None or not any(groups):
+        return list(judged)
+    masks = iter(judging.outliner.outline([painted for group in groups for painted in group]))
+    outlined = []
+    for one, group in zip(judged, groups, strict=True):
+        found = tuple(next(masks) for _ in group)
+        reason = _unmasked(one.window.image, found) if group and judging.needs_mask else one.verdict.reason
+        outlined.append(replace(one, verdict=replace(one.verdict, reason=reason), masks=found))
+    return outlined
+
+
+def _unmasked(image: WorkingImage, found: Sequence[Mask | None]) -> Reason:
+    """Return what speaks against an object where all need masks: its own, a second object's, or an earlier one's."""
+    if found[0] is None:
+        return Reason.NO_MASK
+    if any(mask is None for mask in found[1:]):
+        return Reason.EXTRA_OBJECT
+    seen = visible([*(mask for group in image.masks for mask in group), *found])
+    return Reason.ACCEPTED if all(mask is not None for mask in seen) else Reason.LOST_NEIGHBOUR
+
+
+def _painted_objects(judged: JudgedWindow) -> list[PaintedObject]:
+    """Return an accepted object and what came along with it; nothing for a decoy."""
+    window, verdict = judged.window, judged.verdict
+    if not verdict.accepted or verdict.box_xyxy is None:
+        return []
+    painted = PaintedObject(
+        # Where an object was replaced, what changed is the outline of both: matting is told that nothing did.
+        before=window.image.pixels if window.replaced is None else judged.pixels,
+        after=judged.pixels,
+        box_xyxy=verdict.box_xyxy,
+        painted_xyxy=window.painted_xyxy,
+        window_xyxy=window.plan.window_xyxy,
+        category_id=window.category_id,
+    )
+    extras = (
+        ()
+        if verdict.extras is None
+        else zip(verdict.extras.boxes_xyxy, verdict.extras.category_ids.tolist(), strict=True)
+    )
+    return [painted, *(replace(painted, box_xyxy=box, category_id=kind) for box, kind in extras)]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from augsynth.core.masks import Mask
 from augsynth.core.scene import Detections, FloatArray, Image, IntArray, Scene
 
 
@@ -32,6 +33,8 @@ class WorkingImage:
         scene: The scene with the accepted objects so far.
         pixels: (H, W, 3) uint8 as it is now.
         versions: Scene and pixels after each accepted object.
+        masks: (H, W) masks of each accepted object and of what came along with it, None where there is none to be
+            believed; no entries where none are looked for.
         accepted: Numbers of the accepted attempts within the shard.
         painted: (4,) rectangles of pixels that were repainted, one for each of them and for each decoy.
         seen: What the detector found last, as long as the pixels are those it saw.
@@ -42,6 +45,7 @@ class WorkingImage:
     scene: Scene
     pixels: Image
     versions: tuple[tuple[Scene, Image], ...] = ()
+    masks: tuple[tuple[Mask | None, ...], ...] = ()
     accepted: tuple[int, ...] = ()
     painted: tuple[FloatArray, ...] = ()
     seen: Seen | None = None
@@ -62,6 +66,7 @@ class WorkingImage:
             scene=scene,
             pixels=pixels,
             versions=self.versions[:num],
+            masks=self.masks[:num],
             accepted=self.accepted[:num],
             painted=self.painted[:num],
             seen=None,

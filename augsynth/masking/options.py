@@ -23,6 +23,11 @@ class MaskOptions:
         "off for boxes only; auto takes the segmenter where one is given, else the detector or matting, and nothing "
         "where the dataset itself has no masks.",
     )
+    unmasked: Literal["reject", "keep", "box"] | None = option(
+        None,
+        "An object that no mask is found for: reject the attempt, keep it without one, or with a box-shaped one.",
+        unset="reject where all objects of the dataset have masks, otherwise keep",
+    )
     segmenter: str | None = option(None, "Promptable segmenter (SAM, SAM 2, SAM-HQ): a folder or a hub id.")
     segmenter_revision: str | None = option(None, "Commit or tag of that hub id.")
 
@@ -32,6 +37,8 @@ class MaskOptions:
             raise ConfigError(
                 "masks is 'segmenter', but none is given; name a SAM checkpoint with --segmenter"
             )
+        if self.masks == "off" and self.unmasked == "reject":
+            raise ConfigError("unmasked is 'reject', but masks is 'off'; set one of them to something else")
         if self.segmenter is not None and self.masks not in ("auto", "segmenter"):
             raise ConfigError(
                 f"segmenter is given, but masks is {self.masks!r}; leave one of them out, or set masks to segmenter"

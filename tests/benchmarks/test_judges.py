@@ -251,7 +251,6 @@ def test_first_attempts_are_painted_again_as_the_run_painted_them(sample_root, t
         ),
         Painting(inpainter, PromptBook.open(PromptRules(), dataset.categories)),
         Judging(FilterRules(), Recorded([], [], []), Thresholds(0.5)),
-        outliner=None,
         loop=LoopRules(retries=1),
     )
     shard = engine.paint_shard(

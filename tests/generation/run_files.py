@@ -10,7 +10,7 @@ from augsynth.core.records import Attempt, Box, Extra, Judgement, ObjectMask, Pl
 from augsynth.core.scene import Reason
 from augsynth.generation.statistics import Tally
 
-RANDOM = {"category_choice": "uniform", "placement": "uniform", "filter": "off"}
+RANDOM = {"category_choice": "uniform", "placement": "uniform", "filter": "off", "masks": "off"}
 
 
 def ignore(stage: str, tally: Tally) -> None:

@@ -37,7 +37,7 @@ def test_pycocotools_loads_both_files_and_every_new_object_is_marked(
     assert set(known) == {a["id"] for a in marked}
     for a in marked:
         assert a["iscrowd"] == 0 and a["area"] > 0
-        assert ("segmentation" in a) == ("mask" in a["attributes"]) and a.get("segmentation") != []
+        assert ("segmentation" in a) == ("mask_source" in a["attributes"]) and a.get("segmentation") != []
         assert known[a["id"]]["seed"] == a["attributes"]["seed"]
         assert known[a["id"]]["category_id"] == a["category_id"]
         image = synthetic.imgs[a["image_id"]]
@@ -56,7 +56,7 @@ def test_second_objects_get_labels_of_their_own(
         second = Detections(box[None] + 0.25, np.array([0.7]), np.array([scene.category_ids[0]]))
         return Verdict(Reason.ACCEPTED, box, 0.9, 1.0, second)
 
-    context = open_context(*open_dataset(config.but(steps=2, detector="embedded")))
+    context = open_context(*open_dataset(config.but(steps=2, masks="off")))
     monkeypatch.setattr("augsynth.generation.stages.judge", accepting)
     jobs, before = list(enumerate(context.dataset.scenes[:2])), CategoryYields()
     images = tmp_path / "images"
@@ -118,9 +118,25 @@ def test_a_mask_becomes_a_segmentation_and_cuts_what_it_hides(form: str) -> None
     image = NewImage(job=0, file_name="b.png", source_image_id=7, size_wh=(40, 40), attempts=(0,))
     [[new]] = number_images(document, [ShardRecord(jobs=1, attempts=(attempt,), images=(image,))])
     hidden, annotation = annotate(new, form=form)
-    assert annotation["area"] == pixels.sum() and annotation["attributes"]["mask"] == "matting"
+    assert annotation["area"] == pixels.sum() and annotation["attributes"]["mask_source"] == "matting"
     assert isinstance(annotation["segmentation"], dict if form == "rle" else list)
     assert hidden["area"] == pytest.approx(400 - 100, abs=2)
+
+
+@pytest.mark.parametrize("form", ["polygon", "rle"])
+def test_without_a_mask_an_object_has_its_box_alone_or_as_a_mask(form: str) -> None:
+    second = Extra(1, (0, 0, 5, 5), 0.5, mask=ObjectMask("matting", Rle(**to_rle(np.eye(40, dtype=bool)))))
+    attempt = painted_attempt(mask=None, extras=(second,))
+    document = {"images": [{"id": 7, "file_name": "a.png", "width": 40, "height": 40}], "annotations": []}
+    image = NewImage(job=0, file_name="b.png", source_image_id=7, size_wh=(40, 40), attempts=(0,))
+    [[new]] = number_images(document, [ShardRecord(jobs=1, attempts=(attempt,), images=(image,))])
+    plain, extra = annotate(new, form=form)
+    assert "segmentation" not in plain and "mask_source" not in plain["attributes"]
+    assert extra["attributes"]["mask_source"] == "matting"
+    boxed, _ = annotate(new, form=form, boxed=True)
+    assert boxed["attributes"]["mask_source"] == "box" and boxed["area"] == 400
+    if form == "polygon":
+        assert boxed["segmentation"] == [[10, 10, 30, 10, 30, 30, 10, 30]]
 
 
 def test_a_line_of_provenance_names_who_found_the_mask_and_no_picture(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from augsynth.core.masks import Mask
 from augsynth.core.scene import Category, Detections, Image, Placement, Reason, Scene, Standing, Verdict
 from augsynth.filtering.judge import Thresholds
 from augsynth.filtering.options import FilterRules
@@ -19,10 +20,12 @@ from augsynth.generation.stages import (
     judge_windows,
     paint,
     settle,
+    visible_masks,
 )
 from augsynth.generation.working_image import WorkingImage
 from augsynth.inpainting.port import InpaintRequest
 from augsynth.inpainting.prompts.book import PromptBook, PromptRules
+from augsynth.masking.sources import PaintedObject
 from augsynth.placement.proposal import PlacementRules
 from augsynth.placement.replacement import Replaced
 
@@ -192,3 +195,71 @@ def test_what_is_replaced_leaves_the_scene() -> None:
     window = window_of(image, replaced=Replaced.of(image.scene, 0))
     after = settle(judged_window(window, Verdict(Reason.ACCEPTED, NEW, 0.9, 1.0)), number=0)
     assert after.scene.annotation_ids.tolist() == [-1] and image.scene.annotation_ids.tolist() == [3]
+
+
+class Outlines:
+    """Finds what it is told of one object after another: the inside of a box, or nothing."""
+
+    name = "told"
+
+    def __init__(self, *boxes_xyxy: Sequence[int] | None) -> None:
+        self.boxes, self.asked = list(boxes_xyxy), list[PaintedObject]()
+
+    def outline(self, objects: Sequence[PaintedObject]) -> list[Mask | None]:
+        self.asked += objects
+        return [None if box is None else self.mask(box) for box in (self.boxes.pop(0) for _ in objects)]
+
+    def mask(self, box: Sequence[int]) -> Mask:
+        mask = np.zeros((96, 96), bool)
+        mask[box[1] : box[3], box[0] : box[2]] = True
+        return mask
+
+
+def judged_with(outlines: Outlines, *windows: PlannedWindow, needs_mask: bool = True) -> list[JudgedWindow]:
+    judging = Judging(FilterRules(), outliner=outlines, needs_mask=needs_mask)
+    return judge_windows(judging, detect(None, paint(Painting(White(), BOOK), windows)))
+
+
+def test_an_object_without_a_mask_is_turned_down_and_leaves_no_pixel() -> None:
+    images = [image_of(0), image_of(1)]
+    outlines = Outlines(None, (20, 20, 40, 44))
+    decoy = window_of(image_of(2), is_decoy=True)
+    judged = judged_with(outlines, *map(window_of, images), decoy)
+    assert [j.verdict.reason for j in judged] == [Reason.NO_MASK, Reason.ACCEPTED, Reason.ACCEPTED]
+    assert len(outlines.asked) == 2 and judged[2].masks == ()
+    first, second = (settle(one, number=k) for k, one in enumerate(judged[:2]))
+    assert first.pixels is images[0].pixels and first.accepted == () == first.masks
+    assert visible_masks(second, by="told")[1][0].rle.size == (96, 96)
+    [kept] = judged_with(Outlines(None), window_of(images[0]), needs_mask=False)
+    assert kept.verdict.accepted and visible_masks(settle(kept, number=4), by="told") == {4: [None]}
+
+
+def test_matting_sees_the_image_before_the_object_but_not_a_replaced_one() -> None:
+    image, outlines = image_of(), Outlines((20, 20, 40, 44), (20, 20, 40, 44))
+    replaced = window_of(image, replaced=Replaced.of(image.scene, 0))
+    judged = judged_with(outlines, window_of(image), replaced)
+    inserted, other = outlines.asked
+    assert inserted.before is image.pixels and inserted.after is judged[0].pixels
+    assert other.before is other.after and other.box_xyxy.tolist() == NEW.tolist()
+    assert inserted.painted_xyxy.tolist() == judged[0].window.painted_xyxy.tolist()
+
+
+def test_a_second_object_needs_a_mask_and_an_earlier_one_keeps_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    second = Detections(OLD[None] - 30, np.array([0.7]), np.array([2]))
+    monkeypatch.setattr(
+        "augsynth.generation.stages.unfiltered",
+        lambda plan: Verdict(Reason.ACCEPTED, NEW, 0.9, 1.0, second),
+    )
+    image = window_of(image_of())
+    assert judged_with(Outlines((20, 20, 40, 44), None), image)[0].verdict.reason is Reason.EXTRA_OBJECT
+    outlines = Outlines((20, 20, 40, 44), (36, 36, 50, 50))
+    [judged] = judged_with(outlines, image)
+    assert outlines.asked[1].category_id == 2 and judged.verdict.accepted
+    now = settle(judged, number=0)
+    [own, extra] = visible_masks(now, by="told")[0]
+    assert own.by == extra.by == "told" and own != extra
+    hiding = Outlines((20, 20, 50, 50), (60, 60, 70, 70))
+    assert judged_with(hiding, window_of(now))[0].verdict.reason is Reason.LOST_NEIGHBOUR
+    assert now.first(1).masks == now.masks

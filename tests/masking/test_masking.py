@@ -267,6 +267,7 @@ def test_auto_follows_what_there_is(config: GenerateConfig, tmp_path: Path) -> N
     assert isinstance(open_outliner(config, dataset, plain), MattingOutlines)
     assert isinstance(open_outliner(config, dataset, None), MattingOutlines)
     assert open_outliner(config, boxes, head) is None
+    assert isinstance(open_outliner(config.but(unmasked="reject"), boxes, None), MattingOutlines)
     assert open_outliner(config.but(masks="off"), dataset, head) is None
     assert isinstance(open_outliner(config.but(masks="matting"), boxes, head), MattingOutlines)
     asked = config.but(segmenter=str(write_sam(tmp_path / "sam")))
@@ -308,6 +309,8 @@ def test_bad_values_are_one_line(
 def test_a_detectors_masks_need_a_detector(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no detector is loaded"):
         GenerateConfig.of(masks="detector", filter="off")
+    with pytest.raises(ConfigError, match="unmasked is 'reject'"):
+        GenerateConfig.of(masks="off", unmasked="reject")
     (tmp_path / "c.yaml").write_text("masks: off\n")
     assert yaml.safe_load((tmp_path / "c.yaml").read_text())["masks"] is False
     from augsynth.generation.config import read_config
@@ -321,7 +324,7 @@ def test_a_detectors_masks_need_a_detector(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def run(config: GenerateConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tally]:
     out = tmp_path_factory.mktemp("run") / "out"
-    return out, generate(config.but(out=str(out), filter="off", n=5), progress=ignore)
+    return out, generate(config.but(out=str(out), filter="off", n=5, unmasked="keep"), progress=ignore)
 
 
 def synthetic(out: Path) -> list[dict[str, object]]:
@@ -338,16 +341,17 @@ def test_masks_are_written_with_their_source_and_area(run: tuple[Path, Tally]) -
     for a in rows:
         x, y, w, h = a["bbox"]
         if "segmentation" not in a:
-            assert a["area"] == w * h and "mask" not in a["attributes"]
+            assert a["area"] == w * h and "mask_source" not in a["attributes"]
             continue
-        assert a["attributes"]["mask"] == "matting" and a["segmentation"]
+        assert a["attributes"]["mask_source"] == "matting" and a["segmentation"]
         mask = coco.annToMask(a).astype(bool)
         assert a["area"] == mask.sum() and fit_of(mask, np.array([x, y, x + w, y + h])) >= 0.6
     lines = [json.loads(line) for line in (out / "provenance.jsonl").read_text().splitlines()]
     kept = [line["mask"] for line in lines if "annotation_id" in line]
     assert kept.count("matting") == len(masked) and kept.count(None) == 5 - len(masked)
     assert tally.masks == {"matting": len(masked), None: 5 - len(masked)} or len(masked) == 5
-    assert f"masks: {len(masked)} of 5 objects (by matting), boxes for the rest" in summary_lines(tally, out)
+    rest = "" if len(masked) == 5 else ", boxes for the rest"
+    assert f"masks: {len(masked)} of 5 objects (by matting){rest}" in summary_lines(tally, out)
 
 
 def test_the_bank_cuts_along_the_masks(run: tuple[Path, Tally]) -> None:
@@ -389,7 +393,7 @@ def test_rle_on_request_and_neighbours_keep_to_what_is_seen(
     config: GenerateConfig, run: tuple[Path, Tally], tmp_path: Path
 ) -> None:
     out = tmp_path / "rle"
-    options = config.but(filter="off", n=5, mask_format="rle", out=str(out))
+    options = config.but(filter="off", n=5, mask_format="rle", unmasked="keep", out=str(out))
     generate(options, progress=ignore)
     document = json.loads((out / "annotations" / "instances_synthetic.json").read_text())
     source = json.loads(Path(str(config.data.annotations)).read_text())
