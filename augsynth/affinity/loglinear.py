@@ -11,8 +11,11 @@ have Gaussian priors around 0, the one free strength is chosen by cross-validati
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +29,8 @@ STRENGTHS = (np.inf, NO_PAIRS, 64.0, 16.0, 8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125,
 _COUNT_STRENGTH = 5.0  # penalty on V, in units of that on W: counts say less than presence
 _BIAS_STRENGTH = 1.0
 _CHUNK = 512
+_THREADS = min(4, os.cpu_count() or 1)
+_MIN_THREADED_CHUNKS = 64  # sharing out fewer costs more than it saves
 _MAX_CELLS = 40_000_000  # examples × categories that the final fit reads
 _MAX_CV_CELLS = 1_500_000
 _NUM_FOLDS = 5
@@ -182,17 +187,23 @@ def fit_path(examples: Examples, offset: FloatArray, strengths: Sequence[float])
         scale = 1 / np.sqrt(curvature + penalty)
 
         def objective(
-            flat: FloatArray, free: slice = free, penalty: FloatArray = penalty, scale: FloatArray = scale
+            flat: FloatArray,
+            pool: ThreadPoolExecutor | None,
+            free: slice = free,
+            penalty: FloatArray = penalty,
+            scale: FloatArray = scale,
         ) -> tuple[float, FloatArray]:
             current = theta.copy()
             current[free] = flat.reshape(-1, size) * scale[free]
-            value, gradient = _value_and_gradient(_symmetric(current), chunks)
+            value, gradient = _value_and_gradient(_symmetric(current), chunks, pool)
             value += 0.5 * float((penalty * current**2).sum())
             return value, ((_symmetric(gradient) + penalty * current) * scale)[free].ravel()
 
         start = (theta / scale)[free].ravel()
         options = {"maxiter": 150, "ftol": 1e-6, "gtol": 1e-3}
-        found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+        with ThreadPoolExecutor(_THREADS) as threads:
+            pool = threads if len(chunks) >= _MIN_THREADED_CHUNKS and _THREADS > 1 else None
+            found = minimize(objective, start, (pool,), jac=True, method="L-BFGS-B", options=options)
         theta[free] = found.x.reshape(-1, size) * scale[free]
         yield _unpacked(_symmetric(theta), strength)
 
@@ -231,22 +242,33 @@ def _chunks(examples: Examples, offset: FloatArray) -> Any:
         yield features, features.T.tocsr(), examples.present[rows].nonzero(), target, offset
 
 
-def _value_and_gradient(theta: FloatArray, chunks: Sequence[Any]) -> tuple[float, FloatArray]:
+def _value_and_gradient(
+    theta: FloatArray, chunks: Sequence[Any], pool: ThreadPoolExecutor | None = None
+) -> tuple[float, FloatArray]:
+    """Return the loss and its gradient, the same to the last bit with threads and without."""
     value, gradient = 0.0, np.zeros_like(theta)
-    for features, transposed, present, target, offset in chunks:
-        logits = features @ theta
-        logits += offset
-        logits[present] = -np.inf
-        logits -= logits.max(axis=1, keepdims=True)
-        rows = np.arange(len(target))
-        hit = logits[rows, target]
-        np.exp(logits, out=logits)
-        total = logits.sum(axis=1)
-        value += float((np.log(total) - hit).sum())
-        logits /= total[:, None]
-        logits[rows, target] -= 1
-        gradient += transposed @ logits
+    mapped, window = (map, len(chunks)) if pool is None else (pool.map, 2 * _THREADS)
+    for start in range(0, len(chunks), max(window, 1)):  # a window at a time: finished gradients take memory
+        for part, slope in mapped(partial(_chunk_value, theta), chunks[start : start + window]):
+            value += part
+            gradient += slope
     return value, gradient
+
+
+def _chunk_value(theta: FloatArray, chunk: Any) -> tuple[float, FloatArray]:
+    features, transposed, present, target, offset = chunk
+    logits = features @ theta
+    logits += offset
+    logits[present] = -np.inf
+    logits -= logits.max(axis=1, keepdims=True)
+    rows = np.arange(len(target))
+    hit = logits[rows, target]
+    np.exp(logits, out=logits)
+    total = logits.sum(axis=1)
+    value = float((np.log(total) - hit).sum())
+    logits /= total[:, None]
+    logits[rows, target] -= 1
+    return value, transposed @ logits
 
 
 def repeat_offset(model: LogLinear, *, instances: Any, offset: FloatArray, repeats: FloatArray) -> float:

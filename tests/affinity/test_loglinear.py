@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
+from augsynth.affinity import loglinear
 from augsynth.affinity.loglinear import (
     NO_PAIRS,
     LogLinear,
@@ -137,6 +138,20 @@ def test_the_fit_is_the_minimum_of_the_published_formula() -> None:
                 parts = {"pairs": model.pairs, "counts": model.counts, "bias": model.bias, name: moved}
                 sides.append(penalised_loss(LogLinear(**parts, strength=strength), ROWS, offset, strength))
             assert abs(sides[0] - sides[1]) / 2e-3 < 0.02, (name, i, j)
+
+
+def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = np.random.default_rng(2).integers(0, 3, size=(1500, 4))
+    cases = hide_one(objects(*drawn))
+    monkeypatch.setattr(loglinear, "_MIN_THREADED_CHUNKS", 7)
+    assert len(cases.target) > 7 * 512
+    models = []
+    for threads in (1, 3):
+        monkeypatch.setattr(loglinear, "_THREADS", threads)
+        models.append(next(fit_path(cases, EVEN, [1.0])))
+    for name in ("pairs", "counts", "bias"):
+        np.testing.assert_array_equal(getattr(models[0], name), getattr(models[1], name))
+    assert models[0].pairs.any()
 
 
 def test_evidence_follows_the_published_formula() -> None:
