@@ -16,7 +16,7 @@ from augsynth import cli
 from augsynth.core.errors import BackendError, ConfigError
 from augsynth.core.records import ShardRecord
 from augsynth.core.scene import Category, Image, Reason, Standing, Verdict
-from augsynth.filtering.class_labels import Vocabulary, match_labels
+from augsynth.filtering.class_labels import Vocabulary
 from augsynth.filtering.classifiers import (
     Classifier,
     check_classifier,
@@ -206,19 +206,6 @@ def test_the_crop_is_the_square_around_the_object() -> None:
     assert crop_object(image, np.array([2.5, 5, 57.5, 15])).shape == (10, 56, 3), "no square fits"
     assert crop_object(image, np.array([59.6, 39.6, 60, 40])).size
     assert crop_object(image, np.array([-3.0, -3, 2, 2])).size
-
-
-def test_labels_are_found_by_name_by_the_users_words_or_by_the_map() -> None:
-    labels = dict(enumerate(LABELS))
-    assert match_labels(labels, VOCABULARY, source="x") == {3: (1,), 7: (3,), 9: (2,)}
-    fish = replace(VOCABULARY, categories=(Category(1, "Fisch"),), wanted_ids=frozenset({1}))
-    assert match_labels(labels, replace(fish, synonyms={1: ("Tinca_Tinca",)}), source="x") == {1: (0,)}
-    assert match_labels(labels, replace(fish, class_map={"Fisch": ("CRANE",)}), source="x") == {1: (4, 5)}
-    assert match_labels(labels, replace(fish, wanted_ids=frozenset()), source="x") == {}
-    with pytest.raises(ConfigError, match="no label for 1 of the categories: Fisch"):
-        match_labels(labels, fish, source="x")
-    with pytest.raises(ConfigError, match="no label 'zebr'; did you mean 'zebra'"):
-        match_labels(labels, replace(fish, class_map={"Fisch": ("zebr",)}), source="x")
 
 
 def write_config_json(folder: Path, **values: object) -> Path:

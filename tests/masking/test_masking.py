@@ -280,7 +280,10 @@ def test_auto_follows_what_there_is(config: GenerateConfig, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--masks", "yes"], "'--masks': 'yes' is not one of 'auto', 'off', 'detector', 'matting', 'segmenter'"),
+        (
+            ["--masks", "yes"],
+            "'--masks': 'yes' is not one of 'auto', 'off', 'detector', 'matting', 'segmenter'",
+        ),
         (["--mask-format", "png"], "'--mask-format': 'png' is not one of 'polygon', 'rle'"),
         (["--masks", "segmenter"], "name a SAM checkpoint with --segmenter"),
         (["--masks", "matting", "--segmenter", "x/y"], "segmenter is given, but masks is 'matting'"),

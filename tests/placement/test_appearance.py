@@ -52,30 +52,6 @@ def test_the_kind_of_ground_is_learned(appearance):
     assert right >= 17
 
 
-def test_the_inside_of_a_box_is_not_seen(appearance):
-    image, _scene, _ = shore(1001)
-    box = np.array([[40.0, 40, 80, 76]])
-    other = image.copy()
-    other[42:74, 42:78] = 255
-    before, after = (Rings.of(i) for i in (image, other))
-    # The image's own mean and the smoothed bands may change a little, nothing else.
-    np.testing.assert_allclose(before.signatures(box), after.signatures(box), atol=0.02)
-    third = image.copy()
-    third[10:30, 30:90] = 255
-    assert np.abs(before.signatures(box) - Rings.of(third).signatures(box)).max() > 0.05
-
-
-def test_ring_means_are_those_of_the_pixels():
-    rng = np.random.default_rng(0)
-    image = rng.integers(0, 256, (90, 120, 3), dtype=np.uint8)
-    light = image.astype(float).mean(axis=2) / 255
-    box = np.array([[40.0, 30, 60, 50]])
-    inner, outer = np.s_[26:54, 36:64], np.s_[18:62, 28:72]
-    ring = (light[outer].sum() - light[inner].sum()) / (light[outer].size - light[inner].size)
-    got = Rings.of(image).signatures(box)[0, 0]
-    assert got == pytest.approx(ring, abs=0.02)
-
-
 def test_file_form_and_repeatability(appearance):
     copy = Appearance.from_dict(json.loads(json.dumps(appearance.to_dict())))
     image, scene, _ = shore(1002)
