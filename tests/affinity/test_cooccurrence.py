@@ -148,6 +148,12 @@ def test_few_images_are_judged_by_poisson_tails(seen: int, beyond: bool) -> None
     assert counts_of(1000, (10, 10), {(0, 1): seen}).beyond_chance[0, 1] == beyond
 
 
+@pytest.mark.parametrize(("other", "beyond"), [(20, True), (31, False)])
+def test_the_rate_of_false_discoveries_is_5_percent(other: int, beyond: bool) -> None:
+    """Two seen where 0.2 or 0.31 are expected: p = 0.035 and 0.078."""
+    assert counts_of(1000, (10, other), {(0, 1): 2}).beyond_chance[0, 1] == beyond
+
+
 def test_many_pairs_need_more_evidence() -> None:
     """A pair at p = 0.0094 is beyond chance alone, not as the best of 45 (Benjamini and Hochberg: 0.05 / 45)."""
     seen = {(0, 1): 2}
