@@ -56,7 +56,7 @@ def main() -> None:
         message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
         message = " ".join(message.replace("Value error, ", "").split())
         TERMINAL.complain(message or "see augsynth --help")
-        raise SystemExit(MISUSED) from None
+        raise SystemExit(error.exit_code if isinstance(error, AugsynthError) else MISUSED) from None
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     if status == INTERRUPTED:

@@ -49,7 +49,7 @@ GENERATE = Command(
     help="Paint objects where they belong until N are accepted, and write the augmented dataset. Stopped at any point, "
     "the same command goes on.",
     example="augsynth generate --annotations train.json --images images \\\n    --config sd15 --n 200 --out runs/first",
-    exits=f"Presets: {', '.join(preset_names())}. Exit code {SHORT}: fewer than N objects were accepted before the "
-    "attempts were spent.",
+    exits=f"Presets: {', '.join(preset_names())}. Exit code {SHORT}: the run has fewer than N objects, or it stopped "
+    "below min_yield for a decision; the last line says why.",
     presets=True,
 )

@@ -80,7 +80,8 @@ class RunDisplay:
 
 def summary_lines(tally: Tally, out: Path) -> list[str]:
     """Return what the user reads when a run is over."""
-    missing = tally.wanted - tally.accepted
+    from augsynth.generation.stopping import shortfall_line
+
     lines = [
         f"{tally.accepted} objects in {tally.images} new images, {tally.attempts} attempts, "
         f"yield {tally.yield_share:.0%}: {out / 'annotations' / 'instances_augmented.json'}"
@@ -100,12 +101,7 @@ def summary_lines(tally: Tally, out: Path) -> list[str]:
         by = "".join(f" (by {k})" for k in found)
         rest = ", boxes for the rest" if None in tally.masks else ""
         lines.append(f"masks: {sum(found.values())} of {tally.masks.total()} objects{by}{rest}")
-    if missing > 0:
-        lines.append(
-            f"{missing} objects short: the budget of attempts is spent; raise --max-attempts, or look at "
-            f"{out / 'contact_sheet_rejected.png'} for what goes wrong"
-        )
-    return lines
+    return [*lines, *filter(None, [shortfall_line(tally, out)])]
 
 
 def category_lines(tally: Tally, out: Path) -> list[str]:

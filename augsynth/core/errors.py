@@ -6,10 +6,12 @@ from augsynth.core.text import printable
 
 
 class AugsynthError(Exception):
-    """Base of every error that the command line prints as one line with exit code 2.
+    """Base of every error that the command line prints as one line; `exit_code` is its exit code.
 
     Text of others in the message (names, paths) can't steer a terminal: what would is written out.
     """
+
+    exit_code = 2
 
     def __init__(self, message: str = "") -> None:
         super().__init__(printable(str(message)))
@@ -29,3 +31,9 @@ class BackendError(AugsynthError):
 
 class ResumeError(AugsynthError):
     """An output directory can't be continued with this configuration."""
+
+
+class LowYieldError(AugsynthError):
+    """A run stopped before its aim, since hardly anything is accepted; the user decides whether it goes on."""
+
+    exit_code = 3

@@ -57,6 +57,19 @@ class RunOptions:
         high=10**9,
         unset="10 for each object wanted",
     )
+    give_up_after: int = option(
+        30,
+        "Attempts at a category, none of them accepted, after which it is given up; 0 never.",
+        low=0,
+        high=10**9,
+    )
+    min_yield: float = option(
+        0.02,
+        "Share of the attempts that must be accepted; a run that is below after 100 attempts stops and asks, and goes "
+        "on with 0.",
+        low=0,
+        high=1,
+    )
     retries: int = option(
         3, "Attempts for one object, or one decoy, before the next is tried.", low=1, high=1000
     )

@@ -34,12 +34,14 @@ class CategoryChooser:
         wanted_ids: COCO ids of the categories that may be painted.
         quotas: Most accepted objects by COCO id.
         rules: How affinity, rarity and what was turned down weigh; its names are in `wanted_ids` and `quotas`.
+        give_up_after: Attempts without an accepted object after which a category is given up, 0 for never.
     """
 
     affinity: Affinity
     wanted_ids: frozenset[int]
     quotas: Mapping[int, int] = field(default_factory=dict)
     rules: CategoryRules = field(default_factory=CategoryRules)
+    give_up_after: int = 0
 
     @property
     def is_uniform(self) -> bool:
@@ -47,8 +49,15 @@ class CategoryChooser:
         return self.rules.category_choice == "uniform"
 
     def open_ids(self, yields: CategoryYields) -> frozenset[int]:
-        """Return the wanted categories with remaining quota."""
+        """Return the wanted categories with remaining quota that aren't given up."""
         return frozenset(c for c, quota in self._quotas_left(yields).items() if quota > 0)
+
+    def given_up(self, yields: CategoryYields) -> frozenset[int]:
+        """Return the wanted categories that were tried often enough without an accepted object."""
+        if not self.give_up_after:
+            return frozenset()
+        hopeless = {c for c, n in yields.tried.items() if n >= self.give_up_after and not yields.accepted[c]}
+        return self.wanted_ids & hopeless
 
     def choose(
         self,
@@ -78,10 +87,11 @@ class CategoryChooser:
         return int(rng.choice(self.affinity.category_ids, p=chances))
 
     def _quotas_left(self, yields: CategoryYields) -> dict[int, float]:
-        return {
-            c: float(max(0, self.quotas[c] - yields.accepted[c])) if c in self.quotas else 1.0
+        left = {
+            c: float(max(0, self.quotas[c] - yields.accepted[c] - yields.pending[c])) if c in self.quotas else 1.0
             for c in self.wanted_ids
         }
+        return {**left, **dict.fromkeys(self.given_up(yields), 0.0)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

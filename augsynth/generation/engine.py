@@ -181,10 +181,13 @@ class _Objects:
         )
         if plan is not None and isinstance(plan.category_id, int):
             self.yields.tried[plan.category_id] += 1
+        if isinstance(plan, PlannedWindow):
+            self.yields.pending[plan.category_id] += 1
         return plan
 
     def record(self, judged: JudgedWindow) -> Attempt:
         accepted = judged.verdict.accepted
+        self.yields.pending[judged.window.category_id] -= 1
         if accepted:
             self.yields.accepted[judged.window.category_id] += 1
         alike = sum(

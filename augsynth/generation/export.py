@@ -41,6 +41,7 @@ MASK_SOURCE = (
     "mask_source"  # attribute of an annotation: who found its mask; `mask` is a field of FiftyOne's own
 )
 SHEET_TILES = 48
+ACCEPTED_SHEET, REJECTED_SHEET = "contact_sheet_accepted.png", "contact_sheet_rejected.png"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -292,6 +293,7 @@ def write_contact_sheets(
     shards: Sequence[tuple[Sequence[Attempt], Sequence[NDArray[np.uint8]]]],
     *,
     names: Mapping[int, str],
+    sheets: Sequence[str] = (ACCEPTED_SHEET, REJECTED_SHEET),
 ) -> None:
     """Write `contact_sheet_accepted.png` and `contact_sheet_rejected.png`: windows before and after.
 
@@ -299,8 +301,10 @@ def write_contact_sheets(
         out: The run's directory.
         shards: Attempts and tiles of each shard; a tile holds the window before and after, side by side.
         names: Category names by COCO id.
+        sheets: Which of both.
     """
-    for accepted in (True, False):
+    for sheet in sheets:
+        accepted = sheet == ACCEPTED_SHEET
         chosen = [
             (attempt, tiles[attempt.judgement.tile])
             for attempts, tiles in shards
@@ -314,7 +318,7 @@ def write_contact_sheets(
         word = "accepted" if accepted else "rejected"
         contact_sheet(
             [np.split(tile, 2, axis=1) for _, tile in chosen],
-            path=out / f"contact_sheet_{word}.png",
+            path=out / sheet,
             captions=[_caption(attempt, names) for attempt, _ in chosen],
             boxes_xyxy=[_box_in_window(attempt) for attempt, _ in chosen],
             accepted=[accepted] * len(chosen),

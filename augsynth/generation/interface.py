@@ -146,6 +146,7 @@ def generate(
 
     Raises:
         ConfigError: An option is unknown, wrong or doesn't go with another; a near name is suggested.
+        LowYieldError: Hardly anything is accepted; with a lower `min_yield` the same call goes on.
         AugsynthError: Data, models or the output directory can't be used; nothing that was committed is lost.
     """
     given = {"annotations": annotations, "images": images, "out": out, "n": n, **options}

@@ -94,6 +94,7 @@ def _open_placing(config: GenerateConfig, dataset: Dataset, *, model_window: int
         _wanted_ids(config, dataset),
         {c.id: rules.quotas[c.name] for c in dataset.categories if c.name in rules.quotas},
         rules,
+        config.run.give_up_after,
     )
     appearance, related = None, {}
     if config.placement.placement == "aligned":

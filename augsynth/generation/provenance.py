@@ -16,7 +16,7 @@ from augsynth.inpainting.checkpoints import inspect_checkpoint, is_non_commercia
 from augsynth.inpainting.lora import find_lora
 
 # What a run may change without becoming another run: where it runs and what it shows.
-_FREE_KEYS = frozenset({"out", "device", "batch_size", "bank", "mask_format"})
+_FREE_KEYS = frozenset({"out", "device", "batch_size", "bank", "mask_format", "min_yield", "give_up_after"})
 
 
 def fingerprint(config: GenerateConfig, dataset: Dataset) -> dict[str, Any]:

@@ -7,21 +7,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from augsynth.affinity.model import save_affinity_file
 from augsynth.coco.faults import repair_lines, repairs_document
 from augsynth.coco.writer import write_json
-from augsynth.core.errors import ResumeError
-from augsynth.core.records import ShardRecord
+from augsynth.core.errors import LowYieldError, ResumeError
+from augsynth.core.records import Attempt, ShardRecord
 from augsynth.core.scene import Dataset
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.context import RunContext
 from augsynth.generation.engine import PaintedShard, paint_shard, source_order
-from augsynth.generation.export import SUMMARY, publish_dataset, write_contact_sheets
+from augsynth.generation.export import REJECTED_SHEET, SUMMARY, publish_dataset, write_contact_sheets
 from augsynth.generation.export_bank import write_bank
+from augsynth.generation.foresight import foresee
 from augsynth.generation.loading import open_context, open_dataset
 from augsynth.generation.provenance import describe_models, fingerprint, licence_notices
 from augsynth.generation.run_folder import RunFolder, check_output
-from augsynth.generation.statistics import Tally
+from augsynth.generation.statistics import End, Tally
+from augsynth.generation.stopping import find_end, low_yield_line, note_given_up
 
 JOBS_PER_SHARD = 8
 
@@ -41,11 +46,13 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Tally:
 
     Raises:
         AugsynthError: Bad options, data, models or output directory; nothing that was committed is lost.
+        LowYieldError: Hardly anything is accepted; nothing was published, and with a lower `min_yield` the run goes on.
     """
     out = Path(config.output.out)
     check_output(out)
     progress("reading", Tally(config.run.n))
     config, dataset = open_dataset(config)
+    notices = foresee(config, dataset)
     with RunFolder(out, fingerprint(config, dataset)) as folder:
         tally = Tally(config.run.n, names={c.id: c.name for c in dataset.categories})
         shards = folder.read_shards()
@@ -53,21 +60,29 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Tally:
             _check_known(out, shard, dataset)
             tally.add(shard)
         models = describe_models(config)
-        tally.notices += [*repair_lines(dataset), *licence_notices(models)]
+        if find_end(tally, config.run) is End.LOW_YIELD:
+            raise _low_yield(folder, shards, tally, config)
+        tally.notices += [*notices, *repair_lines(dataset), *licence_notices(models)]
         progress("loading", tally)
         context = open_context(config, dataset)
         config = config.but(guidance=context.painting.inpainter.guidance or None)
         order: Iterator[tuple[int, int]] = enumerate(source_order(len(dataset.scenes), seed=config.run.seed))
         for _ in range(sum(shard.jobs for shard in shards)):
             next(order)
+        chooser = context.placing.chooser
+        note_given_up(tally, chooser)
         progress("painting", tally)
-        while tally.accepted < tally.wanted and tally.attempts < config.run.attempt_budget:
+        while (end := find_end(tally, config.run, chooser)) is None:
             budget = config.run.attempt_budget - tally.attempts
             painted = _paint_next(context, order, tally, budget=budget, image_dir=out / "images")
             folder.commit(len(shards), painted.record, tiles=painted.tiles)
             shards.append(painted.record)
             tally.add(painted.record)
+            note_given_up(tally, chooser)
             progress("painting", tally)
+        if end is End.LOW_YIELD:
+            raise _low_yield(folder, shards, tally, config)
+        tally.ended = end
         progress("writing", tally)
         _publish(folder, context, shards, config=config, models=models, tally=tally)
         folder.finish()
@@ -99,6 +114,20 @@ def _paint_next(
     return paint_shard(context, jobs, wanted=left, budget=budget, before=tally.yields, image_dir=image_dir)
 
 
+def _low_yield(
+    folder: RunFolder, shards: Sequence[ShardRecord], tally: Tally, config: GenerateConfig
+) -> LowYieldError:
+    """Write the sheet of what was rejected, and return the error that asks for a decision."""
+    write_contact_sheets(folder.out, _pictures(folder, shards), names=tally.names, sheets=(REJECTED_SHEET,))
+    return LowYieldError(low_yield_line(tally, config.run, folder.out))
+
+
+def _pictures(
+    folder: RunFolder, shards: Sequence[ShardRecord]
+) -> list[tuple[Sequence[Attempt], Sequence[NDArray[np.uint8]]]]:
+    return [(shard.attempts, folder.read_tiles(i, num=shard.num_tiles)) for i, shard in enumerate(shards)]
+
+
 def _publish(
     folder: RunFolder,
     context: RunContext,
@@ -120,6 +149,5 @@ def _publish(
             num_cells=context.painting.num_cells,
             source={"seed": config.run.seed, **models},
         )
-    pictures = [(shard.attempts, folder.read_tiles(i, num=shard.num_tiles)) for i, shard in enumerate(shards)]
     write_json(out / SUMMARY, {**tally.document(), "repairs": repairs_document(dataset)})
-    write_contact_sheets(out, pictures, names=tally.names)
+    write_contact_sheets(out, _pictures(folder, shards), names=tally.names)

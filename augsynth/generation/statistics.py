@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -19,6 +20,16 @@ LEAST_YIELD = 1 / 8  # of the yield of all: no category is tried more than 8 tim
 
 
 _WITHOUT_PLACE = (Reason.NO_CATEGORY, Reason.NO_REGION, Reason.BAD_IMAGE)
+
+
+class End(StrEnum):
+    """Why a run ended."""
+
+    ENOUGH = "enough"
+    BUDGET = "attempts_spent"
+    QUOTAS = "quotas_full"
+    GIVEN_UP = "given_up"
+    LOW_YIELD = "low_yield"
 
 
 class CategoryRow(msgspec.Struct, frozen=True, kw_only=True, rename={"yield_share": "yield"}):
@@ -58,6 +69,8 @@ class Tally:
         decoys: Decoys by verdict; they are no attempts.
         masks: Objects in written images by who found their mask, None for those without one; empty without masks.
         names: Category names by COCO id, once they are known.
+        given_up: Ids of categories that aren't tried any more.
+        ended: Why the run ended, None before.
         finished: Whether the dataset has been published.
         notices: What the user should know before painting begins.
     """
@@ -73,6 +86,8 @@ class Tally:
     decoys: Counter[str] = field(default_factory=Counter)
     masks: Counter[str | None] = field(default_factory=Counter)
     names: Mapping[int, str] = field(default_factory=dict)
+    given_up: set[int] = field(default_factory=set)
+    ended: End | None = None
     finished: bool = False
     notices: list[str] = field(default_factory=list)
 
@@ -134,6 +149,8 @@ class Tally:
             "yield": round(self.yield_share, 4),
             "reasons": dict(self.reasons.most_common()),
             "decoys": dict(self.decoys.most_common()),
+            "ended": self.ended,
+            "given_up": [self.names[category_id] for category_id in sorted(self.given_up)],
             "categories": msgspec.to_builtins(self.rows()),
         }
 
@@ -145,14 +162,16 @@ class CategoryYields:
     Attributes:
         tried: Attempts.
         accepted: Accepted objects.
+        pending: Objects that are being painted; a quota has room for them, or they aren't begun.
     """
 
     tried: Counter[int] = field(default_factory=Counter)
     accepted: Counter[int] = field(default_factory=Counter)
+    pending: Counter[int] = field(default_factory=Counter)
 
     def copy(self) -> CategoryYields:
         """Return one of its own to go on from."""
-        return CategoryYields(Counter(self.tried), Counter(self.accepted))
+        return CategoryYields(Counter(self.tried), Counter(self.accepted), Counter(self.pending))
 
     def relative(self, category_id: int) -> float:
         """Return the category's accepted share over that of all, smoothed, from 1/8 to 1."""
