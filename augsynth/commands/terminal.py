@@ -60,7 +60,8 @@ class Terminal:
     def show(self, report: Report) -> None:
         """Print a result, for people or for programs."""
         if self.as_json:
-            text = json.dumps(report.document, indent=2, ensure_ascii=False)
+            escaped = not self.results.encoding.startswith("utf")  # what it can't print it would replace
+            text = json.dumps(report.document, indent=2, ensure_ascii=escaped)
             self.results.print(text, markup=False, highlight=False, soft_wrap=True)
             return
         for line in report.lines:
