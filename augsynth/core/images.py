@@ -114,15 +114,6 @@ def read_header(path: Path) -> Header:
     return Header((width, height), (height, width) if turned else (width, height))
 
 
-def measure_image(path: Path) -> tuple[int, int]:
-    """Return width and height of an image file after EXIF orientation, from its header alone.
-
-    Raises:
-        DatasetError: The file can't be opened as an image.
-    """
-    return read_header(path).size_wh
-
-
 def read_image(root: Dataset | Path, scene: Scene) -> Image:
     """Read the pixels of a scene in the frame its boxes were drawn in.
 

@@ -88,7 +88,9 @@ class CategoryChooser:
 
     def _quotas_left(self, yields: CategoryYields) -> dict[int, float]:
         left = {
-            c: float(max(0, self.quotas[c] - yields.accepted[c] - yields.pending[c])) if c in self.quotas else 1.0
+            c: float(max(0, self.quotas[c] - yields.accepted[c] - yields.pending[c]))
+            if c in self.quotas
+            else 1.0
             for c in self.wanted_ids
         }
         return {**left, **dict.fromkeys(self.given_up(yields), 0.0)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -222,16 +222,6 @@ def _grid(luma: FloatArray, corner_xy: tuple[int, int]) -> list[float]:
             float(np.log((steps[at_block].mean() + 0.1) / (usual + 0.1))) if at_block.any() else 0.0
         )
     return values
-
-
-def degraded(crop: Crop, *, blur: float = 0.0, tint: float = 0.0) -> Crop:
-    """Return the crop with its box blurred by a Gaussian of `blur` pixels and `tint` levels redder."""
-    patch = crop.patch.astype(np.float64)
-    box = _whole(crop, 1.15)
-    changed = ndimage.gaussian_filter(patch, (blur, blur, 0)) if blur else patch.copy()
-    changed += np.array([tint, 0.0, -tint])
-    patch[box] = changed[box]
-    return replace(crop, patch=np.clip(np.round(patch), 0, 255).astype(np.uint8), synthetic=True)
 
 
 def framed(crop: Crop, *, size: int) -> Image:

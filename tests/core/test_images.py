@@ -13,8 +13,8 @@ from augsynth.coco.reader import read_dataset
 from augsynth.core.errors import DatasetError
 from augsynth.core.images import (
     image_path,
-    measure_image,
     place_original,
+    read_header,
     read_image,
     relative_name,
     write_image,
@@ -110,7 +110,7 @@ def test_exif_orientation_is_applied(tmp_path, orientation):
     raw.save(tmp_path / "t.png", exif=tag(orientation))
     upright = np.array(ImageOps.exif_transpose(Image.open(tmp_path / "t.png")))
     size_wh = (upright.shape[1], upright.shape[0])
-    assert measure_image(tmp_path / "t.png") == size_wh
+    assert read_header(tmp_path / "t.png").size_wh == size_wh
     assert (read_image(tmp_path, scene("t.png", size_wh)) == upright).all()
 
 
