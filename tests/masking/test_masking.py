@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import yaml
 from numpy.typing import NDArray
-from PIL import Image as PilImage
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
@@ -17,7 +16,7 @@ from augsynth import cli
 from augsynth.bank.reader import Bank
 from augsynth.commands.progress import summary_lines
 from augsynth.core.boxes import ious
-from augsynth.core.errors import BackendError, ConfigError
+from augsynth.core.errors import ConfigError
 from augsynth.core.masks import decoded
 from augsynth.core.scene import Category, Dataset
 from augsynth.detectors.ensemble import EnsembleDetector
@@ -31,10 +30,9 @@ from augsynth.generation.run import Tally, generate
 from augsynth.masking.segmenter import Segmenter
 from augsynth.masking.sources import DetectorOutlines, MattingOutlines, PaintedObject, SegmenterOutlines
 from augsynth.sample import write_sample
-from tests.tiny_segmenters import tiny_mask_rcnn, write_mask2former, write_sam, write_sam2, write_sam_hq
+from tests.tiny_segmenters import tiny_mask_rcnn, write_mask2former, write_sam
 
 CATEGORIES = [Category(7, "can"), Category(3, "jar")]
-WRITERS = {"sam": write_sam, "sam2": write_sam2, "sam_hq": write_sam_hq}
 
 
 def ignore(stage: str, tally: Tally) -> None:
@@ -45,49 +43,6 @@ def pictures(num: int = 3) -> list[NDArray[np.uint8]]:
     rng = np.random.default_rng(0)
     sizes = [(40, 60), (64, 30), (50, 50), (33, 71), (64, 64), (20, 40)]
     return [rng.integers(0, 256, (*sizes[k], 3), dtype=np.uint8) for k in range(num)]
-
-
-# --- the promptable segmenter --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", WRITERS)
-def test_the_segmenter_answers_as_transformers_does(kind: str, tmp_path: Path) -> None:
-    import torch
-    import transformers
-
-    folder = WRITERS[kind](tmp_path / kind)
-    images = pictures(6)  # more than a batch
-    boxes = [np.array([3.0, 4.5, 18.0, 17.0]) + k for k in range(6)]
-    found = Segmenter.load(str(folder)).segment(images, boxes)
-    again = Segmenter.load(str(folder)).segment(images, boxes)
-    network = transformers.AutoModelForMaskGeneration.from_pretrained(folder).eval()
-    processor = transformers.AutoProcessor.from_pretrained(folder)
-    agreements = []
-    for image, box, mask, same in zip(images, boxes, found, again, strict=True):
-        inputs = processor(
-            images=PilImage.fromarray(image), input_boxes=[[box.tolist()]], return_tensors="pt"
-        )
-        with torch.no_grad():
-            outputs = network(**inputs, multimask_output=False)
-        sizes = [inputs[key] for key in ("original_sizes", "reshaped_input_sizes") if key in inputs]
-        expected = processor.post_process_masks(outputs.pred_masks, *sizes)[0][0, 0].numpy()
-        assert mask.shape == image.shape[:2] and (mask == same).all()
-        agreements.append((mask == expected).mean())
-    assert min(agreements) >= 0.999  # a batch rounds differently from one picture alone
-    assert any(0 < mask.mean() < 1 for mask in found)
-
-
-def test_what_is_no_segmenter_is_one_clear_line(tmp_path: Path) -> None:
-    mask2former = write_mask2former(tmp_path / "other", ["can"])
-    with pytest.raises(BackendError, match=r"other.*'mask2former' is no promptable segmenter.*--segmenter"):
-        Segmenter.load(str(mask2former))
-    with pytest.raises(BackendError, match="can't load the segmenter") as error:
-        Segmenter.load(str(tmp_path))
-    assert "\n" not in str(error.value)
-    folder = write_sam(tmp_path / "pickled")
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(BackendError, match="can't load the segmenter"):
-        Segmenter.load(str(folder))
 
 
 # --- mask heads ----------------------------------------------------------------------------------------------
