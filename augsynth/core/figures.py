@@ -39,7 +39,7 @@ def contact_sheet(
     path: Path,
     captions: Sequence[str] | None = None,
     boxes_xyxy: Sequence[FloatArray | None] | None = None,
-    accepted: Sequence[bool] | None = None,
+    accepted: Sequence[bool | None] | None = None,
     columns: int = 4,
     tile_px: int = 160,
     title: str = "",
@@ -53,7 +53,7 @@ def contact_sheet(
         captions: For each tile a text below it, for instance the category and score or reason; lines split
             at newlines, cut to the width of the tile.
         boxes_xyxy: For each tile (4,) or (N, 4) boxes in pixels of its last picture, outlined there, or None.
-        accepted: For each tile the colour of outline and caption: green when true, red when false.
+        accepted: For each tile the colour of outline and caption: green when true, red when false, blue when None.
         columns: Tiles in a row, ≥ 1.
         tile_px: Longer side of each picture on the sheet, ≥ 128.
         title: Text above the sheet, split at newlines.
@@ -62,7 +62,8 @@ def contact_sheet(
         ValueError: There are no tiles, a list has another length, or a number is too small.
     """
     _check_sheet(tiles, captions, boxes_xyxy, accepted, columns, tile_px)
-    colours = [_BLUE] * len(tiles) if accepted is None else [_GREEN if good else _RED for good in accepted]
+    hues = {True: _GREEN, False: _RED, None: _BLUE}
+    colours = [hues[good] for good in (accepted or [None] * len(tiles))]
     texts = [""] * len(tiles) if captions is None else list(captions)
     per_tile = max(len(pictures) for pictures in tiles)
     num_lines = max(len(text.split("\n")) for text in texts) if any(texts) else 0
@@ -186,7 +187,7 @@ def _check_sheet(
     tiles: Sequence[Sequence[Image]],
     captions: Sequence[str] | None,
     boxes_xyxy: Sequence[FloatArray | None] | None,
-    accepted: Sequence[bool] | None,
+    accepted: Sequence[bool | None] | None,
     columns: int,
     tile_px: int,
 ) -> None:

@@ -72,6 +72,7 @@ class Judgement(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         score, iou, box_xyxy: As of `Verdict`.
+        found_category_id, found_score: As of `Verdict`: the class that was found instead.
         class_rank, class_probability: As of `Standing`, where a classifier looked.
         extras: Second objects that are labelled, too.
         tile: Position of the window's picture in the shard, where one is kept.
@@ -82,6 +83,8 @@ class Judgement(Struct, frozen=True, kw_only=True, omit_defaults=True):
     score: float
     iou: float
     box_xyxy: Box | None
+    found_category_id: int | None = None
+    found_score: float | None = None
     class_rank: int | None = None
     class_probability: float | None = None
     extras: tuple[Extra, ...] = ()

@@ -220,6 +220,8 @@ class Verdict:
             probability, 1 where nothing was filtered.
         iou: IoU of that match and the planned box; 1 without a detector.
         extras: Second objects that are labelled, too, their boxes as labels; None where there are none.
+        found_category_id: COCO id of another class that was found at the place of a rejected object, None for none.
+        found_score: Its detector score.
         standing: Where the target is among what a classifier sees there; None where none looked.
     """
 
@@ -229,6 +231,8 @@ class Verdict:
     iou: float
     extras: Detections | None = None
     standing: Standing | None = None
+    found_category_id: int | None = None
+    found_score: float | None = None
 
     @property
     def accepted(self) -> bool:

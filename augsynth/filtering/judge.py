@@ -63,9 +63,9 @@ def judge(
     rival = _best_rival(after, best, target=target, is_new=is_new, overlap=overlap, rules=rules)
     passes = _score_passes(after, thresholds, rules)
     if rival is not None and passes[rival] and (best is None or after.scores[rival] > after.scores[best]):
-        return _rejected(Reason.WRONG_CLASS, after, best, overlap)
+        return _rejected(Reason.WRONG_CLASS, after, best, overlap, rival)
     if best is None:
-        return _rejected(Reason.NOT_FOUND, after, None, overlap)
+        return _rejected(Reason.NOT_FOUND, after, None, overlap, rival)
     box = refit_box(after.boxes_xyxy[best], plan, scene, rules)
     extra = _extra_objects(plan, before, after, scene, best, passes, rules)
     labelled = _labelled_extras(after, extra, best, rules)
@@ -80,7 +80,7 @@ def judge(
     }
     for reason, holds in faults.items():
         if holds:
-            return _rejected(reason, after, best, overlap)
+            return _rejected(reason, after, best, overlap, rival)
     extras = None
     if labelled is not None and len(labelled):
         boxes = np.array([refit_box(after.boxes_xyxy[k], plan, scene, rules) for k in labelled])
@@ -138,10 +138,18 @@ def refit_box(box_xyxy: FloatArray, plan: Plan, scene: Scene, rules: FilterRules
     return box
 
 
-def _rejected(reason: Reason, after: Detections, best: int | None, overlap: FloatArray) -> Verdict:
-    if best is None:
-        return Verdict(reason, None, 0.0, 0.0)
-    return Verdict(reason, after.boxes_xyxy[best].copy(), float(after.scores[best]), float(overlap[best]))
+def _rejected(
+    reason: Reason, after: Detections, best: int | None, overlap: FloatArray, rival: int | None
+) -> Verdict:
+    """Return a verdict with the best match, and with the class that was found instead."""
+    verdict = Verdict(reason, None, 0.0, 0.0)
+    if best is not None:
+        box, score = after.boxes_xyxy[best].copy(), float(after.scores[best])
+        verdict = Verdict(reason, box, score, float(overlap[best]))
+    if rival is None:
+        return verdict
+    found = int(after.category_ids[rival])
+    return replace(verdict, found_category_id=found, found_score=float(after.scores[rival]))
 
 
 def _score_passes(

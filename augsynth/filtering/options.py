@@ -42,6 +42,14 @@ class FilterModels:
         0.05, "Quantile of the real objects' scores that becomes the detector's threshold.", low=0, high=1
     )
 
+    min_auc: float = option(
+        0.6,
+        "A category is left out where the detector's scores tell its accepted real objects from background worse than "
+        "this (area under the ROC curve); 0 leaves out none.",
+        low=0,
+        high=1,
+    )
+
     def __post_init__(self) -> None:
         check_options(self)
         if self.asks_classifier and not self.classifier:

@@ -87,18 +87,63 @@ def calibrate(
     Raises:
         ValueError: The quantile is outside [0, 1].
     """
-    if not 0 <= quantile <= 1:
-        raise ValueError(f"quantile must be in [0, 1], got {quantile}")
+    views = observe_objects(detector, dataset, read_image, max_images=max_images, seed=seed)
+    return thresholds_from_views(views, quantile=quantile, floor=floor)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObservedView:
+    """What a detector found around real objects, in pixels of the image.
+
+    Attributes:
+        scene: All that is annotated.
+        view_xyxy: (4,) part of the image that was looked at.
+        counted: (N,) bool, objects of the scene that count in this view; each does in one.
+        found: The detections.
+    """
+
+    scene: Scene
+    view_xyxy: IntArray
+    counted: NDArray[np.bool_]
+    found: Detections
+
+
+def observe_objects(
+    detector: Detector,
+    dataset: Dataset,
+    read_image: Callable[[Scene], Image],
+    *,
+    max_images: int,
+    seed: int,
+) -> list[ObservedView]:
+    """Look at real objects as the filter will. Arguments as for `calibrate`."""
     scenes = [scene for scene in dataset.scenes if (~scene.is_crowd).any()]
     order = derive_rng(seed, "calibrate").permutation(len(scenes))[:max_images]
-    scores: dict[int, list[float]] = {}
+    observed: list[ObservedView] = []
     for k in sorted(order.tolist()):
         scene, image = scenes[k], read_image(scenes[k])
         views = _views(scene, side=detector.view_px)
         crops = [np.ascontiguousarray(image[v[1] : v[3], v[0] : v[2]]) for v, _ in views]
         for (view, counted), found in zip(views, detector.detect(crops), strict=True):
             boxes = found.boxes_xyxy + np.tile(view[:2], 2)
-            _collect_scores(scene, counted, Detections(boxes, found.scores, found.category_ids), scores)
+            moved = Detections(boxes, found.scores, found.category_ids)
+            observed.append(ObservedView(scene, view, counted, moved))
+    return observed
+
+
+def thresholds_from_views(
+    views: Sequence[ObservedView], *, quantile: float, floor: float = 0.05
+) -> Thresholds:
+    """Return the thresholds of `calibrate` from what a detector found around real objects.
+
+    Raises:
+        ValueError: The quantile is outside [0, 1].
+    """
+    if not 0 <= quantile <= 1:
+        raise ValueError(f"quantile must be in [0, 1], got {quantile}")
+    scores: dict[int, list[float]] = {}
+    for view in views:
+        _collect_scores(view.scene, view.counted, view.found, scores)
     return thresholds_from_scores(scores, quantile=quantile, floor=floor)
 
 

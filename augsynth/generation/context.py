@@ -14,6 +14,7 @@ from augsynth.detectors.port import Detector
 from augsynth.filtering.classifiers import Classifier
 from augsynth.filtering.judge import Thresholds
 from augsynth.filtering.options import FilterRules
+from augsynth.filtering.real_objects import FilterRow
 from augsynth.generation.statistics import CategoryYields
 from augsynth.inpainting.init_images import InitImages
 from augsynth.inpainting.port import Inpainter
@@ -216,6 +217,7 @@ class RunContext:
         dataset: The source.
         placing, painting, judging: What the stages use.
         loop: Attempts and seed.
+        filter_rows: What the filter says of the dataset's own objects; empty without a detector.
     """
 
     dataset: Dataset
@@ -223,3 +225,4 @@ class RunContext:
     painting: Painting
     judging: Judging
     loop: LoopRules
+    filter_rows: tuple[FilterRow, ...] = ()

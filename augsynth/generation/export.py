@@ -293,6 +293,7 @@ def write_contact_sheets(
     shards: Sequence[tuple[Sequence[Attempt], Sequence[NDArray[np.uint8]]]],
     *,
     names: Mapping[int, str],
+    filtered: bool = True,
     sheets: Sequence[str] = (ACCEPTED_SHEET, REJECTED_SHEET),
 ) -> None:
     """Write `contact_sheet_accepted.png` and `contact_sheet_rejected.png`: windows before and after.
@@ -301,6 +302,7 @@ def write_contact_sheets(
         out: The run's directory.
         shards: Attempts and tiles of each shard; a tile holds the window before and after, side by side.
         names: Category names by COCO id.
+        filtered: Whether anything was judged; otherwise scores mean nothing and aren't shown.
         sheets: Which of both.
     """
     for sheet in sheets:
@@ -319,20 +321,24 @@ def write_contact_sheets(
         contact_sheet(
             [np.split(tile, 2, axis=1) for _, tile in chosen],
             path=out / sheet,
-            captions=[_caption(attempt, names) for attempt, _ in chosen],
+            captions=[_caption(attempt, names, filtered=filtered) for attempt, _ in chosen],
             boxes_xyxy=[_box_in_window(attempt) for attempt, _ in chosen],
-            accepted=[accepted] * len(chosen),
+            accepted=[accepted if filtered or not accepted else None] * len(chosen),
             title=f"{word}: window before and after, with the {'label' if accepted else 'planned box'}",
         )
 
 
-def _caption(attempt: Attempt, names: Mapping[int, str]) -> str:
+def _caption(attempt: Attempt, names: Mapping[int, str], *, filtered: bool) -> str:
     painted = attempt.painted
     name, judgement = names[painted.category_id], painted.judgement
     rank = f", rank {judgement.class_rank}" if judgement.class_rank is not None else ""
     if attempt.replaced_category_id is not None:
         name = f"{names[attempt.replaced_category_id]} → {name}"
-    return f"{name} {judgement.score:.2f}{rank}" if attempt.accepted else f"{name}: {attempt.reason}{rank}"
+    if attempt.accepted:
+        return f"{name} {judgement.score:.2f}{rank}" if filtered else f"{name}, not filtered"
+    other = judgement.found_category_id
+    found = f", {names.get(other, other)} {judgement.found_score:.2f}" if other is not None else ""
+    return f"{name}: {attempt.reason}{found}{rank}"
 
 
 def _box_in_window(attempt: Attempt) -> NDArray[np.float64]:

@@ -17,7 +17,8 @@ from augsynth.detectors.loading import load_detector
 from augsynth.detectors.port import Detector, has_masks
 from augsynth.filtering.class_labels import Vocabulary
 from augsynth.filtering.classifiers import Classifier, check_classifier, load_classifier
-from augsynth.filtering.thresholds import Thresholds, calibrate
+from augsynth.filtering.real_objects import FilterRow, check_filter, judge_real_objects, untold
+from augsynth.filtering.thresholds import Thresholds, observe_objects, thresholds_from_views
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.context import (
     CategoryChooser,
@@ -65,9 +66,11 @@ def open_context(config: GenerateConfig, dataset: Dataset) -> RunContext:
     outliner = open_outliner(config, dataset, detector)
     unmasked = config.masking.unmasked
     run = config.run
+    thresholds, rows = (None, ()) if detector is None else _calibrated(config, dataset, detector)
+    left = _wanted_ids(config, dataset) - untold(rows, min_auc=config.filter_models.min_auc)
     return RunContext(
         dataset=dataset,
-        placing=_open_placing(config, dataset, model_window=inpainter.size),
+        placing=_open_placing(config, dataset, left, model_window=inpainter.size),
         painting=Painting(
             inpainter,
             prompts.limited_to(inpainter.tokenizer, _wanted_ids(config, dataset)),
@@ -77,21 +80,24 @@ def open_context(config: GenerateConfig, dataset: Dataset) -> RunContext:
         judging=Judging(
             config.filter_rules,
             detector,
-            None if detector is None else _calibrated(config, dataset, detector),
+            thresholds,
             classifier,
             outliner,
             outliner is not None and (all_have_masks(dataset) if unmasked is None else unmasked == "reject"),
         ),
         loop=LoopRules(run.seed, config.slots, run.retries, run.decoys, config.output.image_format),
+        filter_rows=rows,
     )
 
 
-def _open_placing(config: GenerateConfig, dataset: Dataset, *, model_window: int) -> Placing:
+def _open_placing(
+    config: GenerateConfig, dataset: Dataset, wanted_ids: frozenset[int], *, model_window: int
+) -> Placing:
     affinity, layout = _affinity_and_layout(config, dataset)
     rules, replacement = config.categories, config.replacement
     chooser = CategoryChooser(
         affinity,
-        _wanted_ids(config, dataset),
+        wanted_ids,
         {c.id: rules.quotas[c.name] for c in dataset.categories if c.name in rules.quotas},
         rules,
         config.run.give_up_after,
@@ -106,15 +112,23 @@ def _open_placing(config: GenerateConfig, dataset: Dataset, *, model_window: int
     return Placing(chooser, layout, appearance, placement, replacement, related)
 
 
-def _calibrated(config: GenerateConfig, dataset: Dataset, detector: Detector) -> Thresholds:
-    return calibrate(
-        detector,
-        dataset,
-        partial(_read_or_blank, dataset),
-        quantile=config.filter_models.score_quantile,
-        max_images=CALIBRATION_IMAGES,
-        seed=config.run.seed,
-    )
+def _calibrated(
+    config: GenerateConfig, dataset: Dataset, detector: Detector
+) -> tuple[Thresholds, tuple[FilterRow, ...]]:
+    """Return the thresholds, and what the filter says with them of real objects of the wanted categories.
+
+    Raises:
+        ConfigError: It accepts none of them, or no category's can be told from background.
+    """
+    models, rules, seed = config.filter_models, config.filter_rules, config.run.seed
+    read = partial(_read_or_blank, dataset)
+    views = observe_objects(detector, dataset, read, max_images=CALIBRATION_IMAGES, seed=seed)
+    thresholds = thresholds_from_views(views, quantile=models.score_quantile)
+    wanted = _wanted_ids(config, dataset)
+    names = {c.id: c.name for c in dataset.categories if c.id in wanted}
+    rows = judge_real_objects(views, names=names, thresholds=thresholds, rules=rules, seed=seed)
+    check_filter(rows, detector=detector.name, min_auc=models.min_auc)
+    return thresholds, rows
 
 
 def _prompt_book(config: GenerateConfig, dataset: Dataset) -> PromptBook:

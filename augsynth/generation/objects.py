@@ -100,6 +100,8 @@ def record_object(window: PlannedWindow, verdict: Verdict, *, tile: int | None) 
             score=verdict.score,
             iou=verdict.iou,
             box_xyxy=None if verdict.box_xyxy is None else tuple(verdict.box_xyxy.tolist()),
+            found_category_id=verdict.found_category_id,
+            found_score=verdict.found_score,
             class_rank=None if standing is None else standing.rank,
             class_probability=None if standing is None else standing.probability,
             extras=_extras(verdict),

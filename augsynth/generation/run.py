@@ -16,6 +16,7 @@ from augsynth.coco.writer import write_json
 from augsynth.core.errors import LowYieldError, ResumeError
 from augsynth.core.records import Attempt, ShardRecord
 from augsynth.core.scene import Dataset
+from augsynth.filtering.real_objects import report_lines
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.context import RunContext
 from augsynth.generation.engine import PaintedShard, paint_shard, source_order
@@ -70,6 +71,8 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Tally:
         for _ in range(sum(shard.jobs for shard in shards)):
             next(order)
         chooser = context.placing.chooser
+        tally.filter_rows = context.filter_rows
+        tally.notices += report_lines(context.filter_rows, min_auc=config.filter_models.min_auc)
         note_given_up(tally, chooser)
         progress("painting", tally)
         while (end := find_end(tally, config.run, chooser)) is None:
@@ -150,4 +153,6 @@ def _publish(
             source={"seed": config.run.seed, **models},
         )
     write_json(out / SUMMARY, {**tally.document(), "repairs": repairs_document(dataset)})
-    write_contact_sheets(out, _pictures(folder, shards), names=tally.names)
+    write_contact_sheets(
+        out, _pictures(folder, shards), names=tally.names, filtered=config.filter_models.filter != "off"
+    )

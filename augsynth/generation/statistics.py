@@ -14,6 +14,7 @@ from msgspec import UNSET
 
 from augsynth.core.records import ShardRecord
 from augsynth.core.scene import Reason
+from augsynth.filtering.real_objects import FilterRow
 
 YIELD_PRIOR = 4.0  # attempts' worth of belief that a category is accepted as often as all are
 LEAST_YIELD = 1 / 8  # of the yield of all: no category is tried more than 8 times as often
@@ -69,6 +70,7 @@ class Tally:
         decoys: Decoys by verdict; they are no attempts.
         masks: Objects in written images by who found their mask, None for those without one; empty without masks.
         names: Category names by COCO id, once they are known.
+        filter_rows: What the filter says of real objects.
         given_up: Ids of categories that aren't tried any more.
         ended: Why the run ended, None before.
         finished: Whether the dataset has been published.
@@ -86,6 +88,7 @@ class Tally:
     decoys: Counter[str] = field(default_factory=Counter)
     masks: Counter[str | None] = field(default_factory=Counter)
     names: Mapping[int, str] = field(default_factory=dict)
+    filter_rows: tuple[FilterRow, ...] = ()
     given_up: set[int] = field(default_factory=set)
     ended: End | None = None
     finished: bool = False
@@ -151,6 +154,7 @@ class Tally:
             "decoys": dict(self.decoys.most_common()),
             "ended": self.ended,
             "given_up": [self.names[category_id] for category_id in sorted(self.given_up)],
+            "real_objects": msgspec.to_builtins(self.filter_rows),
             "categories": msgspec.to_builtins(self.rows()),
         }
 

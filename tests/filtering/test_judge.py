@@ -99,6 +99,17 @@ def test_wrong_class_needs_a_stronger_rival_at_the_same_place():
     assert run(found((rival[0], 0.3, CAN))).reason is Reason.NOT_FOUND  # too weak to be called a can
 
 
+def test_a_verdict_names_the_class_that_was_found_instead():
+    rival = ((50.0, 52.0, 80.0, 88.0), 0.9, CAN)
+    for after in (found(rival), found(GOOD, rival)):
+        assert (run(after).found_category_id, run(after).found_score) == (CAN, 0.9)
+    weak = run(found((rival[0], 0.3, CAN)))
+    assert weak.reason is Reason.NOT_FOUND and (weak.found_category_id, weak.found_score) == (CAN, 0.3)
+    assert run(found(GOOD, (rival[0], 0.72, CAN))).found_category_id == CAN
+    for verdict in (run(found(GOOD)), run(found()), run(found(GOOD, (rival[0], 0.58, CAN)))):
+        assert verdict.found_category_id is None and verdict.found_score is None
+
+
 def test_an_object_that_another_class_fits_nearly_as_well_is_ambiguous():
     box = (50.0, 52.0, 80.0, 88.0)
     assert run(found(GOOD, (box, 0.72, CAN))).reason is Reason.AMBIGUOUS

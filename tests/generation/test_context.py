@@ -3,9 +3,12 @@
 from collections import Counter
 from dataclasses import replace
 
+import msgspec
 import numpy as np
+import pytest
 
 from augsynth.core.scene import Scene
+from augsynth.filtering.real_objects import FilterRow
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.context import RunContext
 from augsynth.generation.loading import open_context, open_dataset
@@ -48,3 +51,25 @@ def test_categories_that_are_turned_down_are_tried_more_often(config: GenerateCo
         )
         shares.append(drawn[hard] / drawn.total())
     assert 2 * shares[0] < shares[1] < 8.5 * shares[0]
+
+
+def test_a_category_that_cant_be_told_from_background_is_left_out(
+    config: GenerateConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from augsynth.generation import loading
+
+    judged = loading.judge_real_objects
+
+    def blurred(*given: object, **rest: object) -> tuple[FilterRow, ...]:
+        first, *others = judged(*given, **rest)
+        return (msgspec.structs.replace(first, auc=0.55), *others)
+
+    monkeypatch.setattr(loading, "judge_real_objects", blurred)
+    monkeypatch.setattr(loading, "CALIBRATION_IMAGES", 10)
+    filled, dataset = open_dataset(config.but(placement="uniform", masks="off"))
+    context = open_context(filled, dataset)
+    used = {c.id for c in dataset.categories_in_use()}
+    left_out = context.filter_rows[0].category_id
+    assert context.placing.chooser.wanted_ids == used - {left_out}
+    assert [row.category_id for row in context.filter_rows] == sorted(used)
+    assert any(row.accepted for row in context.filter_rows)

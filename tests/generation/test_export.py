@@ -12,7 +12,7 @@ from augsynth.core.records import Decoy, Extra, NewImage, ObjectMask, Rle, Shard
 from augsynth.core.scene import Category, Dataset, Detections, Plan, Reason, Scene, Verdict
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.engine import paint_shard
-from augsynth.generation.export import annotate, number_images, publish_dataset
+from augsynth.generation.export import annotate, number_images, publish_dataset, write_contact_sheets
 from augsynth.generation.loading import open_context, open_dataset
 from augsynth.generation.run import Tally
 from augsynth.generation.statistics import CategoryYields
@@ -156,3 +156,23 @@ def test_a_line_of_provenance_names_who_found_the_mask_and_no_picture(tmp_path: 
     assert (line["attempt"], line["annotation_id"], line["image_id"]) == (0, 1, 8)
     [line] = [json.loads(text) for text in (tmp_path / "decoys.jsonl").read_text().splitlines()]
     assert (line["decoy"], line["image_id"], line["file_name"]) == (0, 8, "b.png")
+
+
+def test_sheets_name_what_was_found_instead_and_what_wasnt_filtered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sheets = {}
+    monkeypatch.setattr(
+        "augsynth.generation.export.contact_sheet",
+        lambda tiles, *, path, **rest: sheets.update({path.name: rest}),
+    )
+    wrong = painted_attempt(Reason.WRONG_CLASS, tile=1).judged(found_category_id=2, found_score=0.814)
+    assert wrong.to_json()["found_category_id"] == 2 and "found_score" not in painted_attempt().to_json()
+    shards = [((painted_attempt(tile=0), wrong), [np.zeros((4, 8, 3), np.uint8)] * 2)]
+    write_contact_sheets(tmp_path, shards, names={1: "cup", 2: "can"})
+    assert sheets["contact_sheet_accepted.png"]["captions"] == ["cup 0.90"]
+    assert sheets["contact_sheet_accepted.png"]["accepted"] == [True]
+    assert sheets["contact_sheet_rejected.png"]["captions"] == ["cup: wrong_class, can 0.81"]
+    write_contact_sheets(tmp_path, shards, names={1: "cup", 2: "can"}, filtered=False)
+    assert sheets["contact_sheet_accepted.png"]["captions"] == ["cup, not filtered"]
+    assert sheets["contact_sheet_accepted.png"]["accepted"] == [None]

@@ -95,7 +95,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
 
 
 def test_a_spent_budget_is_said_and_the_run_is_published(config: GenerateConfig, tmp_path: Path) -> None:
-    strict = config.but(out=str(tmp_path / "out"), min_score=1.0, max_attempts=5, n=3)
+    strict = config.but(out=str(tmp_path / "out"), min_score=1.0, min_auc=0.0, max_attempts=5, n=3)
     tally = generate(strict, progress=ignore)
     assert tally.finished and tally.accepted == 0 and tally.attempts == 5
     assert "accepted" not in tally.reasons
