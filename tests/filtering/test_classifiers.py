@@ -284,6 +284,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> GenerateConfig:
         min_iou=0.05,
         max_attempts=60,
         filter="both",
+        masks="off",
     )
 
 
