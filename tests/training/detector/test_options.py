@@ -2,6 +2,7 @@
 
 import pytest
 
+from augsynth.core.errors import ConfigError
 from augsynth.training.detector.options import DetectorTraining
 
 
@@ -17,5 +18,5 @@ from augsynth.training.detector.options import DetectorTraining
     ],
 )
 def test_training_options_are_validated(change):
-    with pytest.raises(ValueError, match=next(iter(change))):
+    with pytest.raises(ConfigError, match=next(iter(change))):
         DetectorTraining(**change)
