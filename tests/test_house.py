@@ -83,13 +83,3 @@ def test_modules_that_only_others_reached_are_tested_directly(name):
     files = (ROOT / "tests" / folder).rglob(f"test_{stem}.py")
     texts = [file.read_text(encoding="utf-8") for file in files]
     assert any(imported.search(text) for text in texts)
-
-
-def test_nobody_cites_a_section_that_is_not_there():
-    """`METHOD §n` was a file outside the repository; its content is docs/method.md."""
-    sections = re.findall(
-        r"^#+ .*?(\d+)\.? ", (ROOT / "docs" / "method.md").read_text(encoding="utf-8"), re.M
-    )
-    for path in modules():
-        for cited in re.findall(r"METHOD(?:\.md)? ?§? ?(\d+)?", (PACKAGE / path).read_text(encoding="utf-8")):
-            assert cited in sections, f"{path} cites METHOD {cited}"

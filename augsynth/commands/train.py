@@ -200,9 +200,18 @@ def run_train_detector(options: TrainDetectorOptions, terminal: Terminal) -> Rep
     lines = [
         f"AP {figures.ap:.3f}, AP50 {figures.ap50:.3f}, AP75 {figures.ap75:.3f} on {figures.num_images} {where}",
         "AP50: " + ", ".join(f"{name} {value:.2f}" for name, value in figures.category_ap50.items()),
+        *([] if report.mask_iou is None else [f"masks: mean IoU {report.mask_iou:.3f} on objects held out"]),
         f"detector in {report.out}; use it with --detector {report.out}",
     ]
-    return Report(lines, {"detector": str(report.out), "held_out": bool(report.held_out), **asdict(figures)})
+    return Report(
+        lines,
+        {
+            "detector": str(report.out),
+            "held_out": bool(report.held_out),
+            "mask_iou": report.mask_iou,
+            **asdict(figures),
+        },
+    )
 
 
 _DATA = "--annotations train.json --images images \\\n   "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from augsynth.core.errors import BackendError
 from augsynth.core.scene import Category, Detections, Image
 from augsynth.detectors.architectures import build_model, channels_last
 from augsynth.detectors.folder import DetectorConfig, read_config, read_weights
+from augsynth.detectors.mask_head import MaskHead
 from augsynth.detectors.port import match_categories
 
 
@@ -59,6 +61,7 @@ class TorchvisionDetector:
         device: str = "cpu",
         batch_size: int = 8,
         min_score: float = 0.05,
+        mask_head: MaskHead | None = None,
     ) -> None:
         self.name = name
         self.view_px = config.view_px
@@ -69,7 +72,9 @@ class TorchvisionDetector:
         self._batch_size = batch_size
         self._min_score = min_score
         heads: Any = getattr(network, "roi_heads", None)
-        self.has_masks = heads is not None and heads.has_mask()
+        self._mask_head = mask_head
+        self._draws_masks = heads is not None and heads.has_mask()
+        self.has_masks = self._draws_masks or mask_head is not None
         self._lookup = np.full(len(config.categories) + 1, -1, np.int64)
         for label, category_id in category_of_label.items():
             self._lookup[label + 1] = category_id
@@ -102,6 +107,7 @@ class TorchvisionDetector:
             device=device,
             batch_size=batch_size,
             min_score=min_score,
+            mask_head=MaskHead.load(folder, device=device),
         )
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
@@ -114,7 +120,14 @@ class TorchvisionDetector:
 
     def detect_masks(self, images: Sequence[Image]) -> list[Detections]:
         """Return what `detect` does, with masks where the network has a mask head."""
-        return self._detect(images, with_masks=self.has_masks)
+        found = self._detect(images, with_masks=self._draws_masks)
+        head = self._mask_head
+        if self._draws_masks or head is None:
+            return found
+        return [
+            replace(seen, masks=head.masks(image, seen.boxes_xyxy))
+            for image, seen in zip(images, found, strict=True)
+        ]
 
     def _detect(self, images: Sequence[Image], *, with_masks: bool) -> list[Detections]:
         found: list[Detections | None] = [None] * len(images)

@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image as PilImage
 from pycocotools import mask as coco_mask
 
 from augsynth.core.errors import DatasetError
+from augsynth.core.masks import as_rle, to_polygons
 from augsynth.core.outputs import check_output_folder
 from augsynth.sample import world
 from augsynth.sample.render import RenderedScene, render_scene
@@ -111,18 +111,19 @@ def _name(index: int) -> str:
 
 
 def _rows(scene: RenderedScene) -> list[dict[str, Any]]:
-    codes = coco_mask.encode(np.asfortranarray(scene.masks.transpose(1, 2, 0).astype(np.uint8)))
     rows = []
-    for box, category, code, area in zip(
-        scene.boxes_xyxy.tolist(), scene.category_ids.tolist(), codes, scene.areas.tolist(), strict=True
+    for box, category, mask in zip(
+        scene.boxes_xyxy.tolist(), scene.category_ids.tolist(), scene.masks, strict=True
     ):
+        polygons = to_polygons(mask)
+        drawn = as_rle(polygons, (mask.shape[1], mask.shape[0]))
         rows.append(
             {
                 "category_id": category,
                 "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
-                "area": float(area),
+                "area": float(coco_mask.area(drawn)),
                 "iscrowd": 0,
-                "segmentation": {"size": list(code["size"]), "counts": code["counts"].decode("ascii")},
+                "segmentation": polygons,
             }
         )
     return rows

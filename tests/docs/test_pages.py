@@ -35,7 +35,7 @@ LITTLE = {
     "build-affinity": "",
     "bank": "",
     "split": "",
-    "train-detector": "--preset fcos_tiny --steps 2 --batch-size 2 --threads 1",
+    "train-detector": "--preset fcos_tiny --steps 2 --mask-steps 2 --batch-size 2 --threads 1",
     "train-inpainter": "--preset tiny-32 --num-windows 24 --autoencoder-steps 2 --decoder-steps 2 --denoiser-steps 2 "
     "--save-every 2 --autoencoder-batch-size 4 --denoiser-batch-size 4 --threads 1",
     "generate": "--n 1 --max-attempts 2 --steps 2 --min-auc 0",

@@ -242,7 +242,6 @@ def test_auto_follows_what_there_is(config: GenerateConfig, tmp_path: Path) -> N
         (["--mask-format", "png"], "'--mask-format': 'png' is not one of 'polygon', 'rle'"),
         (["--masks", "segmenter"], "name a SAM checkpoint with --segmenter"),
         (["--masks", "matting", "--segmenter", "x/y"], "segmenter is given, but masks is 'matting'"),
-        (["--masks", "detector", "--n", "1"], "detector has no mask head"),
         (["--segmenter", "./nowhere", "--n", "1"], "./nowhere: no such folder"),
     ],
 )

@@ -47,6 +47,12 @@ class DetectorTraining:
     paste: float = option(
         0.0, "Chance that an image gets objects of other training images pasted in.", low=0, high=1
     )
+    mask_steps: int | None = option(
+        None,
+        "Steps of a mask head, which gives painted objects their outlines; 0 trains none.",
+        low=0,
+        unset="500 where most objects have a mask, else none",
+    )
     seed: int = option(42, "Seed of initial weights, order and augmentation.")
     device: str = option("cpu", "Torch device.")
     threads: int | None = option(None, "CPU threads.", low=1, unset="torch's default")

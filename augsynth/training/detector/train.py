@@ -18,6 +18,7 @@ from augsynth.core.outputs import check_output_folder
 from augsynth.core.scene import Dataset, Image, Scene
 from augsynth.detectors.architectures import check_preset
 from augsynth.detectors.folder import DetectorConfig, publish, read_config, write_config, write_weights
+from augsynth.detectors.mask_head import MaskNetwork, write_mask_head
 from augsynth.detectors.torchvision import TorchvisionDetector
 from augsynth.training.detector.evaluation import Evaluation, evaluate_detector, match_judged
 from augsynth.training.detector.examples import (
@@ -27,6 +28,13 @@ from augsynth.training.detector.examples import (
     digest_of,
     hold_out,
     training_canvas,
+)
+from augsynth.training.detector.mask_head import (
+    MIN_OBJECTS,
+    STEPS,
+    cut_outlined,
+    outlined_share,
+    train_mask_head,
 )
 from augsynth.training.detector.objective import (
     Batch,
@@ -45,13 +53,17 @@ VERB = "train-detector"
 
 @dataclass(frozen=True, slots=True)
 class TrainingReport:
-    """What came out: the folder, COCO figures, and whether the judged images were held out."""
+    """What came out: the folder, COCO figures, and whether the judged images were held out.
+
+    `mask_iou` is the mean IoU of the mask head's masks with true ones, None where none was trained.
+    """
 
     out: Path
     evaluation: Evaluation
     held_out: bool
     steps: int
     seconds: float
+    mask_iou: float | None = None
 
 
 def train_detector(
@@ -66,6 +78,8 @@ def train_detector(
     notice: Callable[[str], None] = lambda line: None,
 ) -> TrainingReport:
     """Train a detector and write its folder (config.json, model.safetensors).
+
+    Where most objects have a mask, a mask head is trained, too (mask_head.safetensors).
 
     The folder appears only when it is complete. Until then a checkpoint lies beside it in `<out>.training`;
     a run that was stopped at any point continues there and ends with the same weights.
@@ -103,16 +117,21 @@ def train_detector(
         if training.threads:
             torch.set_num_threads(training.threads)
         network = _trained(train, read_image, training, work=work, key=key, progress=progress)
+        head, mask_iou = _mask_head(train, read_image, training, work=work, key=key, progress=progress)
         read = read_image if val is None else read_val or read_image
         evaluation = _evaluate(network, config, judged, read, work / "judged", device=training.device)
-        figures = {"held_out": held_out, "evaluation": evaluation.as_dict()}
-        _publish(network, replace(config, training={**config.training, **figures}), work / "folder", out)
+        figures = {"held_out": held_out, "evaluation": evaluation.as_dict(), "mask_iou": mask_iou}
+        described = replace(config, training={**config.training, **figures})
+        _write(network, described, work / "folder", head=head)
+        publish(work / "folder", out)
     if work.exists():
         release(work)
     told = read_config(out).training
     evaluation = Evaluation(**told["evaluation"])
     seconds = time.monotonic() - started
-    return TrainingReport(out, evaluation, bool(told["held_out"]), training.steps or 1, seconds)
+    return TrainingReport(
+        out, evaluation, bool(told["held_out"]), training.steps or 1, seconds, told.get("mask_iou")
+    )
 
 
 def check_place(out: Path, *, inputs: Iterable[Path] = ()) -> None:
@@ -193,6 +212,35 @@ def _trained(
     return network
 
 
+def _mask_head(
+    train: Dataset,
+    read_image: Callable[[Scene], Image],
+    training: DetectorTraining,
+    *,
+    work: Path,
+    key: str,
+    progress: Progress,
+) -> tuple[MaskNetwork | None, float | None]:
+    """Return a trained mask head and its mean IoU on objects held out; None where it has nothing to learn from."""
+    steps = training.mask_steps
+    if steps is None:
+        steps = STEPS if outlined_share(train) > 0.5 else 0
+    objects = cut_outlined(train, read_image, seed=training.seed) if steps else None
+    if objects is None or len(objects) < MIN_OBJECTS:
+        return None, None
+    head, iou = train_mask_head(
+        objects,
+        file=work / "mask_head.checkpoint",
+        key=key,
+        seed=training.seed,
+        device=training.device,
+        progress=progress,
+        bf16=bool(training.bf16),
+        steps=steps,
+    )
+    return head, round(iou, 4)
+
+
 def _stream(
     train: Dataset, read_image: Callable[[Scene], Image], training: DetectorTraining, bank: Path
 ) -> ExampleStream:
@@ -232,18 +280,17 @@ def _evaluate(
     return evaluate_detector(detector, judged, read_image)
 
 
-def _write(network: nn.Module, config: DetectorConfig, folder: Path) -> None:
+def _write(
+    network: nn.Module, config: DetectorConfig, folder: Path, *, head: MaskNetwork | None = None
+) -> None:
     def fill(fresh: Path) -> None:
         fresh.mkdir()
         write_weights(fresh, network.state_dict())
+        if head is not None:
+            write_mask_head(fresh, head.state_dict())
         write_config(fresh, config)
 
     replace_folder(folder, fill)
-
-
-def _publish(network: nn.Module, config: DetectorConfig, folder: Path, out: Path) -> None:
-    _write(network, config, folder)
-    publish(folder, out)
 
 
 def _fixed_options(training: DetectorTraining) -> dict[str, Any]:
