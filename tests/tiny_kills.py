@@ -11,7 +11,7 @@ class Killed(BaseException):
 
 
 CHANGES = [
-    (os, "fsync"), (os, "rename"), (os, "replace"), (os, "unlink"), (os, "rmdir"), (os, "mkdir"),
+    (os, "fsync"), (os, "rename"), (os, "replace"), (os, "link"), (os, "unlink"), (os, "rmdir"), (os, "mkdir"),
     (shutil, "rmtree"), (Path, "rename"), (Path, "replace"), (Path, "unlink"), (Path, "rmdir"), (Path, "write_text"),
 ]  # fmt: skip
 

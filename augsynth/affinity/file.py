@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from augsynth.affinity.cooccurrence import Cooccurrence
 from augsynth.affinity.loglinear import Structure
 from augsynth.affinity.scoring import BLEND, CLIP, MEASURES, Part, Terms
 from augsynth.core.errors import DatasetError
+from augsynth.core.files import write_atomically
 
 FORMAT = "augsynth-affinity"
 VERSION = 1
@@ -73,21 +73,13 @@ def write(path: Path, fields: Mapping[str, Any], layout: Mapping[str, Any]) -> N
     """Write the file beside its place and move it there, a key a line; missing folders are made.
 
     Raises:
-        DatasetError: The file can't be written.
+        OutputError: The file can't be written.
     """
     body = ",\n".join(f"  {json.dumps(key)}: {_dumps(value)}" for key, value in fields.items())
     text = (
         f'{_HEAD}"version": {VERSION},\n"affinity": {{\n{body}\n}},\n"layout": {_dumps(dict(layout))}\n}}\n'
     )
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(text.encode())
-        draft.replace(path)
-    except OSError as error:
-        if draft.is_file():
-            draft.unlink()
-        raise DatasetError(f"{path}: can't be written ({error.strerror}); choose another place") from None
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

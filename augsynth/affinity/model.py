@@ -384,7 +384,7 @@ def save_affinity_file(path: Path, affinity: Affinity, layout: Mapping[str, Any]
         layout: JSON values or numpy arrays; not looked into.
 
     Raises:
-        DatasetError: The file can't be written.
+        OutputError: The file can't be written.
     """
     affinity_file.write(path, affinity_file.encode(affinity), layout)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -24,13 +25,14 @@ from augsynth.bank.reader import (
     BankError,
     Cutout,
 )
+from augsynth.core.files import DRAFT, fill_folder
 from augsynth.core.scene import Category
 
 
 class BankWriter:
     """Write a bank: the folder appears whole when the writer is left, or not at all.
 
-    A writer that was killed leaves only a hidden folder beside it, which the next one clears.
+    A writer that was killed leaves a draft in the folder, which the next one clears.
 
     Args:
         path: The folder to make; it must not hold anything.
@@ -40,6 +42,7 @@ class BankWriter:
 
     Raises:
         BankError: The path holds something else.
+        OutputError: The folder can't be written.
     """
 
     def __init__(
@@ -58,18 +61,23 @@ class BankWriter:
         self._others: list[tuple[Any, ...]] = []
         self._num_bytes = 0
         self._file: BinaryIO | None = None
-        self._part = self.path.with_name(f".{self.path.name}.part")
-        held = sorted(p.name for p in self.path.iterdir()) if self.path.is_dir() else []
-        if self.path.is_file() or (held and not (replace and {*held} <= {*FILES})):
+        self._stack = ExitStack()
+        self._draft = self.path
+        held = {p.name for p in self.path.iterdir()} if self.path.is_dir() else set()
+        foreign = held - {DRAFT, *FILES} if replace or DRAFT in held else held
+        if self.path.is_file() or foreign:
             raise BankError(f"{self.path}: isn't an empty folder; nothing was changed; choose another --out")
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __enter__(self) -> Self:
-        _clear(self._part)
-        self._part.mkdir(parents=True)
-        self._file = (self._part / PIXELS).open("wb")
+        with ExitStack() as stack:
+            self._draft = stack.enter_context(
+                fill_folder(self.path, is_own=lambda name: name in FILES, last=MANIFEST)
+            )
+            self._file = stack.enter_context((self._draft / PIXELS).open("wb"))
+            self._stack = stack.pop_all()
         return self
 
     def add(self, cutout: Cutout) -> None:
@@ -110,20 +118,19 @@ class BankWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file is None:
-            return
-        self._file.close()
         self._file = None
         if kind is not None:
-            _clear(self._part)
+            self._stack.__exit__(kind, error, trace)
             return
+        with self._stack:
+            self._write_tables()
+
+    def _write_tables(self) -> None:
         rows = np.array(self._rows, ROW)
-        np.save(self._part / INDEX, rows)
+        np.save(self._draft / INDEX, rows)
         if self._others:
-            np.save(self._part / OTHERS, np.array(self._others, OTHER))
-        (self._part / MANIFEST).write_text(self._manifest(rows), encoding="utf-8")
-        _clear(self.path)
-        self._part.rename(self.path)
+            np.save(self._draft / OTHERS, np.array(self._others, OTHER))
+        (self._draft / MANIFEST).write_text(self._manifest(rows), encoding="utf-8")
 
     def _manifest(self, rows: NDArray[Any]) -> str:
         counts = {str(c.name): int((rows["category_id"] == c.id).sum()) for c in self.categories}
@@ -139,12 +146,3 @@ class BankWriter:
             "source": self.source,
         }
         return json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
-
-
-def _clear(folder: Path) -> None:
-    """Remove a bank or what is left of one, and nothing else."""
-    if not folder.is_dir():
-        return
-    for name in FILES:  # the manifest first: without it there is no bank
-        (folder / name).unlink(missing_ok=True)
-    folder.rmdir()

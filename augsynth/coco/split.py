@@ -8,6 +8,7 @@ with counts instead of flags, followed by moves of single groups while they make
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
@@ -19,6 +20,7 @@ import numpy as np
 
 from augsynth.coco.writer import write_json
 from augsynth.core.errors import ConfigError
+from augsynth.core.files import fill_folder, is_unfinished
 from augsynth.core.scene import Dataset, FloatArray, IntArray
 from augsynth.core.seeding import derive_rng
 from augsynth.core.text import printable
@@ -226,21 +228,29 @@ def _improve(shares: FloatArray, folds: IntArray, num_folds: int, rng: np.random
     return sums
 
 
+def is_fold_file(name: str) -> bool:
+    """Tell whether a file in the output has a name that `write_folds` gives."""
+    return name == "split.json" or re.fullmatch(r"fold_[0-9]+_(train|val)\.json", name) is not None
+
+
 def write_folds(out: Path, dataset: Dataset, split: Split, *, settings: Mapping[str, Any]) -> list[Path]:
     """Write `fold_<k>_train.json` and `fold_<k>_val.json` for every fold, and `split.json` last.
 
-    Records are those of the source, in its order; categories and all other blocks are complete in every file.
+    Records are those of the source, in its order; categories and all other blocks are complete in every file. What a
+    process that was killed has left is written anew.
 
     Raises:
         ConfigError: The directory holds something.
+        OutputError: It can't be written.
     """
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not is_unfinished(out)):
         raise ConfigError(f"{out}: isn't an empty directory; nothing was changed; choose another --out")
     document = dataset.document
     fold_of = {s.image_id: int(f) for s, f in zip(dataset.scenes, split.fold_of_image, strict=True)}
-    paths = []
-    for fold in range(len(split.image_counts)):
-        for part in ("train", "val"):
+    images = [[i for i, f in fold_of.items() if f == fold] for fold in range(len(split.image_counts))]
+    names = []
+    with fill_folder(out, is_own=is_fold_file, last="split.json") as draft:
+        for fold, part in itertools.product(range(len(images)), ("train", "val")):
             held_out = part == "val"
             blocks = {
                 "images": [r for r in document["images"] if (fold_of[r["id"]] == fold) == held_out],
@@ -248,11 +258,10 @@ def write_folds(out: Path, dataset: Dataset, split: Split, *, settings: Mapping[
                     r for r in document["annotations"] if (fold_of[r["image_id"]] == fold) == held_out
                 ],
             }
-            paths.append(out / f"fold_{fold + 1}_{part}.json")
-            write_json(paths[-1], {**document, **blocks})
-    images = [[i for i, f in fold_of.items() if f == fold] for fold in range(len(split.image_counts))]
-    write_json(out / "split.json", {**settings, "val_image_ids": dict(enumerate(images, start=1))})
-    return paths
+            names.append(f"fold_{fold + 1}_{part}.json")
+            write_json(draft / names[-1], {**document, **blocks})
+        write_json(draft / "split.json", {**settings, "val_image_ids": dict(enumerate(images, start=1))})
+    return [out / name for name in names]
 
 
 def balance_table(split: Split) -> Table:

@@ -24,7 +24,8 @@ from numpy.typing import ArrayLike
 
 from augsynth.coco.faults import Record, first_free_id
 from augsynth.coco.segmentation import usable_mask
-from augsynth.core.images import relative_name, write_atomically
+from augsynth.core.files import write_atomically
+from augsynth.core.images import relative_name
 
 _LONGEST_STEM = (
     200  # bytes; file systems take names of 255, and number, suffix and a temporary name come to it

@@ -14,6 +14,7 @@ from augsynth.coco.faults import repair_lines
 from augsynth.coco.reader import read_dataset
 from augsynth.commands.flags import Command
 from augsynth.commands.terminal import TERMINAL, Report, Terminal
+from augsynth.core.files import is_unfinished
 from augsynth.core.images import read_image
 from augsynth.core.options import REQUIRED, option, section
 from augsynth.core.outputs import check_output_folder
@@ -39,7 +40,7 @@ def build_bank(
         ConfigError: The output isn't an empty folder, or can't be written.
         DatasetError: The dataset can't be used.
     """
-    check_output_folder(out, inputs=[annotations, images])
+    check_output_folder(out, inputs=[annotations, images], is_own=is_unfinished)
     dataset = read_dataset(annotations, images=images)
     for line in repair_lines(dataset):
         terminal.notice(line)

@@ -11,6 +11,7 @@ from augsynth.coco.reader import read_dataset
 from augsynth.coco.split import balance_table, split_dataset, write_folds
 from augsynth.commands.flags import Command
 from augsynth.commands.terminal import Report, Terminal
+from augsynth.core.files import is_unfinished
 from augsynth.core.options import REQUIRED, check_options, option
 from augsynth.core.outputs import check_output_folder
 
@@ -43,7 +44,7 @@ def run_split(options: SplitOptions, terminal: Terminal) -> Report:
         ConfigError: An option doesn't fit the dataset, or the output isn't an empty folder.
         DatasetError: The annotations can't be used.
     """
-    check_output_folder(options.out, inputs=[options.annotations])
+    check_output_folder(options.out, inputs=[options.annotations], is_own=is_unfinished)
     dataset = read_dataset(options.annotations)
     for line in repair_lines(dataset):
         terminal.notice(line)

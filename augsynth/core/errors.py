@@ -37,3 +37,7 @@ class LowYieldError(AugsynthError):
     """A run stopped before its aim, since hardly anything is accepted; the user decides whether it goes on."""
 
     exit_code = 3
+
+
+class OutputError(AugsynthError):
+    """A file or folder can't be written: the disk is full or read-only, or the place is gone."""

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image as pil
 from PIL import ImageDraw, ImageFont
 
-from augsynth.core.images import write_atomically, write_image
+from augsynth.core.files import write_atomically
+from augsynth.core.images import write_image
 from augsynth.core.scene import FloatArray, Image
 
 MIN_TILE_PX = 128

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import filecmp
-import hashlib
 import os
 import re
 import shutil
 import stat
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image as pil
 
 from augsynth.core.errors import DatasetError
+from augsynth.core.files import make_folder, sync_folder, write_atomically
 from augsynth.core.scene import Dataset, Image, Scene
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
@@ -34,7 +33,6 @@ _JPEG_QUALITY = 95
 _NO_PICTURES = frozenset(
     {"EPS", "PDF", "WMF", "MPEG", "FPX", "HDF5", "GRIB", "BUFR"}
 )  # drawings, data, films
-_LONGEST_NAME = 255  # bytes of a file name that file systems take
 
 
 def relative_name(file_name: str) -> str:
@@ -170,21 +168,6 @@ def write_image(path: Path, image: Image) -> None:
     _save(pil.fromarray(np.ascontiguousarray(image)), path, formats[path.suffix.lower()])
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it: readers never see half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    if len(os.fsencode(part.name)) > _LONGEST_NAME:
-        part = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]}.part")
-    try:
-        with part.open("wb") as file:
-            write(file)
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
 def place_original(
     source: Path,
     target: Path,
@@ -224,13 +207,15 @@ def place_original(
             if not (target.samefile(source) or filecmp.cmp(source, target, shallow=False)):
                 raise DatasetError(f"{target}: holds another image than {source}; choose an empty directory")
             return "kept"
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         if mode == "hardlink":
             try:
                 os.link(source.resolve(), target)
-                return "hardlink"
             except OSError:  # another file system, or one without links
                 pass
+            else:
+                sync_folder(target.parent)
+                return "hardlink"
         with source.open("rb") as original:
             write_atomically(target, lambda file: shutil.copyfileobj(original, file))
         return "copy"

@@ -320,4 +320,4 @@ class RunState(Struct, frozen=True, kw_only=True):
 
     status: Literal["running", "finished"]
     fingerprint: dict[str, Any]
-    format: int = 1
+    format: Literal[1] = 1

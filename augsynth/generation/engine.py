@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -13,9 +12,9 @@ from numpy.typing import NDArray
 
 from augsynth.coco.writer import new_file_name
 from augsynth.core.errors import DatasetError
-from augsynth.core.images import read_image, write_image
+from augsynth.core.images import read_image
 from augsynth.core.records import Attempt, Decoy, NewImage, ShardRecord
-from augsynth.core.scene import Dataset, Scene
+from augsynth.core.scene import Dataset, Image, Scene
 from augsynth.core.seeding import derive_rng
 from augsynth.generation.context import RunContext
 from augsynth.generation.decoys import num_decoys, plan_decoy, record_decoy
@@ -27,6 +26,7 @@ from augsynth.generation.working_image import WorkingImage
 
 MAX_TILES = 48
 Tile = NDArray[np.uint8]
+WriteImage = Callable[[str, Image], None]
 Record = TypeVar("Record", Attempt, Decoy)
 
 
@@ -53,7 +53,7 @@ def paint_shard(
     wanted: int,
     budget: int,
     before: CategoryYields,
-    image_dir: Path,
+    write_image: WriteImage,
 ) -> PaintedShard:
     """Paint new images for the jobs and write those that got an object.
 
@@ -63,7 +63,7 @@ def paint_shard(
         wanted: Accepted objects still needed; later ones are dropped.
         budget: Attempts that may still be made.
         before: What the run has done so far; left as it is.
-        image_dir: Where new images go.
+        write_image: Called with `file_name` and pixels of each new image.
     """
     opened = [_open(context.dataset, job, scene) for job, scene in jobs]
     objects = _Objects(context, budget, before.copy(), [o for o in opened if isinstance(o, Attempt)])
@@ -75,7 +75,7 @@ def paint_shard(
         jobs=len(jobs),
         attempts=tuple(attempts),
         decoys=tuple(decoys),
-        images=tuple(_write(context, image, image_dir) for image in kept),
+        images=tuple(_write(context, image, write_image) for image in kept),
     )
     return PaintedShard(record, objects.tiles)
 
@@ -269,7 +269,7 @@ def _record_masks(context: RunContext, images: Sequence[WorkingImage], attempts:
             )
 
 
-def _write(context: RunContext, image: WorkingImage, image_dir: Path) -> NewImage:
+def _write(context: RunContext, image: WorkingImage, write_image: WriteImage) -> NewImage:
     """Write a new image and return its record."""
     name = new_file_name(
         image.source.file_name,
@@ -277,7 +277,7 @@ def _write(context: RunContext, image: WorkingImage, image_dir: Path) -> NewImag
         suffix=context.loop.image_format,
         taken={scene.file_name for scene in context.dataset.scenes},
     )
-    write_image(image_dir / name, image.pixels)
+    write_image(name, image.pixels)
     return NewImage(
         job=image.job,
         file_name=name,

@@ -26,14 +26,15 @@ from augsynth.coco.writer import (
     write_json,
 )
 from augsynth.core.figures import contact_sheet
-from augsynth.core.images import place_original, write_atomically
+from augsynth.core.files import write_atomically
+from augsynth.core.images import place_original
 from augsynth.core.masks import as_rle, decoded, recut, to_polygons, to_rle
 from augsynth.core.records import Attempt, Box, NewImage, ObjectMask, ShardRecord
 from augsynth.core.scene import Dataset
 from augsynth.generation.config import GenerateConfig, plain_config
 
 AUGMENTED = "annotations/instances_augmented.json"
-SYNTHETIC = "annotations/instances_synthetic.json"
+SYNTHETIC = "synthetic/instances.json"  # importers of whole folders read `**/instances_*.json`
 PROVENANCE = "provenance.jsonl"
 DECOYS = "decoys.jsonl"
 SUMMARY = "summary.json"

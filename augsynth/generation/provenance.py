@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from augsynth import __version__
 from augsynth.core.scene import Dataset
-from augsynth.detectors.loading import detector_files
+from augsynth.detectors.loading import detector_files, split_detectors
 from augsynth.generation.config import GenerateConfig, plain_config
 from augsynth.generation.loading import MODELS
 from augsynth.inpainting.checkpoints import inspect_checkpoint, is_non_commercial, read_licence
 from augsynth.inpainting.lora import find_lora
 
+_LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
+_SETTINGS_SUFFIXES = frozenset({".json", ".txt", ".model", ".yaml"})
 # What a run may change without becoming another run: where it runs and what it shows.
 _FREE_KEYS = frozenset({"out", "device", "batch_size", "bank", "mask_format", "min_yield", "give_up_after"})
 
@@ -34,8 +37,25 @@ def fingerprint(config: GenerateConfig, dataset: Dataset) -> dict[str, Any]:
         "detector_sha256": detector_digest(models.detector),
         **({"classifier_sha256": weights_digest(models.classifier)} if models.classifier else {}),
         "segmenter_sha256": weights_digest(config.masking.segmenter),
+        "settings_sha256": {
+            "model": settings_digest(painting.model),
+            "lora": settings_digest(painting.lora),
+            "detectors": [settings_digest(each) for each in split_detectors(models.detector)]
+            if models.detector
+            else [],
+            "classifier": settings_digest(models.classifier),
+            "segmenter": settings_digest(config.masking.segmenter),
+        },
     }
-    return {**values, **digests, "version": __version__}
+    return {**values, **digests, "version": __version__, **_environment()}
+
+
+def _environment() -> dict[str, Any]:
+    """Return what the same models compute with: versions of libraries, number of threads."""
+    import torch
+
+    versions = {f"{name}_version": metadata.version(name) for name in _LIBRARIES}
+    return {**versions, "num_threads": torch.get_num_threads()}
 
 
 def describe_models(config: GenerateConfig) -> dict[str, Any]:
@@ -100,6 +120,19 @@ def weights_digest(model: str | None) -> str | None:
     return _digest([path]) if path.is_file() else None
 
 
+def settings_digest(model: str | None) -> str | None:
+    """Return the SHA-256 of the small files beside a local model's weights: configuration, scheduler, tokenizer.
+
+    None for a hub id, a single file, or where there is no model.
+    """
+    if model is None:
+        return None
+    path = MODELS if model == "embedded" else Path(model)
+    if not path.is_dir():
+        return None
+    return _digest(sorted(p for p in path.rglob("*") if p.suffix in _SETTINGS_SUFFIXES), root=path)
+
+
 def detector_digest(detector: str | None) -> str | None:
     """Return the SHA-256 of the local files of all detectors, or None when they are hub ids or there is none."""
     if detector is None:
@@ -110,9 +143,10 @@ def detector_digest(detector: str | None) -> str | None:
     return _digest(files) if files else None
 
 
-def _digest(paths: list[Path]) -> str | None:
+def _digest(paths: list[Path], *, root: Path | None = None) -> str | None:
     digest = hashlib.sha256()
     for path in paths:
         if path.is_file():
-            digest.update(path.name.encode() + path.read_bytes())
+            name = path.name if root is None else path.relative_to(root).as_posix()
+            digest.update(name.encode() + path.read_bytes())
     return digest.hexdigest()

@@ -26,6 +26,7 @@ from augsynth.generation.foresight import foresee
 from augsynth.generation.loading import open_context, open_dataset
 from augsynth.generation.provenance import describe_models, fingerprint, licence_notices
 from augsynth.generation.run_folder import RunFolder, check_output
+from augsynth.generation.source_pictures import SourcePictures
 from augsynth.generation.statistics import End, Tally
 from augsynth.generation.stopping import find_end, low_yield_line, note_given_up
 
@@ -54,7 +55,7 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Tally:
     progress("reading", Tally(config.run.n))
     config, dataset = open_dataset(config)
     notices = foresee(config, dataset)
-    with RunFolder(out, fingerprint(config, dataset)) as folder:
+    with RunFolder(out, fingerprint(config, dataset), SourcePictures.of(dataset)) as folder:
         tally = Tally(config.run.n, names={c.id: c.name for c in dataset.categories})
         shards = folder.read_shards()
         for shard in shards:
@@ -63,7 +64,7 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Tally:
         models = describe_models(config)
         if find_end(tally, config.run) is End.LOW_YIELD:
             raise _low_yield(folder, shards, tally, config)
-        tally.notices += [*notices, *repair_lines(dataset), *licence_notices(models)]
+        tally.notices += [*folder.notices, *notices, *repair_lines(dataset), *licence_notices(models)]
         progress("loading", tally)
         context = open_context(config, dataset)
         config = config.but(guidance=context.painting.inpainter.guidance or None)
@@ -77,7 +78,7 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Tally:
         progress("painting", tally)
         while (end := find_end(tally, config.run, chooser)) is None:
             budget = config.run.attempt_budget - tally.attempts
-            painted = _paint_next(context, order, tally, budget=budget, image_dir=out / "images")
+            painted = _paint_next(context, order, tally, folder, budget=budget)
             folder.commit(len(shards), painted.record, tiles=painted.tiles)
             shards.append(painted.record)
             tally.add(painted.record)
@@ -108,13 +109,17 @@ def _check_known(out: Path, shard: ShardRecord, dataset: Dataset) -> None:
 
 
 def _paint_next(
-    context: RunContext, order: Iterator[tuple[int, int]], tally: Tally, *, budget: int, image_dir: Path
+    context: RunContext, order: Iterator[tuple[int, int]], tally: Tally, folder: RunFolder, *, budget: int
 ) -> PaintedShard:
     """Paint the next shard of a run: no more images than the wanted objects may need."""
     left = tally.wanted - tally.accepted
     num_jobs = max(1, min(JOBS_PER_SHARD, -(-left // context.loop.slots)))
     jobs = [(number, context.dataset.scenes[place]) for number, place in itertools.islice(order, num_jobs)]
-    return paint_shard(context, jobs, wanted=left, budget=budget, before=tally.yields, image_dir=image_dir)
+    painted = paint_shard(
+        context, jobs, wanted=left, budget=budget, before=tally.yields, write_image=folder.write_image
+    )
+    folder.pictures.check(scene.file_name for _, scene in jobs)
+    return painted
 
 
 def _low_yield(
@@ -141,6 +146,7 @@ def _publish(
     tally: Tally,
 ) -> None:
     out, dataset, placing = folder.out, context.dataset, context.placing
+    folder.check_place()
     save_affinity_file(out / "affinity.json", placing.chooser.affinity, placing.layout.to_dict())
     publish_dataset(out, dataset, shards, config=config, models=models)
     if config.output.bank:
@@ -156,3 +162,4 @@ def _publish(
     write_contact_sheets(
         out, _pictures(folder, shards), names=tally.names, filtered=config.filter_models.filter != "off"
     )
+    folder.pictures.check()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -12,51 +14,85 @@ from zipfile import BadZipFile
 import msgspec
 import numpy as np
 from filelock import FileLock, Timeout
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from augsynth.core.errors import ResumeError
-from augsynth.core.images import write_atomically
+from augsynth.core.files import make_folder, write_atomically, writing
+from augsynth.core.images import relative_name, write_image
 from augsynth.core.records import RunState, ShardRecord
+from augsynth.core.scene import Image
+from augsynth.generation.source_pictures import SourcePictures
 
 RUN_FILE = "run.json"
 SHARDS = "shards"
+IMAGES = "images"
+NEW_IMAGES = "augsynth"  # folder of the new images among all
+_LONGEST_VALUE = 80  # characters of a value in a message
+
+
+class FileStamp(Struct, frozen=True):
+    """What a file held when it was written: number of bytes and SHA-256."""
+
+    num_bytes: int
+    sha256: str
+
+
+class CommittedShard(Struct, frozen=True):
+    """What is on the disk for a shard: its record, and what each of its files holds, by name in the directory."""
+
+    files: dict[str, FileStamp]
+    record: msgspec.Raw
 
 
 class RunFolder:
     """An output directory that one process at a time works in.
 
-    A shard is the unit of work and of failure: its images are written first, its record last, each under a
-    temporary name and then renamed. A run that was killed anywhere goes on after its last committed shard; one that
-    painted nothing may be begun anew with other options.
+    A shard is the unit of work and of failure: its images are written first, its record last, each on the disk under
+    a temporary name and then renamed. A run that was killed anywhere, by a power cut, too, goes on after its last
+    shard whose files are all as they were written; one that painted nothing may be begun anew with other options.
 
     Args:
         out: The directory; created when absent.
         fingerprint: What the run depends on; a run is only continued with the same.
+        pictures: The source pictures as they are now; a run is only continued with the same.
+
+    Attributes:
+        notices: What was found damaged, a line each.
 
     Raises:
-        ResumeError: The directory holds something else, a finished run or another one, or is in use.
+        OutputError: The directory can't be written.
+        ResumeError: The directory holds something else, a finished run or another one, or is in use; or a picture
+            isn't the one that the run began with.
     """
 
-    def __init__(self, out: Path, fingerprint: Mapping[str, Any]) -> None:
+    def __init__(self, out: Path, fingerprint: Mapping[str, Any], pictures: SourcePictures) -> None:
         self.out = out
+        self.pictures = pictures
         self.fingerprint = json.loads(json.dumps(fingerprint))
+        self.notices: list[str] = []
         self._lock = FileLock(out / SHARDS / "lock")
+        self._identity: tuple[int, int] | None = None
 
     def __enter__(self) -> Self:
         check_output(self.out)
         if self.finished:
+            self._clear()
             raise ResumeError(f"{self.out}: the run is finished; nothing was changed; choose another --out")
-        self.out.mkdir(parents=True, exist_ok=True)
-        (self.out / SHARDS).mkdir(exist_ok=True)
-        try:
-            self._lock.acquire(blocking=False)
-        except Timeout as error:
-            raise ResumeError(
-                f"{self.out}: another run is writing here; wait for it or choose another --out"
-            ) from error
+        with writing(self.out):
+            make_folder(self.out / SHARDS)
+            try:
+                self._lock.acquire(blocking=False)
+            except Timeout as error:
+                raise ResumeError(
+                    f"{self.out}: another run is writing here; wait for it or choose another --out"
+                ) from error
+            status = self.out.stat()
+        self._identity = status.st_dev, status.st_ino
         try:
             state = read_state(self.out)
             if state is None or not self._has_begun():
+                write_atomically(self._pictures, lambda file: file.write(self.pictures.to_bytes()))
                 self._write_state("running")
             else:
                 self._compare(state.fingerprint)
@@ -77,19 +113,37 @@ class RunFolder:
         return state is not None and state.status == "finished"
 
     def read_shards(self) -> list[ShardRecord]:
-        """Return the committed records in order.
+        """Return the committed records in order, up to the first that is damaged or whose files are.
 
-        Raises:
-            ResumeError: A record is damaged.
+        That one and what comes after it is removed, to be painted again, and so are files that no record vouches
+        for; `notices` says what was damaged.
         """
         records: list[ShardRecord] = []
-        while (path := self._record(len(records))).is_file():
+        vouched = {self._pictures, Path(self._lock.lock_file)}
+        problem = self._compare_pictures()
+        while not problem and self._record(len(records)).exists():
             try:
-                records.append(ShardRecord.from_bytes(path.read_bytes()))
-            except ValueError as error:
-                raise ResumeError(
-                    f"{path}: damaged ({error}); remove it and the later ones, and run again"
-                ) from error
+                committed, record = self._read(len(records))
+            except (OSError, ValueError, RecursionError) as error:
+                problem = str(error)
+            else:
+                vouched |= {self._record(len(records)), *(self.out / name for name in committed.files)}
+                records.append(record)
+        stored = sorted((self.out / SHARDS).glob("[0-9]*.json"))
+        if len(stored) > len(records):
+            self.notices.append(
+                f"{self.out}: {problem or self._record(len(records)).name} is damaged or missing; "
+                f"{len(stored) - len(records)} of {len(stored)} shards are painted again"
+            )
+        with writing(self.out):
+            held = [*(self.out / SHARDS).glob("*"), *(self.out / IMAGES / NEW_IMAGES).glob("*")]
+            for path in sorted(
+                set(held) - vouched, key=lambda path: (path not in stored, path), reverse=True
+            ):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
         return records
 
     def read_tiles(self, index: int, *, num: int) -> list[NDArray[np.uint8]]:
@@ -103,29 +157,81 @@ class RunFolder:
             with np.load(path) as stored:
                 return [stored[f"{i:04d}"] for i in range(num)]
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise ResumeError(
-                f"{path}: damaged; remove {self._record(index).name} and the later ones, and run again"
-            ) from error
+            raise ResumeError(f"{path}: damaged or gone; run again, which paints this part again") from error
+
+    def write_image(self, name: str, image: Image) -> None:
+        """Write a new image of the shard that is committed next.
+
+        Args:
+            name: Its `file_name`.
+            image: (H, W, 3) uint8 RGB.
+
+        Raises:
+            OutputError: It can't be written.
+            ResumeError: The directory was moved or deleted.
+        """
+        self.check_place()
+        write_image(self.out / IMAGES / name, image)
 
     def commit(self, index: int, record: ShardRecord, *, tiles: list[NDArray[np.uint8]]) -> None:
-        """Commit a shard whose images are already in place."""
+        """Commit a shard whose images are already in place.
+
+        Raises:
+            OutputError: It can't be written.
+            ResumeError: The directory was moved or deleted, or an image is gone.
+        """
+        self.check_place()
         named = {f"{i:04d}": tile for i, tile in enumerate(tiles)}
         # numpy's stubs don't know that keyword arrays may be unpacked next to a file
         store: Callable[..., None] = np.savez_compressed
         write_atomically(self._tiles(index), lambda file: store(file, **named))
-        text = record.to_bytes()
+        paths = [self._tiles(index), *(self.out / IMAGES / image.file_name for image in record.images)]
+        try:
+            files = {path.relative_to(self.out).as_posix(): _stamp(path) for path in paths}
+        except OSError as error:
+            raise ResumeError(f"{error.filename}: can't be read ({error.strerror}); run again") from None
+        body = msgspec.json.encode(CommittedShard(files, msgspec.Raw(record.to_bytes())))
+        text = _digest(body).encode() + b"\n" + body
         write_atomically(self._record(index), lambda file: file.write(text))
+
+    def check_place(self) -> None:
+        """Raise unless the directory is still where it was.
+
+        Raises:
+            ResumeError: It was moved or deleted.
+        """
+        try:
+            status = self.out.stat()
+            is_there = self._identity == (status.st_dev, status.st_ino) and (self.out / RUN_FILE).is_file()
+        except OSError:
+            is_there = False
+        if not is_there:
+            raise ResumeError(
+                f"{self.out}: was moved or deleted while the run went on; put it back, or run again from the start"
+            )
 
     def finish(self) -> None:
         """Mark the run as finished and drop the shard records, which the published files now hold."""
+        self.check_place()
         self._write_state("finished")
-        for path in sorted((self.out / SHARDS).iterdir()):
-            path.unlink()
-        (self.out / SHARDS).rmdir()
+        self._clear()
+
+    def _clear(self) -> None:
+        """Remove the shards of a finished run; a process that was killed here leaves this to the next."""
+        folder = self.out / SHARDS
+        with writing(folder):
+            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+                path.unlink(missing_ok=True)
+            if folder.is_dir():
+                folder.rmdir()
 
     def _has_begun(self) -> bool:
         """Tell whether anything was painted: a run that failed before doesn't bind the next one to its options."""
-        return self._record(0).is_file() or any((self.out / "images").glob("*"))
+        return self._record(0).is_file() or any((self.out / IMAGES).glob("*"))
+
+    @property
+    def _pictures(self) -> Path:
+        return self.out / SHARDS / "pictures.json"
 
     def _record(self, index: int) -> Path:
         return self.out / SHARDS / f"{index:05d}.json"
@@ -133,17 +239,49 @@ class RunFolder:
     def _tiles(self, index: int) -> Path:
         return self.out / SHARDS / f"{index:05d}.npz"
 
+    def _read(self, index: int) -> tuple[CommittedShard, ShardRecord]:
+        """Return a shard whose record and files are as they were written.
+
+        Raises:
+            OSError: A file can't be read.
+            ValueError: One is damaged; the text names it.
+        """
+        path = self._record(index)
+        digest, _, body = path.read_bytes().partition(b"\n")
+        if digest != _digest(body).encode():
+            raise ValueError(path.name)
+        try:
+            committed = msgspec.json.decode(body, type=CommittedShard)
+            record = ShardRecord.from_bytes(bytes(committed.record))
+            images = {f"{IMAGES}/{relative_name(image.file_name)}" for image in record.images}
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path.name} ({error})") from None
+        for name in sorted({self._tiles(index).relative_to(self.out).as_posix(), *images}):
+            if not (self.out / name).is_file() or committed.files.get(name) != _stamp(self.out / name):
+                raise ValueError(name)
+        return committed, record
+
     def _write_state(self, status: Literal["running", "finished"]) -> None:
         state = msgspec.to_builtins(RunState(status=status, fingerprint=self.fingerprint))
         text = (json.dumps(state, indent=1, sort_keys=True) + "\n").encode()
         write_atomically(self.out / RUN_FILE, lambda file: file.write(text))
 
+    def _compare_pictures(self) -> str:
+        """Compare the source pictures with those that the run began with; where these aren't known, say so."""
+        try:
+            before = self.pictures.with_stamps(self._pictures.read_bytes())
+        except (OSError, ValueError):
+            write_atomically(self._pictures, lambda file: file.write(self.pictures.to_bytes()))
+            return self._pictures.name
+        self.pictures.compare(before)
+        return ""
+
     def _compare(self, before: Mapping[str, Any]) -> None:
         for key in sorted({*before, *self.fingerprint}):
             if before.get(key) != self.fingerprint.get(key):
                 raise ResumeError(
-                    f"{self.out}: holds a run with {key} = {before.get(key)!r}, not {self.fingerprint.get(key)!r}; "
-                    "repeat it with the same options, or choose another --out"
+                    f"{self.out}: holds a run with {key} = {_short(before.get(key))}, not "
+                    f"{_short(self.fingerprint.get(key))}; repeat it with the same, or choose another --out"
                 )
 
 
@@ -158,8 +296,22 @@ def read_state(out: Path) -> RunState | None:
         return None
     try:
         return msgspec.json.decode(path.read_bytes(), type=RunState)
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ResumeError(f"{path}: damaged ({error}); choose another --out") from error
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + "…"
+
+
+def _stamp(path: Path) -> FileStamp:
+    data = path.read_bytes()
+    return FileStamp(len(data), _digest(data))
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def check_output(out: Path) -> None:
@@ -171,6 +323,8 @@ def check_output(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise ResumeError(f"{out}: is a file; choose a directory for --out")
     if out.is_dir() and not (out / RUN_FILE).is_file():
-        foreign = sorted(p.name for p in out.iterdir() if p.name not in (SHARDS, "sample"))
+        foreign = sorted(
+            p.name for p in out.iterdir() if p.name not in (SHARDS, "sample", f".{RUN_FILE}.part")
+        )
         if foreign:
             raise ResumeError(f"{out}: isn't empty and holds no run ({foreign[0]}, …); choose another --out")

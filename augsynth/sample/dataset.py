@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -15,6 +14,7 @@ from PIL import Image as PilImage
 from pycocotools import mask as coco_mask
 
 from augsynth.core.errors import DatasetError
+from augsynth.core.files import make_folder, write_atomically, writing
 from augsynth.core.masks import as_rle, to_polygons
 from augsynth.core.outputs import check_output_folder
 from augsynth.sample import world
@@ -46,6 +46,7 @@ def write_sample(
 
     Raises:
         ConfigError: The output is a file, or can't be written.
+        OutputError: The disk is full.
         DatasetError: The directory holds something else, or a count is out of range.
     """
     if num_images < 1 or workers < 1:
@@ -56,8 +57,8 @@ def write_sample(
     check_output_folder(out, is_own=lambda folder: True)  # what a full one holds is looked at next
     if _is_finished(out, request):
         return annotations
-    (out / "images").mkdir(parents=True, exist_ok=True)
-    annotations.parent.mkdir(exist_ok=True)
+    with writing(out):
+        make_folder(out / "images")
     _write_json(out / _TRUTH, {"request": request, **world.ground_truth(), "scenes": []})
     draw = partial(_draw_and_save, out=out, seed=seed, variety=variety)
     indices = range(first_index, first_index + num_images)
@@ -102,7 +103,9 @@ def _draw_and_save(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Draw one scene and write its image; return annotation rows without ids, and the scene's truth."""
     scene = render_scene(seed, index, variety=variety)
-    PilImage.fromarray(scene.image).save(out / "images" / _name(index), quality=95, subsampling=0)
+    path = out / "images" / _name(index)
+    with writing(path):
+        PilImage.fromarray(scene.image).save(path, quality=95, subsampling=0)
     return _rows(scene), _truth(scene, index)
 
 
@@ -170,6 +173,5 @@ def _coco(records: list[list[dict[str, Any]]], indices: range, seed: int) -> dic
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(document, separators=(",", ":")), "utf-8")
-    os.replace(part, path)
+    text = json.dumps(document, separators=(",", ":")).encode()
+    write_atomically(path, lambda file: file.write(text))

@@ -5,15 +5,14 @@ A training that was stopped at any point, by a signal or a full disk, finds only
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from augsynth.core.errors import ResumeError
+from augsynth.core.files import write_atomically
 from augsynth.core.hub import first_line
-from augsynth.core.images import write_atomically
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,12 +32,7 @@ def store(path: Path, entry: Entry) -> None:
     """Write a file, on the disk before it takes the place of an earlier one."""
     import torch
 
-    def write(file: BinaryIO) -> None:
-        torch.save({"key": entry.key, "value": entry.value}, file)
-        file.flush()
-        os.fsync(file.fileno())
-
-    write_atomically(path, write)
+    write_atomically(path, lambda file: torch.save({"key": entry.key, "value": entry.value}, file))
 
 
 def load(path: Path) -> Entry | None:

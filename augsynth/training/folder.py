@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from augsynth.core.errors import ResumeError
-from augsynth.core.images import write_atomically
+from augsynth.core.files import make_folder, sync_folder, sync_tree, write_atomically, writing
 from augsynth.core.outputs import check_output_folder
 
 WORK = "training"  # folder beside the results
@@ -101,13 +100,14 @@ def replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     """Let `fill` make a folder beside this one, and put it in its place when it is whole and on the disk."""
     fresh, old = _beside(folder)
     settle_folder(folder)
-    fill(fresh)
-    for path in sorted(fresh.rglob("*")):
-        if path.is_file():
-            _sync(path)
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
+    with writing(folder):
+        make_folder(folder.parent)
+        fill(fresh)
+        sync_tree(fresh)
+        if folder.exists():
+            folder.rename(old)
+        fresh.rename(folder)
+        sync_folder(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -123,8 +123,3 @@ def settle_folder(folder: Path) -> None:
 
 def _beside(folder: Path) -> tuple[Path, Path]:
     return folder.with_name(folder.name + ".next"), folder.with_name(folder.name + ".previous")
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())

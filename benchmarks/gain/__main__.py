@@ -186,7 +186,7 @@ def gather(arm: Arm, shop: Workshop, recipe: Recipe) -> Material:
     material = Material(shop.share)
     if arm.painted:
         new = shop.painted(arm.painted, recipe)
-        if count_images(new / "annotations" / "instances_synthetic.json"):
+        if count_images(new / "synthetic" / "instances.json"):
             material = replace(material, painted=new)
         else:
             print(f"{new.name}: no object was accepted; real images alone", flush=True)

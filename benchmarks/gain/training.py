@@ -184,7 +184,7 @@ def runner_config(
                 pipeline=pipeline if mixes else pipeline + FINISH)  # fmt: skip
     datasets = [real]
     if material.painted:
-        new = material.painted / "annotations" / "instances_synthetic.json"
+        new = material.painted / "synthetic" / "instances.json"
         datasets.append(dict(real, ann_file=str(new), data_prefix=dict(img=f"{material.painted}/images/")))
     draws = schedule.iterations * schedule.batch
     plain_from = round(recipe.paste_until * draws) if material.banks and recipe.paste_until < 1 else None

@@ -149,7 +149,7 @@ def travel(
 
 def report(name: str, out: Path, minutes: dict[str, float]) -> None:
     """Print yield, reasons and minutes of one domain."""
-    document = json.loads((out / "generated" / "annotations" / "instances_synthetic.json").read_text())
+    document = json.loads((out / "generated" / "synthetic" / "instances.json").read_text())
     names = {c["id"]: c["name"] for c in document["categories"]}
     attempts = [
         json.loads(line) for line in (out / "generated" / "provenance.jsonl").read_text().splitlines()

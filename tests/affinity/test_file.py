@@ -10,7 +10,7 @@ import pytest
 from augsynth.affinity.embeddings import Embeddings
 from augsynth.affinity.file import is_affinity_file
 from augsynth.affinity.model import DEFAULT_MEASURE, Affinity, load_affinity_file, save_affinity_file
-from augsynth.core.errors import DatasetError
+from augsynth.core.errors import DatasetError, OutputError
 from tests.affinity.tiny_data import TINY, VECTORS, groups, named_groups
 
 
@@ -156,5 +156,5 @@ def test_cut_foreign_missing_or_unwritable_file(tmp_path: Path) -> None:
         load_affinity_file(path)
     with pytest.raises(DatasetError, match="can't be read"):
         load_affinity_file(tmp_path / "b.json")
-    with pytest.raises(DatasetError, match="can't be written"):
+    with pytest.raises(OutputError, match="can't be written"):
         save_affinity_file(path / "a.json", Affinity.fit(TINY, measure="npmi"), {})

@@ -19,6 +19,7 @@ from augsynth.placement.appearance import Appearance
 from augsynth.placement.layout import Layout
 from augsynth.sample import write_sample
 from benchmarks.judges import artefacts, crop_features, finished_run, grading, labels, probe
+from tests.generation.run_files import written_to
 
 QUICK = artefacts.Options(size=24, seeds=1, folds=3, steps=120)
 
@@ -264,7 +265,7 @@ def test_first_attempts_are_painted_again_as_the_run_painted_them(sample_root, t
     )
     shard = engine.paint_shard(
         context, list(enumerate(dataset.scenes[:3])), wanted=9, budget=3, before=CategoryYields(),
-        image_dir=tmp_path,
+        write_image=written_to(tmp_path),
     )  # fmt: skip
     attempts = [{"attempt": i, **a.to_json()} for i, a in enumerate(shard.record.attempts)]
     again = list(labels.repaint(context, attempts[::-1]))

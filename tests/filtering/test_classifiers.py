@@ -32,6 +32,7 @@ from augsynth.generation.loading import open_context, open_dataset
 from augsynth.generation.run import Tally, generate
 from augsynth.generation.statistics import CategoryYields
 from augsynth.sample import write_sample
+from tests.generation.run_files import written_to
 
 CATEGORIES = (Category(3, "dark_square"), Category(7, "bright bar"), Category(9, "Zebra"))
 LABELS = ("tench, Tinca tinca", "Dark Square", "zebra", "bar, bright bar", "crane", "crane", "sorrel")
@@ -333,7 +334,9 @@ class Knowing:
 def judged_by(context: RunContext, classifier: Knowing | None, out: Path) -> ShardRecord:
     jobs = list(enumerate(context.dataset.scenes[:4]))
     asked = replace(context, judging=replace(context.judging, classifier=classifier))
-    return paint_shard(asked, jobs, wanted=9, budget=12, before=CategoryYields(), image_dir=out).record
+    return paint_shard(
+        asked, jobs, wanted=9, budget=12, before=CategoryYields(), write_image=written_to(out)
+    ).record
 
 
 def test_with_both_the_classifier_sees_what_the_detector_accepts(context: RunContext, tmp_path: Path) -> None:

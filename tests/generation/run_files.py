@@ -1,16 +1,23 @@
 """What tests of whole runs read."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from msgspec import UNSET, UnsetType
 
+from augsynth.core.images import write_image
 from augsynth.core.records import Attempt, Box, Extra, Judgement, ObjectMask, PlannedObject, Window
-from augsynth.core.scene import Reason
+from augsynth.core.scene import Image, Reason
 from augsynth.generation.statistics import Tally
 
 RANDOM = {"category_choice": "uniform", "placement": "uniform", "filter": "off", "masks": "off"}
+
+
+def written_to(folder: Path) -> Callable[[str, Image], None]:
+    """What writes new images into a folder."""
+    return lambda name, image: write_image(folder / name, image)
 
 
 def ignore(stage: str, tally: Tally) -> None:

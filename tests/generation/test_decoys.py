@@ -31,6 +31,7 @@ from augsynth.inpainting.init_images import InitImages
 from augsynth.inpainting.port import Inpainter, InpaintRequest
 from augsynth.inpainting.prompts.book import BACKGROUND_PROMPT
 from augsynth.sample import write_sample
+from tests.generation.run_files import written_to
 
 
 def ignore(stage: str, tally: Tally) -> None:
@@ -73,7 +74,9 @@ def with_inpainter(context: RunContext, inpainter: object, **parts: object) -> R
 
 def paint(context: RunContext, out: Path, *, num: int = 2) -> tuple[ShardRecord, list[Image]]:
     jobs = list(enumerate(context.dataset.scenes[:num]))
-    shard = paint_shard(context, jobs, wanted=num, budget=9, before=CategoryYields(), image_dir=out).record
+    shard = paint_shard(
+        context, jobs, wanted=num, budget=9, before=CategoryYields(), write_image=written_to(out)
+    ).record
     return shard, [np.asarray(PilImage.open(out / new.file_name)) for new in shard.images]
 
 

@@ -33,7 +33,7 @@ from augsynth.generation.statistics import CategoryYields
 from augsynth.generation.working_image import WorkingImage
 from augsynth.inpainting.port import InpaintRequest
 from augsynth.sample import write_sample
-from tests.generation.run_files import files_of, ignore, provenance
+from tests.generation.run_files import files_of, ignore, provenance, written_to
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def with_chooser(context: RunContext, **changes: object) -> RunContext:
 def paint(context: RunContext, out: Path, *, num: int = 3) -> ShardRecord:
     jobs = list(enumerate(context.dataset.scenes[:num]))
     before = CategoryYields()
-    return paint_shard(context, jobs, wanted=99, budget=99, before=before, image_dir=out).record
+    return paint_shard(context, jobs, wanted=99, budget=99, before=before, write_image=written_to(out)).record
 
 
 def test_insertions_are_the_same_in_every_mode(bare: RunContext, tmp_path: Path) -> None:

@@ -13,12 +13,14 @@ from augsynth.generation.context import RunContext
 from augsynth.generation.engine import PaintedShard, paint_shard
 from augsynth.generation.statistics import CategoryYields
 from augsynth.inpainting.port import InpaintRequest
-from tests.generation.run_files import files_of
+from tests.generation.run_files import files_of, written_to
 
 
 def paint(context: RunContext, out: Path, *, num: int = 2, wanted: int = 2) -> PaintedShard:
     jobs = list(enumerate(context.dataset.scenes[:num]))
-    return paint_shard(context, jobs, wanted=wanted, budget=9, before=CategoryYields(), image_dir=out)
+    return paint_shard(
+        context, jobs, wanted=wanted, budget=9, before=CategoryYields(), write_image=written_to(out)
+    )
 
 
 def test_random_choices_come_from_the_seed(bare: RunContext, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from augsynth.generation.export import annotate, number_images, publish_dataset,
 from augsynth.generation.loading import open_context, open_dataset
 from augsynth.generation.run import Tally
 from augsynth.generation.statistics import CategoryYields
-from tests.generation.run_files import painted_attempt, provenance
+from tests.generation.run_files import painted_attempt, provenance, written_to
 
 
 def test_pycocotools_loads_both_files_and_every_new_object_is_marked(
@@ -26,7 +26,7 @@ def test_pycocotools_loads_both_files_and_every_new_object_is_marked(
 
     out, _ = run
     augmented = COCO(str(out / "annotations" / "instances_augmented.json"))
-    synthetic = COCO(str(out / "annotations" / "instances_synthetic.json"))
+    synthetic = COCO(str(out / "synthetic" / "instances.json"))
     original = json.loads((source / "annotations" / "instances.json").read_text())
     marked = [a for a in synthetic.anns.values() if a.get("attributes", {}).get("synthetic")]
     assert len(marked) == 9
@@ -60,9 +60,11 @@ def test_second_objects_get_labels_of_their_own(
     monkeypatch.setattr("augsynth.generation.stages.judge", accepting)
     jobs, before = list(enumerate(context.dataset.scenes[:2])), CategoryYields()
     images = tmp_path / "images"
-    shard = paint_shard(context, jobs, wanted=2, budget=6, before=before, image_dir=images).record
+    shard = paint_shard(
+        context, jobs, wanted=2, budget=6, before=before, write_image=written_to(images)
+    ).record
     publish_dataset(tmp_path, context.dataset, [shard], config=config.but(originals="omit"), models={})
-    document = json.loads((tmp_path / "annotations" / "instances_synthetic.json").read_text())
+    document = json.loads((tmp_path / "synthetic" / "instances.json").read_text())
     new = [a for a in document["annotations"] if a.get("attributes", {}).get("synthetic")]
     assert len(new) == 4 and len({a["id"] for a in document["annotations"]}) == len(document["annotations"])
     assert [a["attributes"].get("extra", False) for a in new] == [False, True] * 2

@@ -99,7 +99,7 @@ def test_a_spent_budget_is_said_and_the_run_is_published(config: GenerateConfig,
     tally = generate(strict, progress=ignore)
     assert tally.finished and tally.accepted == 0 and tally.attempts == 5
     assert "accepted" not in tally.reasons
-    document = json.loads((tmp_path / "out" / "annotations" / "instances_synthetic.json").read_text())
+    document = json.loads((tmp_path / "out" / "synthetic" / "instances.json").read_text())
     assert document["images"] == [] and document["annotations"] == []
     assert (tmp_path / "out" / "contact_sheet_rejected.png").is_file()
 

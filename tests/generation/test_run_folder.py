@@ -1,18 +1,26 @@
 """A run's directory: who may write into it, and what a damaged one says."""
 
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from augsynth.core.errors import BackendError, ResumeError
-from augsynth.core.records import ShardRecord
+from augsynth.core.records import NewImage, ShardRecord
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.loading import open_dataset
 from augsynth.generation.provenance import fingerprint
 from augsynth.generation.run import Tally, generate
 from augsynth.generation.run_folder import RunFolder, read_state
+from augsynth.generation.source_pictures import SourcePictures
 from tests.generation.run_files import files_of, ignore, painted_attempt
+
+NO_PICTURES = SourcePictures(Path(), {})
 
 
 def test_a_run_that_painted_nothing_binds_nobody(config: GenerateConfig, tmp_path: Path) -> None:
@@ -20,14 +28,14 @@ def test_a_run_that_painted_nothing_binds_nobody(config: GenerateConfig, tmp_pat
     (tmp_path / "nothing").mkdir()
     with pytest.raises(BackendError, match=r"model_index\.json"):
         generate(config.but(out=str(out), model=str(tmp_path / "nothing")), progress=ignore)
-    with RunFolder(out, {"model": "another"}):
+    with RunFolder(out, {"model": "another"}, NO_PICTURES):
         state = read_state(out)
         assert state is not None and state.fingerprint == {"model": "another"}
     (out / "images").mkdir()
     (out / "images" / "painted.png").touch()
     with (
         pytest.raises(ResumeError, match="model = 'another', not 'a third'"),
-        RunFolder(out, {"model": "a third"}),
+        RunFolder(out, {"model": "a third"}, NO_PICTURES),
     ):
         pass
 
@@ -50,7 +58,7 @@ def test_a_foreign_directory_is_left_alone(config: GenerateConfig, tmp_path: Pat
 def begun(out: Path) -> RunFolder:
     """A run that has committed one shard."""
     record = ShardRecord(jobs=1, attempts=(painted_attempt(tile=0),))
-    with RunFolder(out, {"model": "one"}) as folder:
+    with RunFolder(out, {"model": "one"}, NO_PICTURES) as folder:
         folder.commit(0, record, tiles=[np.zeros((4, 8, 3), np.uint8)])
         assert folder.read_shards() == [record]
         assert [tile.shape for tile in folder.read_tiles(0, num=1)] == [(4, 8, 3)]
@@ -59,48 +67,214 @@ def begun(out: Path) -> RunFolder:
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     with (
-        RunFolder(tmp_path, {}),
+        RunFolder(tmp_path, {}, NO_PICTURES),
         pytest.raises(ResumeError, match="another run is writing"),
-        RunFolder(tmp_path, {}),
+        RunFolder(tmp_path, {}, NO_PICTURES),
     ):
         pass
-    with RunFolder(tmp_path, {}):
+    with RunFolder(tmp_path, {}, NO_PICTURES):
         pass
 
 
 def test_a_refused_run_lets_go_of_its_directory(tmp_path: Path) -> None:
     begun(tmp_path)
-    with pytest.raises(ResumeError, match="model = 'one', not 'two'"), RunFolder(tmp_path, {"model": "two"}):
+    with (
+        pytest.raises(ResumeError, match="model = 'one', not 'two'"),
+        RunFolder(tmp_path, {"model": "two"}, NO_PICTURES),
+    ):
         pass
-    with RunFolder(tmp_path, {"model": "one"}) as folder:
+    with RunFolder(tmp_path, {"model": "one"}, NO_PICTURES) as folder:
         folder.finish()
     assert not (tmp_path / "shards").exists()
     state = read_state(tmp_path)
     assert state is not None and state.status == "finished"
 
 
-def test_damaged_files_are_named(tmp_path: Path) -> None:
+def shards_of(out: Path) -> tuple[RunFolder, list[ShardRecord]]:
+    with RunFolder(out, {"model": "one"}, NO_PICTURES) as folder:
+        return folder, folder.read_shards()
+
+
+def three(out: Path) -> None:
+    """A run that has committed three shards with an image and a tile each."""
+    with RunFolder(out, {"model": "one"}, NO_PICTURES) as folder:
+        for k in range(3):
+            image = NewImage(
+                job=k, file_name=f"augsynth/{k}.png", source_image_id=7, size_wh=(4, 4), attempts=(0,)
+            )
+            folder.write_image(image.file_name, np.full((4, 4, 3), k, np.uint8))
+            record = ShardRecord(jobs=1, attempts=(painted_attempt(job=k, tile=0),), images=(image,))
+            folder.commit(k, record, tiles=[np.zeros((4, 8, 3), np.uint8)])
+
+
+def rewritten(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:
+    """Change a committed record, and let its digest fit."""
+
+    def tamper(path: Path) -> None:
+        document = json.loads(path.read_bytes().split(b"\n", 1)[1])
+        change(document)
+        body = json.dumps(document).encode()
+        path.write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+
+    return tamper
+
+
+def without_text(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:40])
+
+
+def with_a_flipped_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def as_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+NAMES = ["shards/00001.json", "shards/00001.npz", "images/augsynth/1.png"]
+DAMAGES = [without_text, cut_short, with_a_flipped_bit, Path.unlink, as_a_folder]
+RECORDS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "no record": lambda d: d.pop("record"),
+    "no files": lambda d: d.pop("files"),
+    "files of another kind": lambda d: d.update(files=[]),
+    "no stamp": lambda d: d["files"].popitem(),
+    "another digest": lambda d: d["files"]["images/augsynth/1.png"].update(sha256="0" * 64),
+    "a negative length": lambda d: d["files"]["shards/00001.npz"].update(num_bytes=-1),
+    "no jobs": lambda d: d["record"].pop("jobs"),
+    "jobs as text": lambda d: d["record"].update(jobs="1"),
+    "attempts of another kind": lambda d: d["record"].update(attempts={}),
+    "an empty attempt": lambda d: d["record"]["attempts"].append({}),
+    "an unknown reason": lambda d: d["record"]["attempts"][0].update(reason="bored"),
+    "no box": lambda d: d["record"]["attempts"][0].update(box_xyxy=None),
+    "a box of three": lambda d: d["record"]["attempts"][0].update(box_xyxy=[1, 2, 3]),
+    "a negative tile": lambda d: d["record"]["attempts"][0].update(tile=-1),
+    "no attempts": lambda d: d["record"].update(attempts=[]),
+    "an attempt that isn't there": lambda d: d["record"]["images"][0].update(attempts=[5]),
+    "a name that climbs out": lambda d: d["record"]["images"][0].update(file_name="../../run.json"),
+    "an absolute name": lambda d: d["record"]["images"][0].update(file_name="/etc/hostname"),
+    "a number as name": lambda d: d["record"]["images"][0].update(file_name=3),
+    "a decoy of no image": lambda d: d["record"]["decoys"].append(
+        {"job": 9, "source_image_id": 7, "slot": 0, "retry": 0, "like_category_id": 1, "reason": "no_region"}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_damaged_is_painted_again(
+    tmp_path: Path, name: str, damage: Callable[[Path], object]
+) -> None:
+    three(tmp_path)
+    damage(tmp_path / name)
+    check_one_is_left(tmp_path)
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_a_record_that_says_something_else_is_painted_again(tmp_path: Path, kind: str) -> None:
+    three(tmp_path)
+    rewritten(RECORDS[kind])(tmp_path / "shards" / "00001.json")
+    check_one_is_left(tmp_path)
+
+
+def check_one_is_left(out: Path) -> None:
+    folder, shards = shards_of(out)
+    assert len(shards) == 1
+    (notice,) = folder.notices
+    assert "damaged or missing" in notice and "shards are painted again" in notice and "\n" not in notice
+    assert "00001" in notice or "1.png" in notice
+    kept = {"run.json", "shards/lock", "shards/pictures.json"}
+    kept |= {"shards/00000.json", "shards/00000.npz", "images/augsynth/0.png"}
+    assert {*files_of(out)} == kept
+    folder, shards = shards_of(out)
+    assert len(shards) == 1 and not folder.notices
+
+
+def test_files_of_a_shard_that_was_not_committed_are_removed(tmp_path: Path) -> None:
+    three(tmp_path)
+    (tmp_path / "images" / "augsynth" / "4.png").write_bytes(b"half")
+    (tmp_path / "shards" / ".00004.npz.part").write_bytes(b"half")
+    before = files_of(tmp_path)
+    folder, shards = shards_of(tmp_path)
+    assert len(shards) == 3 and not folder.notices
+    assert {*before} - {*files_of(tmp_path)} == {"images/augsynth/4.png", "shards/.00004.npz.part"}
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "{", "[" * 100_000, '{"a.png": [1]}', '{"a.png": "new"}'])
+def test_pictures_that_are_not_known_any_more(tmp_path: Path, text: str) -> None:
+    three(tmp_path)
+    (tmp_path / "shards" / "pictures.json").write_text(text)
+    folder, shards = shards_of(tmp_path)
+    assert not shards and "pictures.json is damaged or missing; 3 of 3 shards" in folder.notices[0]
+
+
+STATES = ["", "[]", "{", "null", "[" * 100_000, '{"status": "tired", "fingerprint": {}}', '{"status": "running"}',
+          '{"status": "running", "fingerprint": []}', '{"status": "running", "fingerprint": {}, "format": 2}',
+          '{"status": 1, "fingerprint": {}}', "\udcff"]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", STATES)
+def test_a_state_that_says_something_else_is_named(tmp_path: Path, text: str) -> None:
+    three(tmp_path)
+    (tmp_path / "run.json").write_text(text, errors="surrogateescape")
+    with pytest.raises(ResumeError, match=r"run\.json: damaged \(.*; choose another --out"):
+        shards_of(tmp_path)
+
+
+def test_a_difference_is_said_in_a_line_that_can_be_read(tmp_path: Path) -> None:
+    three(tmp_path)
+    another = RunFolder(tmp_path, {"model": "x" * 10_000}, NO_PICTURES)
+    with pytest.raises(ResumeError, match="model = 'one', not 'xxx") as raised, another:
+        pass
+    assert len(str(raised.value)) < 500
+
+
+def test_tiles_that_are_gone_are_named(tmp_path: Path) -> None:
     folder = begun(tmp_path)
-    tiles, record, state = (tmp_path / n for n in ("shards/00000.npz", "shards/00000.json", "run.json"))
-    with pytest.raises(ResumeError, match=r"00000\.npz: damaged; remove 00000\.json"):
+    with pytest.raises(ResumeError, match=r"00000\.npz: damaged or gone; run again"):
         folder.read_tiles(0, num=2)
-    tiles.write_bytes(tiles.read_bytes()[:40])
-    with pytest.raises(ResumeError, match=r"00000\.npz: damaged"):
+    (tmp_path / "shards" / "00000.npz").unlink()
+    with pytest.raises(ResumeError, match=r"00000\.npz: damaged or gone; run again"):
         folder.read_tiles(0, num=1)
-    for text in ("", "{}", "[]", '{"jobs": 1, "attempts": [{}], "decoys": [], "images": []}'):
-        record.write_text(text)
-        with pytest.raises(ResumeError, match=r"00000\.json: damaged \(.*; remove it and the later ones"):
-            folder.read_shards()
-    for text in ("", "[]", '{"status": "tired", "fingerprint": {}}', '{"status": "running"}'):
-        state.write_text(text)
-        with pytest.raises(ResumeError, match=r"run\.json: damaged \(.*; choose another --out"):
-            read_state(tmp_path)
+
+
+def test_a_directory_that_is_moved_or_deleted(tmp_path: Path) -> None:
+    image = np.zeros((4, 4, 3), np.uint8)
+    for change in (shutil.rmtree, lambda out: out.rename(tmp_path / "elsewhere")):
+        out = tmp_path / "out"
+        with RunFolder(out, {}, NO_PICTURES) as folder:
+            change(out)
+            for use in (
+                lambda: folder.write_image("augsynth/a.png", image),
+                lambda: folder.commit(0, ShardRecord(jobs=1), tiles=[]),
+                folder.finish,
+            ):
+                with pytest.raises(ResumeError, match="moved or deleted while the run went on"):
+                    use()
+        assert not out.exists()
+
+
+def test_what_a_kill_after_the_end_left_is_cleared(tmp_path: Path) -> None:
+    with RunFolder(tmp_path, {}, NO_PICTURES) as folder:
+        folder.finish()
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "00001.npz").touch()
+    with pytest.raises(ResumeError, match="the run is finished"), RunFolder(tmp_path, {}, NO_PICTURES):
+        pass
+    assert not (tmp_path / "shards").exists()
 
 
 def test_a_record_of_another_dataset_is_refused(config: GenerateConfig, tmp_path: Path) -> None:
     out = tmp_path / "out"
     asked = config.but(out=str(out))
-    with RunFolder(out, fingerprint(*open_dataset(asked))) as folder:
+    opened = open_dataset(asked)
+    with RunFolder(out, fingerprint(*opened), SourcePictures.of(opened[1])) as folder:
         record = ShardRecord(jobs=1, attempts=(painted_attempt(category_id=999),))
         folder.commit(0, record, tiles=[])
     with pytest.raises(ResumeError, match="category 999, which the dataset hasn't"):

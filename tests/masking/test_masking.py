@@ -285,7 +285,7 @@ def run(config: GenerateConfig, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 
 def synthetic(out: Path) -> list[dict[str, object]]:
-    document = json.loads((out / "annotations" / "instances_synthetic.json").read_text())
+    document = json.loads((out / "synthetic" / "instances.json").read_text())
     return [a for a in document["annotations"] if a.get("attributes", {}).get("synthetic")]
 
 
@@ -352,7 +352,7 @@ def test_rle_on_request_and_neighbours_keep_to_what_is_seen(
     out = tmp_path / "rle"
     options = config.but(filter="off", n=5, mask_format="rle", unmasked="keep", out=str(out))
     generate(options, progress=ignore)
-    document = json.loads((out / "annotations" / "instances_synthetic.json").read_text())
+    document = json.loads((out / "synthetic" / "instances.json").read_text())
     source = json.loads(Path(str(config.data.annotations)).read_text())
     known = {(a["category_id"], *a["bbox"]): a for a in source["annotations"]}
     pairs = 0
