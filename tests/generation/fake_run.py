@@ -79,6 +79,7 @@ def without_models(patch: pytest.MonkeyPatch, config: GenerateConfig) -> list[in
     def open_context(config, dataset):
         return SimpleNamespace(
             dataset=dataset,
+            filter_rows=(),
             placing=SimpleNamespace(
                 chooser=chooser,
                 layout=layout,
