@@ -70,7 +70,8 @@ def test_build_affinity_from_names(run, tmp_path: Path) -> None:
     ],
 )
 def test_wrong_sources_are_one_line(run, tmp_path: Path, words: list[str], says: str) -> None:
-    code, _, lines = run(*words)
+    code, _, told = run(*words)
+    lines = [line for line in told if line.startswith("augsynth:")]
     assert code == 2
     assert len(lines) == 1
     assert says in lines[0]

@@ -59,7 +59,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> GenerateConfig:
 @pytest.fixture(scope="module")
 def bare(config: GenerateConfig) -> RunContext:
     """A run's context without a filter."""
-    return open_context(*open_dataset(config.but(filter="off", steps=2)))
+    return open_context(*open_dataset(config.but(filter="off", steps=2, unmasked="keep")))
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_a_new_image_has_one_object_exchanged_and_all_others_as_they_were(
         x1, y1, x2, y2 = attempt["box_xyxy"]
         assert new["bbox"] == pytest.approx([x1, y1, x2 - x1, y2 - y1])
     bank = Bank.open(out / "bank")
-    assert len(bank) == 3 and not any(cutout.has_mask for cutout in bank)  # what changed is no outline
+    assert len(bank) == 3 and all(cutout.has_mask for cutout in bank)  # from the mask head
     assert (out / "contact_sheet_accepted.png").is_file()
     assert yaml.safe_load((out / "config.yaml").read_text())["mode"] == "replace"
 

@@ -42,13 +42,17 @@ class Outlined:
 def outlined_share(dataset: Dataset) -> float:
     """Return the share of a dataset's objects, crowds aside, that have a mask; 0 where there is no object."""
     kept = {int(i) for s in dataset.scenes for i in s.annotation_ids[~s.is_crowd]}
-    outlined = sum(1 for a in dataset.document["annotations"] if a["id"] in kept and a.get("segmentation"))
+    outlined = sum(
+        1 for a in dataset.document.get("annotations", ()) if a["id"] in kept and a.get("segmentation")
+    )
     return outlined / len(kept) if kept else 0.0
 
 
 def cut_outlined(dataset: Dataset, read_image: Callable[[Scene], Image], *, seed: int) -> Outlined:
     """Cut the objects that have a mask and a side of 6 px or more, 8,000 at most, drawn by the seed."""
-    masks = {a["id"]: a["segmentation"] for a in dataset.document["annotations"] if a.get("segmentation")}
+    masks = {
+        a["id"]: a["segmentation"] for a in dataset.document.get("annotations", ()) if a.get("segmentation")
+    }
     fit = [
         (s, k)
         for s, scene in enumerate(dataset.scenes)
