@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -113,8 +112,7 @@ def test_unreadable_images_are_counted_not_fatal(
     images = sorted((tmp_path / "data" / "images").iterdir())
     for path in images[::2]:
         path.write_bytes(path.read_bytes()[:2000])
-    damaged = replace(
-        config,
+    damaged = config.but(
         annotations=str(tmp_path / "data" / "annotations" / "instances.json"),
         images=str(tmp_path / "data" / "images"),
         out=str(tmp_path / "out"),

@@ -1,6 +1,9 @@
 """Masks for painted objects: who finds them, what is written, and what stays as it was without them."""
 
+import functools
 import json
+import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +20,7 @@ from augsynth.bank.reader import Bank
 from augsynth.commands.progress import summary_lines
 from augsynth.core.boxes import ious
 from augsynth.core.errors import ConfigError
-from augsynth.core.masks import decoded
+from augsynth.core.masks import as_rle, decoded
 from augsynth.core.scene import Category, Dataset
 from augsynth.detectors.ensemble import EnsembleDetector
 from augsynth.detectors.folder import DetectorConfig
@@ -45,6 +48,14 @@ def pictures(num: int = 3) -> list[NDArray[np.uint8]]:
     return [rng.integers(0, 256, (*sizes[k], 3), dtype=np.uint8) for k in range(num)]
 
 
+@functools.cache
+def boxes_only() -> str:
+    """The embedded detector without its mask head."""
+    folder = Path(tempfile.mkdtemp()) / "detector"
+    shutil.copytree(EMBEDDED_DETECTOR, folder, ignore=shutil.ignore_patterns("mask_head*"))
+    return str(folder)
+
+
 # --- mask heads ----------------------------------------------------------------------------------------------
 
 
@@ -63,7 +74,7 @@ def test_the_masks_of_mask_rcnn_are_torchvisions() -> None:
     import torch
 
     detector = mask_rcnn()
-    assert has_masks(detector) and not has_masks(load_detector(EMBEDDED_DETECTOR, sample_categories()))
+    assert has_masks(detector) and not has_masks(load_detector(boxes_only(), sample_categories()))
     image = pictures(1)[0]
     [found], [plain] = detector.detect_masks([image]), detector.detect([image])
     with torch.no_grad():
@@ -132,7 +143,7 @@ def fit_of(mask: NDArray[np.bool_], box: NDArray[np.float64]) -> float:
 
 def test_an_ensemble_asks_the_member_with_a_mask_head() -> None:
     pytest.importorskip("ensemble_boxes")
-    plain: Detector = load_detector(EMBEDDED_DETECTOR, sample_categories())
+    plain: Detector = load_detector(boxes_only(), sample_categories())
     assert not EnsembleDetector([plain]).has_masks
     both = EnsembleDetector([plain, mask_rcnn()])
     found = both.detect_masks(pictures(1))[0]
@@ -217,7 +228,7 @@ def without_masks(dataset: Dataset) -> Dataset:
 def test_auto_follows_what_there_is(config: GenerateConfig, tmp_path: Path) -> None:
     _, dataset = open_dataset(config)
     boxes, head = without_masks(dataset), mask_rcnn()
-    plain = load_detector(EMBEDDED_DETECTOR, dataset.categories)
+    plain = load_detector(boxes_only(), dataset.categories)
     assert isinstance(open_outliner(config, dataset, head), DetectorOutlines)
     assert isinstance(open_outliner(config, dataset, plain), MattingOutlines)
     assert isinstance(open_outliner(config, dataset, None), MattingOutlines)
@@ -365,8 +376,11 @@ def test_rle_on_request_and_neighbours_keep_to_what_is_seen(
             if a.get("attributes", {}).get("synthetic"):
                 continue
             was = known[(a["category_id"], *a["bbox"])]
-            seen = decoded(was["segmentation"]) & ~decoded(cover) if new else decoded(was["segmentation"])
-            assert (decoded(a["segmentation"]) == seen).all()
+            size_wh = image["width"], image["height"]
+            whole = decoded(as_rle(was["segmentation"], size_wh))
+            seen = whole & ~decoded(cover) if new else whole
+            found = decoded(as_rle(a["segmentation"], size_wh))
+            assert (found & seen).sum() >= 0.97 * (found | seen).sum()  # corners of polygons are rounded
             pairs += 1
     assert pairs
     assert [a["bbox"] for a in synthetic(out)] == [a["bbox"] for a in synthetic(run[0])]
