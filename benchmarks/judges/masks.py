@@ -25,15 +25,15 @@ from augsynth.detectors.loading import load_detector
 from augsynth.masking.segmenter import Segmenter
 from augsynth.masking.sources import (
     DetectorOutlines,
-    Edit,
     MattingOutlines,
     Outliner,
+    PaintedObject,
     SegmenterOutlines,
 )
 from benchmarks.cost.bank import autoencoder, box_mask, cut_all, iou, paint_known
 
 
-def painted_objects(dataset: Dataset, *, num: int, seed: int) -> list[tuple[Edit, np.ndarray]]:
+def painted_objects(dataset: Dataset, *, num: int, seed: int) -> list[tuple[PaintedObject, np.ndarray]]:
     """Return objects as if painted, with their true masks."""
     rebuild, rng = autoencoder(), np.random.default_rng(seed)
     known = [cutout for cutout in cut_all(dataset, CutRules()) if cutout.has_mask]
@@ -49,7 +49,7 @@ def painted_objects(dataset: Dataset, *, num: int, seed: int) -> list[tuple[Edit
     return found
 
 
-def report(outliner: Outliner, objects: list[tuple[Edit, np.ndarray]]) -> None:
+def report(outliner: Outliner, objects: list[tuple[PaintedObject, np.ndarray]]) -> None:
     """Print how many objects get a mask, how good it is, and what polygons cost."""
     masks = outliner.outline([edit for edit, _ in objects])
     rows = []
