@@ -56,8 +56,7 @@ def scale_of(affinity: Affinity) -> Scale:
         label = what.get(
             affinity.measure, "factor on the odds of the column's category where the row's is present"
         )
-        number = lambda value: factor_text(value).removeprefix("× ")  # noqa: E731
-        return Scale(label, 0.0, math.log(8), _LOG_TICKS, number)
+        return Scale(label, 0.0, math.log(8), _LOG_TICKS, _plain_factor)
     if affinity.measure == "npmi":
         return Scale("normalised pointwise mutual information, −1 to 1", 0.0, 0.6)
     if affinity.measure == CLIP:
@@ -95,3 +94,8 @@ def draw_heat_map(affinity: Affinity, *, path: Path | BinaryIO, dataset: str = "
     )
     grey = "" if affinity.measure == CLIP and found else "grey: no more than chance explains"
     heat_map(values, affinity.names, path=path, title=title, scale=scale_of(affinity), told=told, note=grey)
+
+
+def _plain_factor(value: float) -> str:
+    """Return a factor, given by its logarithm, without the sign of multiplication."""
+    return factor_text(value).removeprefix("× ")
