@@ -29,7 +29,10 @@ _MOST_ROWS, _PAGE_WIDTH = 30, 240
 
 
 class RunDisplay:
-    """A progress bar with yield and time left; plain lines where the output is no terminal."""
+    """A progress bar with yield and time left; plain lines where the output is no terminal.
+
+    The first plain line comes when the dataset is read, so that a mistake in the options is the only line.
+    """
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -43,8 +46,8 @@ class RunDisplay:
             disable=not console.is_terminal,
         )
         self.task = self.bar.add_task("", total=None, share="-")
-        self.stage = ""
-        self.shown = 0.0
+        self.stage = "reading"
+        self.shown = time.monotonic()
         self.told = 0
 
     def __enter__(self) -> Self:
