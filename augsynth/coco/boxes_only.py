@@ -15,6 +15,7 @@ import numpy as np
 
 from augsynth.coco.blocks import distinct, read_categories
 from augsynth.coco.faults import Repairs
+from augsynth.coco.orientation import sizes_before_orientation
 from augsynth.coco.reader import clip_boxes, collection_paused, read_dataset
 from augsynth.core.errors import DatasetError
 from augsynth.core.scene import Dataset, FloatArray, IntArray, Scene
@@ -84,6 +85,8 @@ def _read(path: Path) -> Dataset:
     boxes[:, 2:] += boxes[:, :2]
     numbers, kinds = _column(records, "id"), _column(records, "category_id")
     rows = _rows(_column(records, "image_id"), image_ids)
+    if sizes_before_orientation(sizes_wh[rows], boxes):
+        raise _NotOrdinary
     known = np.array([record["id"] for record in categories["categories"]], np.int64)
     if len(numbers) and (numbers.min() < 1 or len(np.unique(numbers)) < len(numbers)):
         raise _NotOrdinary

@@ -96,6 +96,11 @@ REPAIRS: dict[str, tuple[str, str, str]] = {
         "images with the size before EXIF orientation and boxes after it, size turned",
         "write the size of the upright picture",
     ),
+    "turned_sizes": (
+        "width/height",
+        "images whose boxes fit only when turned, as before and after EXIF orientation, size turned",
+        "write the size of the upright picture, or mend the boxes",
+    ),
     "missing_files": (
         "file_name",
         "images without a file, dropped",

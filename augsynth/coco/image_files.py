@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-
-import numpy as np
 
 from augsynth.coco.faults import REPAIRS, Record, Repairs, fault
 from augsynth.core.errors import DatasetError
 from augsynth.core.images import IMAGE_SUFFIXES, Header, is_plain_file, lies_inside, read_header
-from augsynth.core.scene import FloatArray
 
 _LOST = ("missing_files", "linked_files", "special_files", "unopened_files", "other_sizes")
-_ROUNDING = 1.5  # pixels that a box may reach outside before it speaks against a size
-_RAW_FACTOR = 10  # boxes that leave the recorded frame for each that leaves the turned one, at least
 
 
 def drop_lost_images(
@@ -142,41 +137,3 @@ def _other_root(root: Path, name: str, found: set[str]) -> str:
     if tail in found and root.resolve().name == head:
         return f"give {root.resolve().parent} as the image directory"
     return "give the directory that file_name starts from"
-
-
-def turn_raw_sizes(
-    document: Record,
-    sizes_wh: list[tuple[int, int]],
-    headers: Sequence[Header],
-    boxes_xyxy: FloatArray,
-    repairs: Repairs,
-) -> list[tuple[int, int]]:
-    """Return the sizes with those turned that are before EXIF orientation although the boxes are after it.
-
-    The boxes decide, those of all such images together, since one tool drew them: turned they must fit, as recorded
-    some must not.
-    """
-    turned = [
-        index
-        for index, (header, size) in enumerate(zip(headers, sizes_wh, strict=True))
-        if header.raw_wh != header.size_wh and size == header.raw_wh
-    ]
-    if not turned:
-        return sizes_wh
-    position = {document["images"][index]["id"]: index for index in turned}
-    rows = [k for k, r in enumerate(document["annotations"]) if r["image_id"] in position]
-    own = [position[document["annotations"][k]["image_id"]] for k in rows]
-    recorded = np.array([sizes_wh[i] for i in own]).reshape(-1, 2)
-    corners = boxes_xyxy[rows, 2:]
-    outside, outside_turned = (
-        int((corners > frame + _ROUNDING).any(axis=1).sum()) for frame in (recorded, recorded[:, ::-1])
-    )
-    if outside <= _RAW_FACTOR * outside_turned:
-        return sizes_wh
-    sizes_wh = list(sizes_wh)
-    for index in turned:
-        sizes_wh[index] = headers[index].size_wh
-        width, height = sizes_wh[index]
-        document["images"][index] = {**document["images"][index], "width": width, "height": height}
-    repairs.add("raw_sizes", [document["images"][index]["file_name"] for index in turned])
-    return sizes_wh

@@ -21,7 +21,8 @@ from augsynth.coco.blocks import (
     read_categories,
 )
 from augsynth.coco.faults import Record, Repairs, fault, first_free_id, id_fault, is_id, kind_of, shown
-from augsynth.coco.image_files import drop_lost_images, turn_raw_sizes
+from augsynth.coco.image_files import drop_lost_images
+from augsynth.coco.orientation import turn_by_boxes, turn_raw_sizes
 from augsynth.coco.segmentation import usable_mask
 from augsynth.core.images import Header, is_plain_file, read_image
 from augsynth.core.scene import Dataset, FloatArray, IntArray, Scene
@@ -105,6 +106,8 @@ def _read(annotations: Path, images: Path | None) -> Dataset:
     boxes_xyxy = _boxes(annotations, document)
     if headers:
         sizes_wh = turn_raw_sizes(document, sizes_wh, headers, boxes_xyxy, repairs)
+    else:
+        sizes_wh = turn_by_boxes(document, sizes_wh, boxes_xyxy, repairs)
     _complete(annotations, document, repairs)
     _check_masks(document, sizes_wh, repairs)
     categories = read_categories(annotations, document, repairs)
