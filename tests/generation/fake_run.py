@@ -51,15 +51,16 @@ def without_models(patch: pytest.MonkeyPatch, config: GenerateConfig) -> list[in
     dataset = read_dataset(Path(config.data.annotations), images=Path(config.data.images))
     chooser = CategoryChooser(Affinity.fit(dataset), frozenset({1, 2}))
     layout = Layout.fit(dataset)
-    mask = np.zeros((SIDE, SIDE), bool)
-    mask[12:28, 12:28] = True
-    found = ObjectMask("detector", Rle(**to_rle(mask)))
 
     def paint(context, jobs, *, write_image, **rest):
         attempts, images = [], []
         for job, scene in jobs:
             name = new_file_name(scene.file_name, job=job, suffix="png", taken=())
-            pixels = np.full((SIDE, SIDE, 3), 40 * job + 5, np.uint8)
+            width, height = scene.size_wh
+            pixels = np.full((height, width, 3), 40 * job + 5, np.uint8)
+            mask = np.zeros((height, width), bool)
+            mask[12:28, 12:28] = True
+            found = ObjectMask("detector", Rle(**to_rle(mask)))
             write_image(name, pixels)
             painted.append(job)
             values = {"job": job, "source_image_id": scene.image_id, "tile": len(attempts), "mask": found}
