@@ -72,11 +72,11 @@ def sizes_before_orientation(
         recorded_wh: (N, 2) width and height of each box's image.
         boxes_xyxy: (N, 4) as recorded.
     """
-    away = ((boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2 > recorded_wh).any(axis=1)
-    against = (boxes_xyxy[:, 2:] > recorded_wh[:, ::-1] + _ROUNDING).any(axis=1)
+    away = np.asarray(((boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2 > recorded_wh).any(axis=1))
+    against = np.asarray((boxes_xyxy[:, 2:] > recorded_wh[:, ::-1] + _ROUNDING).any(axis=1))
     found = set()
     for width, height in np.unique(recorded_wh[away], axis=0).tolist():
-        alike = (recorded_wh == (width, height)).all(axis=1)
+        alike = np.asarray((recorded_wh == (width, height)).all(axis=1))
         if away[alike].sum() >= max(_FEWEST, _FACTOR * against[alike].sum()):
             found.add((int(width), int(height)))
     return found

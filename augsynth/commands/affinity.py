@@ -79,7 +79,7 @@ class AffinityOptions:
     annotations: Path = option(REQUIRED, "COCO annotation file; images aren't needed.")
     out: Path = option(REQUIRED, "Affinity file to write (JSON); a heat map goes beside it.")
     measure: str = option(DEFAULT_MEASURE, f"Affinity measure: {', '.join(MEASURES)}.")
-    kappa: float = option(1.0, "Shrinkage of pair counts, in images.", low=0)
+    kappa: float = option(1.0, "Shrinkage of pair counts, in images.", low=0, high=1e9)
     pairs: int = option(10, "Pairs to print.", low=0, high=1_000_000)
     names: AffinitySource = field(default_factory=AffinitySource, metadata=section("Source"))
 

@@ -26,7 +26,7 @@ class SplitOptions:
 
     annotations: Path = option(REQUIRED, "COCO annotation file; images aren't needed.")
     out: Path = option(REQUIRED, "Directory of the folds.")
-    folds: int = option(5, "Number of folds.")
+    folds: int = option(5, "Number of folds.", low=2, high=1_000_000)
     group_pattern: str | None = option(
         None, "Regular expression on file_name; images with one match stay together."
     )

@@ -49,7 +49,7 @@ class TrainInpainterOptions:
         "Model to go on from: `embedded`, or the model folder of an earlier training.",
         unset="a new model",
     )
-    threads: int | None = option(None, "CPU threads.", low=1, unset="all")
+    threads: int | None = option(None, "CPU threads.", low=1, high=1024, unset="all")
     training: InpainterTraining = field(default_factory=InpainterTraining, metadata=section("Training"))
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class TrainLoraOptions:
 
     data: TrainingData = field(metadata=section("Data"))
     out: Path = option(REQUIRED, "Directory of the training; the LoRAs are in its folders `best` and `last`.")
-    threads: int | None = option(None, "CPU threads.", low=1, unset="all")
+    threads: int | None = option(None, "CPU threads.", low=1, high=1024, unset="all")
     training: LoraTraining = field(default_factory=LoraTraining, metadata=section("Training"))
 
     def __post_init__(self) -> None:

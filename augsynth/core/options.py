@@ -21,6 +21,8 @@ from augsynth.core.errors import ConfigError
 T = TypeVar("T")
 REQUIRED: Any = MISSING  # as a default: the option has none and must be given
 _WANTED = {int: "a whole number", float: "a number", str: "a text"}
+_USUAL = {int: "a whole number of at most 64 bits", float: "a finite number of at most 64 bits"}
+_LARGEST = 2**63 - 1  # of a whole number, below and above 0
 _TYPES = {int: "integer", float: "number", str: "text", bool: "true or false"}
 
 
@@ -156,24 +158,40 @@ def check_options(instance: Any) -> None:
         if value is None or rule is None:
             continue
         if choices and value not in choices:
-            raise ConfigError(f"{item.name} is {value!r}; choose one of {', '.join(choices)}")
+            raise ConfigError(f"{item.name} is {_shown(value)}; choose one of {', '.join(choices)}")
         if isinstance(value, int | float) and not isinstance(value, bool) and not _fits(value, rule):
-            raise ConfigError(f"{item.name} is {value}; it must {_range_text(rule)}")
+            raise ConfigError(f"{item.name} is {_shown(value)}; it must {_range_text(rule)}")
 
 
 def _fits(value: float, rule: _Rule) -> bool:
     return (
-        not math.isnan(value)
+        _is_usual(value)
         and (rule.low is None or value >= rule.low)
         and (rule.above is None or value > rule.above)
         and (rule.high is None or value <= rule.high)
     )
 
 
+def _is_usual(value: float) -> bool:
+    """Say whether a number is finite and, where it is whole, has no more than 64 bits."""
+    return abs(value) <= _LARGEST if isinstance(value, int) else math.isfinite(value)
+
+
+def _shown(value: object) -> str:
+    """Return a value short enough for a message."""
+    try:
+        text = repr(value)
+    except ValueError:  # a number of more digits than Python writes
+        text = "a number of thousands of digits"
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
 def _range_text(rule: _Rule) -> str:
     if rule.above is not None:
         most = "" if rule.high is None else f" and at most {rule.high}"
         return f"be above {rule.above}{most}" + (f", or left out for {rule.unset}" if rule.unset else "")
+    if rule.low is None:
+        return "be a number of at most 64 bits"
     if rule.high is None:
         return f"be at least {rule.low}"
     return f"lie in [{rule.low}, {rule.high}]"
@@ -319,11 +337,11 @@ def _coerce(key: str, value: Any, hint: Any, source: str) -> Any:
         return _coerce_mapping(key, value, typing.get_args(inner)[1], source)
     if inner is bool:
         if not isinstance(value, bool):
-            raise ConfigError(f"{source}: {key} is {value!r}; it must be true or false")
+            raise ConfigError(f"{source}: {key} is {_shown(value)}; it must be true or false")
         return value
     if inner is Path:
         if not isinstance(value, str | os.PathLike) or not os.fspath(value):
-            raise ConfigError(f"{source}: {key} is {value!r}; it must be a path")
+            raise ConfigError(f"{source}: {key} is {_shown(value)}; it must be a path")
         return Path(value)
     if _choices(hint) or inner in _WANTED:
         found = _coerce_scalar(key, value, hint, source)
@@ -341,10 +359,13 @@ def _coerce_scalar(key: str, value: Any, hint: Any, source: str) -> str | int | 
         value = "off"  # which YAML reads as false when it has no quotes
     if wanted is str and isinstance(value, os.PathLike):
         value = os.fspath(value)
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    fits = is_number and wanted is not str and _is_usual(value)
+    if fits and wanted is float:
         return float(value)
-    if not isinstance(value, wanted) or isinstance(value, bool):
-        raise ConfigError(f"{source}: {key} is {value!r}; it must be {_WANTED[wanted]}")
+    if not isinstance(value, wanted) or isinstance(value, bool) or (is_number and not fits):
+        wish = _WANTED[wanted] if isinstance(value, bool) or not is_number else _USUAL.get(wanted, "a text")
+        raise ConfigError(f"{source}: {key} is {_shown(value)}; it must be {wish}")
     return typing.cast("str | int | float", value)
 
 
@@ -354,17 +375,17 @@ def _coerce_list(key: str, value: Any, hint: Any, source: str) -> str | tuple[st
         return value
     if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
         wanted = "a text or a list of texts" if single else "a list of names"
-        raise ConfigError(f"{source}: {key} is {value!r}; it must be {wanted}")
+        raise ConfigError(f"{source}: {key} is {_shown(value)}; it must be {wanted}")
     return tuple(value)
 
 
 def _coerce_mapping(key: str, value: Any, hint: Any, source: str) -> dict[str, Any]:
     wanted = "counts" if hint is int else "a label or a list"
-    wrong = ConfigError(f"{source}: {key} is {value!r}; it must map category names to {wanted}")
+    wrong = ConfigError(f"{source}: {key} is {_shown(value)}; it must map category names to {wanted}")
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise wrong
     if hint is int:
-        if not all(isinstance(v, int) and not isinstance(v, bool) and v >= 0 for v in value.values()):
+        if not all(type(v) is int and 0 <= v <= _LARGEST for v in value.values()):
             raise wrong
         return dict(value)
     found: dict[str, Any] = {}

@@ -19,8 +19,6 @@ def read_yaml(path: Path) -> Any:
         ConfigError: It can't be read, is no ordinary file, is over 1 MB, isn't YAML in UTF-8, or its aliases
             stand for more than 200,000 values.
     """
-    import yaml
-
     try:
         if path.exists() and not is_plain_file(path):
             raise ConfigError(f"{path}: is no ordinary file; give the path of a YAML file")
@@ -28,21 +26,36 @@ def read_yaml(path: Path) -> Any:
             raise ConfigError(
                 f"{path}: is over {MAX_BYTES // 1_000_000} MB, more than options or words take; check the path"
             )
-        loader = yaml.SafeLoader(path.read_text(encoding="utf-8-sig"))
-        try:
-            node = loader.get_single_node()
-            if node is None:
-                return None
-            if _size(node, {}) > MAX_VALUES:
-                raise ConfigError(f"{path}: its aliases stand for over {MAX_VALUES:,} values; write them out")
-            return loader.construct_document(node)
-        finally:
-            loader.dispose()
+        return parse_yaml(path.read_text(encoding="utf-8-sig"), source=str(path))
     except OSError as error:
         raise ConfigError(f"{path}: can't be read ({error.strerror}); check the path") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: neither YAML nor JSON in UTF-8 ({error}); mend the file") from None
+
+
+def parse_yaml(text: str, *, source: str) -> Any:
+    """Return what a text in YAML or JSON holds, None for nothing; `source` names it in errors.
+
+    Raises:
+        ConfigError: It isn't YAML, or its aliases stand for more than 200,000 values.
+    """
+    import yaml
+
+    loader = None
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _size(node, {}) > MAX_VALUES:
+            raise ConfigError(f"{source}: its aliases stand for over {MAX_VALUES:,} values; write them out")
+        return loader.construct_document(node)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError, OverflowError) as error:
         first = (str(error).splitlines() or ["damaged"])[0]
-        raise ConfigError(f"{path}: neither YAML nor JSON in UTF-8 ({first}); mend the file") from None
+        raise ConfigError(f"{source}: neither YAML nor JSON in UTF-8 ({first}); mend the file") from None
+    finally:
+        if loader is not None:
+            loader.dispose()
 
 
 def _size(node: Any, known: dict[int, int]) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from augsynth.affinity.options import CategoryRules
 from augsynth.core.errors import ConfigError
 from augsynth.core.options import build, change, check_options, option, plain, section
+from augsynth.core.yaml_file import read_yaml
 from augsynth.filtering.options import FilterModels, FilterRules
 from augsynth.inpainting.options import PaintingOptions
 from augsynth.inpainting.prompts.book import PromptRules
@@ -173,7 +174,7 @@ def find_preset(name: str | Path) -> Path:
     """
     if str(name) in preset_names():
         return PRESETS / f"{name}.yaml"
-    if Path(name).is_file():
+    if Path(name).exists() and not Path(name).is_dir():
         return Path(name)
     raise ConfigError(
         f"config {str(name)!r}: no such file and no preset; the presets are {', '.join(preset_names())}"
@@ -186,20 +187,10 @@ def read_config(preset: str | Path | None, **overrides: Any) -> GenerateConfig:
     Raises:
         ConfigError: The file is no YAML mapping, or a key or value is wrong; a near key is suggested.
     """
-    import yaml
-
     values: dict[str, Any] = {}
     path = None if preset is None else find_preset(preset)
     if path is not None:
-        try:
-            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(
-                f"{path}: can't be read ({error.strerror}); pass an existing YAML file"
-            ) from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            first = str(error).splitlines()[0]
-            raise ConfigError(f"{path}: not YAML ({first}); write one `key: value` a line") from error
+        loaded = read_yaml(path)
         if not isinstance(loaded, dict | None):
             raise ConfigError(f"{path}: holds no `key: value` lines; write one a line")
         values.update(loaded or {})

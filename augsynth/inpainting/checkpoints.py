@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from augsynth.core.errors import BackendError
+from augsynth.core.errors import BackendError, ConfigError
 from augsynth.core.hub import ModelSource, fetch_file, find_model, first_line, is_hub_id
+from augsynth.core.yaml_file import MAX_BYTES, parse_yaml
 
 EMBEDDED = Path(__file__).parents[1] / "sample" / "models" / "inpainter"
 OFFLINE_ADVICE = "without a network pass --model FOLDER (a diffusers folder), or --model embedded"
@@ -161,14 +162,12 @@ def _check_weights(folder: Path, index: Mapping[str, Any], model: str) -> None:
 
 
 def _licence_of_card(card: Path | None) -> str | None:
-    import yaml
-
     if card is None or not card.is_file():
         return None
     head = re.match(r"---\s*\n(.*?)\n---", card.read_text(encoding="utf-8", errors="replace"), re.S)
     try:
-        values = yaml.safe_load(head[1]) if head else None
-    except yaml.YAMLError:
+        values = parse_yaml(head[1][:MAX_BYTES], source=str(card)) if head else None
+    except ConfigError:
         return None
     if not isinstance(values, dict):
         return None

@@ -27,8 +27,10 @@ class DetectorTraining:
         "fcos_small",
         "Architecture: fcos_tiny, fcos_small, fcos_base, frcnn_base, or a torchvision detector.",
     )
-    epochs: float = option(30.0, "Passes over the images, when steps isn't given.", above=0)
-    steps: int | None = option(None, "Optimizer steps.", low=1, unset="as many as the epochs have")
+    epochs: float = option(30.0, "Passes over the images, when steps isn't given.", above=0, high=1_000_000)
+    steps: int | None = option(
+        None, "Optimizer steps.", low=1, high=10_000_000, unset="as many as the epochs have"
+    )
     batch_size: int = option(16, "Images a step.", low=1, high=4096)
     lr: float = option(
         2e-3, "Peak learning rate of AdamW; warm-up, then cosine down to a fiftieth.", above=0, high=1
@@ -51,11 +53,12 @@ class DetectorTraining:
         None,
         "Steps of a mask head, which gives painted objects their outlines; 0 trains none.",
         low=0,
+        high=10_000_000,
         unset="500 where most objects have a mask, else none",
     )
     seed: int = option(42, "Seed of initial weights, order and augmentation.")
     device: str = option("cpu", "Torch device.")
-    threads: int | None = option(None, "CPU threads.", low=1, unset="torch's default")
+    threads: int | None = option(None, "CPU threads.", low=1, high=1024, unset="torch's default")
     weight_decay: float = internal(0.05, low=0, high=1)
     max_canvas_px: int = internal(640, low=1)
     ema_decay: float = internal(0.998, low=0, high=0.999999)

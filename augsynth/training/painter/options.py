@@ -21,14 +21,15 @@ class InpainterTraining:
     """
 
     preset: str = option("small-64", "Size of the model: tiny-32, fast-64, small-64, sharp-64 or small-128.")
-    autoencoder_steps: int = option(2000, "Steps of the first stage.", low=1)
+    autoencoder_steps: int = option(2000, "Steps of the first stage.", low=1, high=10_000_000)
     decoder_steps: int = option(
         800,
         "Steps of the second stage, which sharpens the decoder; 0 leaves it as blurred as the autoencoder's mean "
         "error makes it.",
         low=0,
+        high=10_000_000,
     )
-    denoiser_steps: int = option(8000, "Steps of the third stage.", low=0)
+    denoiser_steps: int = option(8000, "Steps of the third stage.", low=0, high=10_000_000)
     latent_channels: int | None = option(
         None,
         "Numbers that stand for a latent cell: more hold finer detail, and give the denoiser more to learn.",
@@ -52,7 +53,7 @@ class InpainterTraining:
     )
     balance: float = option(0.6, "0 draws objects as they come, 1 every category alike.", low=0, high=1)
     template: str = option(DEFAULT_TEMPLATE, "Prompt with {category}.")
-    save_every: int = option(250, "Steps between checkpoints and sample pictures.", low=1)
+    save_every: int = option(250, "Steps between checkpoints and sample pictures.", low=1, high=10_000_000)
     seed: int = option(42, "Seed of the training.")
     device: str = option("cpu", "Torch device.")
     autoencoder_lr: float = internal(1e-3, above=0, high=1)
