@@ -46,6 +46,9 @@ ITERATIONS = {
     ("aerial_maritime", 0.1): 300,
     ("aerial_maritime", 0.3): 450,
     ("aerial_maritime", 1.0): 900,
+    ("aquarium", 0.1): 300,
+    ("face_mask", 0.05): 300,
+    ("car_damage", 0.1): 300,
 }
 
 TWO_STAGE = ("faster_rcnn_nano", "faster_rcnn_r50")

@@ -24,7 +24,7 @@ class Source:
     """A data set as the arms use it.
 
     Attributes:
-        size_wh: Width and height that detectors train at.
+        size_wh: Width and height that detectors train at; pictures fit into it, with their own aspect.
         train, test: COCO files; `file_name` is relative to `images`.
         masks: Whether the annotations have outlines.
         from_above: Whether an object may lie any way round: a microscope's or a drone's pictures.
@@ -46,11 +46,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Files:
-    """Where a photographed data set lies below the data folder: (annotations, images) of each split."""
+    """Where a photographed data set lies below the data folder: (annotations, images) of each split.
+
+    `size_wh`, `masks` and `from_above` are as in `Source`.
+    """
 
     size_wh: tuple[int, int]
     train: tuple[str, str]
     tests: tuple[tuple[str, str], ...]
+    masks: bool = False
+    from_above: bool = False
 
 
 PHOTOGRAPHS = {
@@ -58,11 +63,25 @@ PHOTOGRAPHS = {
         (320, 240),
         ("instances_train.json", "images"),
         (("instances_val.json", "images"), ("instances_test.json", "images")),
+        from_above=True,
     ),
     "aerial_maritime": Files(
         (400, 300),
         ("instances_train.json", "train"),
         (("instances_valid.json", "valid"), ("instances_test.json", "test")),
+        from_above=True,
+    ),
+    "aquarium": Files(
+        (384, 384),
+        ("instances_train.json", "train"),
+        (("instances_valid.json", "valid"), ("instances_test.json", "test")),
+    ),
+    "face_mask": Files((384, 384), ("instances_train.json", "train"), (("instances_valid.json", "valid"),)),
+    "car_damage": Files(
+        (320, 320),
+        ("instances_train.json", "train"),
+        (("instances_valid.json", "valid"), ("instances_test.json", "test")),
+        masks=True,
     ),
 }
 NAMES = ("sample", *PHOTOGRAPHS)
@@ -82,15 +101,15 @@ def prepare(name: str, *, data: Path, work: Path) -> Source:
     files = PHOTOGRAPHS[name]
     for part, splits in (("train", (files.train,)), ("test", files.tests)):
         if not (root / f"{part}.json").is_file():
-            write(root / f"{part}.json", _resized(data / name, splits, root / "images", files.size_wh))
+            write(root / f"{part}.json", _resized(data / name, splits, root / "images", files))
     return Source(
         name,
         files.size_wh,
         root / "train.json",
         root / "test.json",
         root / "images",
-        masks=False,
-        from_above=True,
+        masks=files.masks,
+        from_above=files.from_above,
     )
 
 
@@ -152,10 +171,8 @@ def write(path: Path, document: Mapping[str, Any]) -> None:
     write_whole(path, json.dumps(document))
 
 
-def _resized(
-    root: Path, splits: tuple[tuple[str, str], ...], images: Path, size_wh: tuple[int, int]
-) -> dict[str, Any]:
-    """Resize the pictures of splits and return their annotations as one COCO document."""
+def _resized(root: Path, splits: tuple[tuple[str, str], ...], images: Path, files: Files) -> dict[str, Any]:
+    """Fit the pictures of splits into the working size and return their annotations as one COCO document."""
     out: dict[str, Any] = {"images": [], "annotations": []}
     images.mkdir(parents=True, exist_ok=True)
     for file, folder in splits:
@@ -163,6 +180,7 @@ def _resized(
         out["categories"] = document["categories"]
         new_ids, scales = {}, {}
         for record in document["images"]:
+            size_wh = _fitted((record["width"], record["height"]), files.size_wh)
             with PilImage.open(root / folder / record["file_name"]) as picture:
                 picture.convert("RGB").resize(size_wh, PilImage.Resampling.LANCZOS).save(
                     images / record["file_name"], quality=95, subsampling=0
@@ -178,19 +196,34 @@ def _resized(
                 }
             )
         for annotation in document["annotations"]:
-            across, down = scales[annotation["image_id"]]
-            x, y, w, h = annotation["bbox"]
-            box = [x * across, y * down, w * across, h * down]
-            if min(box[2:]) < 1:
-                continue
-            out["annotations"].append(
-                {
-                    "id": len(out["annotations"]) + 1,
-                    "image_id": new_ids[annotation["image_id"]],
-                    "category_id": annotation["category_id"],
-                    "bbox": box,
-                    "area": box[2] * box[3],
-                    "iscrowd": annotation.get("iscrowd", 0),
-                }
-            )
+            new = _scaled(annotation, scales[annotation["image_id"]], masks=files.masks)
+            if min(new["bbox"][2:]) >= 1:
+                number = len(out["annotations"]) + 1
+                out["annotations"].append({"id": number, "image_id": new_ids[annotation["image_id"]], **new})
     return out
+
+
+def _fitted(size_wh: tuple[int, int], into_wh: tuple[int, int]) -> tuple[int, int]:
+    """Return the largest size of a picture's aspect that fits."""
+    scale = min(into_wh[0] / size_wh[0], into_wh[1] / size_wh[1])
+    return max(1, round(scale * size_wh[0])), max(1, round(scale * size_wh[1]))
+
+
+def _scaled(annotation: Mapping[str, Any], scale_xy: tuple[float, float], *, masks: bool) -> dict[str, Any]:
+    """Return category, box, area and, with masks, the polygons of an object in a resized picture."""
+    across, down = scale_xy
+    x, y, w, h = annotation["bbox"]
+    box = [x * across, y * down, w * across, h * down]
+    new = {
+        "category_id": annotation["category_id"],
+        "bbox": box,
+        "area": box[2] * box[3],
+        "iscrowd": annotation.get("iscrowd", 0),
+    }
+    if masks:
+        new["area"] = annotation["area"] * across * down
+        new["segmentation"] = [
+            [v * (down if k % 2 else across) for k, v in enumerate(polygon)]
+            for polygon in annotation["segmentation"]
+        ]
+    return new

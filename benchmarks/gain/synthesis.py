@@ -31,6 +31,9 @@ class Budget:
 BUDGETS = {
     "blood_cells": Budget(300, 800, 200, 1500, 6000),
     "aerial_maritime": Budget(500, 1000, 200, 2500, 8000),
+    "aquarium": Budget(600, 1000, 200, 2500, 8000),
+    "face_mask": Budget(600, 1000, 200, 2500, 8000),
+    "car_damage": Budget(600, 1000, 200, 2500, 8000),
 }
 
 
