@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +24,13 @@ class Grades:
         category_ids: (N,) int64 what each box is meant to show.
         iou: (N,) of the answer that overlaps it most, 0 where there is none.
         right_class: (N,) bool, whether that answer has the box's class.
+        image_ids: (N,) int64 of the source image that each box lies in.
     """
 
     category_ids: IntArray
     iou: FloatArray
     right_class: NDArray[np.bool_]
+    image_ids: IntArray
 
     def __len__(self) -> int:
         return len(self.iou)
@@ -38,14 +40,16 @@ class Grades:
         return np.asarray(self.right_class & (self.iou >= min_iou))
 
     def only(self, chosen: NDArray[np.bool_]) -> Grades:
-        return Grades(self.category_ids[chosen], self.iou[chosen], self.right_class[chosen])
+        return Grades(
+            self.category_ids[chosen], self.iou[chosen], self.right_class[chosen], self.image_ids[chosen]
+        )
 
     @classmethod
     def joined(cls, parts: Sequence[Grades]) -> Grades:
         if not parts:
-            return cls(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.bool_))
-        columns = ([getattr(part, name) for part in parts] for name in ("category_ids", "iou", "right_class"))
-        return cls(*(np.concatenate(column) for column in columns))
+            return cls(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.bool_), np.zeros(0, np.int64))
+        names = [field.name for field in fields(cls)]
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 def one_answer_a_place(found: Detections, *, min_score: float) -> Detections:
@@ -59,7 +63,13 @@ def one_answer_a_place(found: Detections, *, min_score: float) -> Detections:
 
 
 def grade(
-    judge: Detector, image: Image, boxes_xyxy: FloatArray, category_ids: IntArray, *, min_score: float
+    judge: Detector,
+    image: Image,
+    boxes_xyxy: FloatArray,
+    category_ids: IntArray,
+    *,
+    image_id: int,
+    min_score: float,
 ) -> Grades:
     """Let the judge look at an image around each box and compare its answers with the labels."""
     size_wh = (image.shape[1], image.shape[0])
@@ -75,7 +85,7 @@ def grade(
             best = int(np.argmax(overlap))
             iou[i] = overlap[best]
             right[i] = overlap[best] > 0 and answers.category_ids[best] == category_ids[i]
-    return Grades(np.asarray(category_ids, np.int64), iou, right)
+    return Grades(np.asarray(category_ids, np.int64), iou, right, np.full(len(iou), image_id, np.int64))
 
 
 def _view(box_xyxy: FloatArray, size_wh: tuple[int, int], side: int) -> tuple[int, int, int, int]:
@@ -93,3 +103,53 @@ def wilson(right: int, num: int) -> tuple[float, float]:
     centre = (share + z * z / (2 * num)) / factor
     half = z * np.sqrt(share * (1 - share) / num + z * z / (4 * num * num)) / factor
     return float(centre - half), float(centre + half)
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """How often the judge agrees with some boxes over how often it agrees with others; NaN where neither is known.
+
+    Attributes:
+        value: Of the two shares.
+        low, high: 95 % interval, from images drawn anew with replacement.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def relative_agreement(
+    some: Grades, others: Grades, *, min_iou: float = RIGHT_IOU, draws: int = 10_000, seed: int = 0
+) -> Ratio:
+    """Return the share of right boxes among some over that among others of the same images.
+
+    Objects of one image share its light, its crowd and the judge's mistakes, so images are drawn, not objects.
+    Draws in which the judge agrees with none of the others, or in which there are none of either, are left out.
+    """
+    images = np.union1d(some.image_ids, others.image_ids)
+    if not len(images):
+        return Ratio(float("nan"), float("nan"), float("nan"))
+    counts = np.stack([*_by_image(some, images, min_iou), *_by_image(others, images, min_iou)])
+    weights = np.random.default_rng(seed).multinomial(
+        len(images), np.full(len(images), 1 / len(images)), draws
+    )
+    values = _ratio(weights @ counts.T)
+    if np.isnan(values).all():
+        return Ratio(float("nan"), float("nan"), float("nan"))
+    low, high = np.nanquantile(values, (0.025, 0.975))
+    return Ratio(float(_ratio(counts.sum(1)[None])[0]), float(low), float(high))
+
+
+def _by_image(grades: Grades, images: IntArray, min_iou: float) -> tuple[IntArray, IntArray]:
+    """Return the numbers of right boxes and of all boxes of each image."""
+    place = np.searchsorted(images, grades.image_ids)
+    right = np.bincount(place[grades.right(min_iou)], minlength=len(images))
+    return right, np.bincount(place, minlength=len(images))
+
+
+def _ratio(counts: IntArray) -> FloatArray:
+    """Return (N,) ratios of (N, 4) right and all of the ones, right and all of the others."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = (counts[:, 0] / counts[:, 1]) / (counts[:, 2] / counts[:, 3])
+    return np.asarray(np.where(np.isfinite(values), values, np.nan))

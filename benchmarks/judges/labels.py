@@ -7,8 +7,11 @@ of the image around each box as large as it was trained on. Of detections that o
 IoU 0.7 only the best-scored counts, whatever their classes: one place, one answer. A label is right when the
 answer that overlaps it most has its class and IoU ≥ 0.7.
 
+The real objects of the same images say what the judge can reach: its agreement with accepted objects is printed
+beside its agreement with those, and as their ratio, with an interval from images drawn anew.
+
 Without the filter: the first attempt of every new image is painted again by the run's own code and graded
-against the planned box. The real objects of the same images say what the judge can reach.
+against the planned box.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ from augsynth.generation.planning import PlannedWindow, make_plan, plan_cells
 from augsynth.generation.stages import paint
 from augsynth.generation.working_image import WorkingImage
 from benchmarks.judges.finished_run import FinishedRun, admissible, read_run
-from benchmarks.judges.grading import Grades, grade, wilson
+from benchmarks.judges.grading import Grades, grade, relative_agreement, wilson
 
 MIN_SCORE = 0.1
 CHUNK = 32
@@ -44,13 +47,15 @@ CHUNK = 32
 def grade_new_images(run: FinishedRun, judge: Detector, *, min_score: float) -> dict[str, Grades]:
     """Return grades of accepted labels, of the boxes planned for them, and of the real objects beside."""
     planned = {a["annotation_id"]: a["planned_xyxy"] for a in run.attempts if "annotation_id" in a}
+    sources = {a["image_id"]: a["source_image_id"] for a in run.attempts if "image_id" in a}
     parts: dict[str, list[Grades]] = {"accepted": [], "planned": [], "real": [], "admissible": []}
     for scene in run.edited.scenes:
         painted, real = run.is_synthetic(scene), ~run.is_synthetic(scene) & ~scene.is_crowd
         meant = np.array([planned[int(i)] for i in scene.annotation_ids[painted]]).reshape(-1, 4)
         boxes = np.concatenate([scene.boxes_xyxy[painted], meant, scene.boxes_xyxy[real]])
         ids = np.concatenate([scene.category_ids[painted]] * 2 + [scene.category_ids[real]])
-        grades = grade(judge, read_image(run.edited, scene), boxes, ids, min_score=min_score)
+        pixels, source_id = read_image(run.edited, scene), sources[scene.image_id]
+        grades = grade(judge, pixels, boxes, ids, image_id=source_id, min_score=min_score)
         num, place = int(painted.sum()), np.arange(len(grades))
         free = admissible(
             scene, max_overlap=run.config.placement.max_overlap, min_size=run.config.placement.min_size
@@ -114,11 +119,12 @@ def grade_without_filter(
     same = compared = 0
     for attempt, image, painted in repaint(context, first):
         ids = np.array([attempt["category_id"]])
+        image_id = attempt["source_image_id"]
         if painted:
             boxes = np.array([attempt["planned_xyxy"]], np.float64)
-            parts.append(grade(judge, image, boxes, ids, min_score=min_score))
+            parts.append(grade(judge, image, boxes, ids, image_id=image_id, min_score=min_score))
         else:
-            parts.append(Grades(ids, np.zeros(1), np.zeros(1, np.bool_)))
+            parts.append(Grades(ids, np.zeros(1), np.zeros(1, np.bool_), np.array([image_id])))
         if "image_id" in attempt and run.config.output.image_format == "png":
             compared += 1
             same += _came_out_equal(run, attempt, image)
@@ -168,6 +174,7 @@ def print_tables(found: Mapping[str, Grades], names: Mapping[int, str]) -> None:
             f"| {title} | {len(grades)} | {grades.right().mean():.1%} ({low:.1%}–{high:.1%}) "
             f"| {grades.right(0.5).mean():.1%} | {wrong:.1%} | {grades.iou.mean():.2f} |"
         )
+    print_relative(found)
     columns = [key for key in ("accepted", "first", "real") if key in found]
     titles = {"accepted": "accepted", "first": "no filter", "real": "real"}
     print("\n| right at IoU ≥ 0.7 | " + " | ".join(titles[key] for key in columns) + " |")
@@ -176,6 +183,21 @@ def print_tables(found: Mapping[str, Grades], names: Mapping[int, str]) -> None:
         parts = [found[key].only(found[key].category_ids == category) for key in columns]
         cells = [f"{p.right().mean():.1%} of {len(p)}" if len(p) else "–" for p in parts]
         print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+def print_relative(found: Mapping[str, Grades]) -> None:
+    """Print the judge's agreement with accepted objects over its agreement with real ones of the same images."""
+    accepted = found["accepted"]
+    print("\n| right at IoU ≥ 0.7 | accepted | real | accepted over real (95 %) |")
+    print("|---|---:|---:|---:|")
+    for key in ("real", "admissible"):
+        real = found[key]
+        if len(accepted) and len(real):
+            ratio = relative_agreement(accepted, real)
+            print(
+                f"| {ROWS[key]} | {accepted.right().mean():.1%} of {len(accepted)} | {real.right().mean():.1%} of "
+                f"{len(real)} | {ratio.value:.2f} ({ratio.low:.2f}–{ratio.high:.2f}) |"
+            )
 
 
 def is_own_detector(run: FinishedRun, judge_folder: str) -> bool:

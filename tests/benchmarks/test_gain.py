@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as PilImage
 
 from augsynth.sample import write_sample
 from benchmarks.gain import sources, table
@@ -93,6 +94,49 @@ def test_a_share_holds_every_category_and_nothing_else(source, tmp_path):
     assert sources.take_share(source, 1.0, 5, work=tmp_path) == source.train
     with pytest.raises(SystemExit, match="every category"):
         sources.take_share(source, 0.01, 5, work=tmp_path)
+
+
+def write_photographs(root, sizes_wh, polygons):
+    """Write a photographic set: one object of a quarter of the picture, in its middle, in every picture."""
+    for part in ("train", "valid", "test"):
+        (root / part).mkdir(parents=True)
+        images, annotations = [], []
+        for i, (w, h) in enumerate(sizes_wh, start=1):
+            PilImage.new("RGB", (w, h), (40 * i, 90, 20)).save(root / part / f"{part}_{i}.jpg")
+            images.append({"id": i, "file_name": f"{part}_{i}.jpg", "width": w, "height": h})
+            box = [w / 4, h / 4, w / 2, h / 2]
+            corners = [[w / 4, h / 4, 3 * w / 4, h / 4, 3 * w / 4, 3 * h / 4]] if polygons else None
+            annotations.append({"id": i, "image_id": i, "category_id": 1, "bbox": box, "area": w * h / 8})
+            annotations[-1] |= {"segmentation": corners} if polygons else {}
+        categories = [{"id": 1, "name": "thing"}]
+        document = {"images": images, "annotations": annotations, "categories": categories}
+        (root / f"instances_{part}.json").write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("name", ["aquarium", "car_damage"])
+def test_pictures_of_any_size_keep_their_aspect(tmp_path, name):
+    """The object stays in the middle of its picture, and its polygon with it."""
+    side = sources.PHOTOGRAPHS[name].size_wh[0]
+    write_photographs(
+        tmp_path / name, [(480, 640), (640, 480), (500, 500), (64, 128)], sources.PHOTOGRAPHS[name].masks
+    )
+    source = sources.prepare(name, data=tmp_path, work=tmp_path / "work")
+    assert source.masks == (name == "car_damage") and not source.from_above
+    document = json.loads(source.train.read_text())
+    sizes = [(i["width"], i["height"]) for i in document["images"]]
+    assert sizes == [(side * 3 // 4, side), (side, side * 3 // 4), (side, side), (side // 2, side)]
+    assert len(json.loads(source.test.read_text())["images"]) == 8
+    for image, annotation in zip(document["images"], document["annotations"], strict=True):
+        with PilImage.open(source.images / image["file_name"]) as picture:
+            assert picture.size == (image["width"], image["height"])
+        w, h = image["width"], image["height"]
+        assert annotation["bbox"] == pytest.approx([w / 4, h / 4, w / 2, h / 2])
+        assert annotation["area"] == pytest.approx(w * h / 8 if source.masks else w * h / 4)
+        if source.masks:
+            corners = [w / 4, h / 4, 3 * w / 4, h / 4, 3 * w / 4, 3 * h / 4]
+            assert annotation["segmentation"][0] == pytest.approx(corners)
+        else:
+            assert "segmentation" not in annotation
 
 
 def found_from(document, shift=0.0, score=1.0):

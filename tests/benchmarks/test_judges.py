@@ -220,9 +220,10 @@ def test_one_place_gets_one_answer():
         [[10, 10, 30, 31], [10, 10, 30, 30], [60, 10, 80, 30], [60, 40, 80, 60], [10, 10, 30, 50]], float
     )
     image = np.zeros((100, 100, 3), np.uint8)
-    grades = grading.grade(judge, image, boxes, np.array([1, 2, 1, 2, 1]), min_score=0.1)
+    grades = grading.grade(judge, image, boxes, np.array([1, 2, 1, 2, 1]), image_id=7, min_score=0.1)
     assert grades.right().tolist() == [True, False, False, True, False]
     assert grades.iou == pytest.approx([20 / 21, 1.0, 0.0, 0.95, 0.5])
+    assert grades.image_ids.tolist() == [7] * 5
 
 
 def test_grades_of_a_run_whose_judge_knows_one_object(fake_run):
@@ -233,6 +234,62 @@ def test_grades_of_a_run_whose_judge_knows_one_object(fake_run):
     assert len(found["accepted"]) == len(found["planned"]) == len(fake_run.synthetic)
     assert len(found["admissible"]) < len(found["real"])
     assert found["accepted"].right().sum() >= 1 and found["accepted"].right().mean() < 0.2
+    sources = {a["source_image_id"] for a in fake_run.attempts}
+    assert set(found["accepted"].image_ids.tolist()) == sources >= set(found["real"].image_ids.tolist())
+
+
+def graded(right, image_ids):
+    right = np.array(right, bool)
+    return grading.Grades(
+        np.ones(len(right), int), np.where(right, 0.9, 0.2), right, np.array(image_ids, int)
+    )
+
+
+def test_agreement_relative_to_that_with_real_objects():
+    """Two of four painted against one of four real ones; where every image says the same, the ratio is sure."""
+    images = np.repeat(np.arange(20), 4)
+    some, others = graded([1, 1, 0, 0] * 20, images), graded([1, 0, 0, 0] * 20, images)
+    ratio = grading.relative_agreement(some, others)
+    assert (ratio.value, ratio.low, ratio.high) == pytest.approx((2.0, 2.0, 2.0))
+    assert grading.relative_agreement(some, some).value == 1.0
+    good, bad = [1, 1, 1, 1] * 10 + [0, 0, 0, 0] * 10, [0, 0, 0, 0] * 10 + [1, 1, 1, 1] * 10
+    spread = grading.relative_agreement(graded(good, images), graded(bad, images))
+    assert spread.value == pytest.approx(1.0) and spread.low < 0.5 and spread.high > 2
+    together = grading.relative_agreement(graded(good, images), graded(good, images))
+    assert (together.low, together.high) == (1.0, 1.0)  # what an image does to both is no difference
+
+
+def test_the_interval_of_a_relative_agreement_covers_the_truth():
+    """Painted objects right with 0.6, real ones with 0.8: 0.75 lies within most of the intervals."""
+    inside = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        images = np.repeat(np.arange(60), 3)
+        some, others = graded(rng.random(180) < 0.6, images), graded(rng.random(180) < 0.8, images)
+        ratio = grading.relative_agreement(some, others, draws=500)
+        inside += ratio.low <= 0.75 <= ratio.high
+    assert 88 <= inside <= 100
+
+
+def test_a_relative_agreement_without_real_ones_is_unknown():
+    nothing = graded([], [])
+    for some, others in (
+        (nothing, nothing),
+        (graded([1], [3]), nothing),
+        (graded([1], [3]), graded([0], [3])),
+    ):
+        assert np.isnan(grading.relative_agreement(some, others).value)
+
+
+def test_both_figures_and_their_ratio_are_printed(fake_run, capsys):
+    scene = fake_run.edited.scenes[0]
+    judge = Recorded(scene.boxes_xyxy, [0.9] * len(scene.boxes_xyxy), scene.category_ids)
+    labels.print_tables(labels.grade_new_images(fake_run, judge, min_score=0.1), fake_run.names)
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| real objects of")]
+    num_real = sum(int((~fake_run.is_synthetic(s)).sum()) for s in fake_run.edited.scenes)
+    assert (
+        len(rows) == 2 and f"% of {len(fake_run.synthetic)} |" in rows[1] and f"% of {num_real} |" in rows[1]
+    )
 
 
 def test_wilson_interval():
