@@ -8,7 +8,7 @@ processes may run side by side, and one that was stopped loses the cell it was a
 and in the folder; `--record` puts the folder's cells on record.
 
 Generator, thresholds, layout and bank see the share alone, except that the sample's painter and judge are the embedded
-models. Needs MMDetection with compiled operators.
+models, and so is the painter of the arms that start from real objects. Needs MMDetection with compiled operators.
 """
 
 from __future__ import annotations
@@ -115,8 +115,7 @@ def wanted_cells(args: argparse.Namespace, recipe: Recipe) -> list[Cell]:
                             "data": digest,
                             "start": start,
                         }
-                        generated = arm.painted is not None or arm.pasted in ("generated", "both")
-                        models = model_identity(source, generated=generated)
+                        models = model_identity(source, arm)
                         settings = settings_of(arm, recipe)
                         cells.append(Cell(name, share, key, detector, seed, settings, schedule, models))
     return cells

@@ -19,7 +19,7 @@ class Recipe:
         persistence: How far categories that the filter turns down are tried more often.
         score_quantile: Strictness of the filter.
         rival_factor: How near another class may come for an object to be accepted.
-        donor_strength: How much of a real object is painted over; 0 paints from noise.
+        strength: How far a real object that painting starts from is repainted.
         context: Side of the painted window over the object's; 0 takes the model's own.
         feather: Soft edge of what is painted, in pixels of the model.
         decoys: Windows repainted without an object for each accepted object.
@@ -43,7 +43,7 @@ class Recipe:
     persistence: float = 1.0
     score_quantile: float = 0.05
     rival_factor: float = 0.75
-    donor_strength: float = 0.0
+    strength: float = 0.2
     context: float = 0.0
     feather: float = 3.0
     decoys: float = 0.0
@@ -67,11 +67,11 @@ GENERATION = (
     "persistence",
     "score_quantile",
     "rival_factor",
-    "donor_strength",
     "context",
     "feather",
     "decoys",
 )
+STARTING = ("strength",)
 LATER = {"paste_until": 1.0}  # came when there were cells already, which are as if they had had this value
 MIXING = ("synthetic_ratio", "synthetic_until")
 PASTING = ("paste_prob", "paste_objects", "gamma", "tau", "saturation", "turn_prob", "blends", "paste_until")
@@ -91,10 +91,20 @@ class Arm:
     painted: str | None = None
     pasted: str | None = None
 
+    @property
+    def generated(self) -> bool:
+        """Whether it trains on anything painted."""
+        return self.painted is not None or self.pasted in ("generated", "both")
+
+    @property
+    def from_real(self) -> bool:
+        """Whether its painting starts from real objects."""
+        return self.painted in FROM_REAL
+
     def depends_on(self) -> tuple[str, ...]:
         """Return the fields of the recipe that change this arm."""
-        generated = self.painted or self.pasted in ("generated", "both")
-        names = [*(GENERATION if generated else ()), *(MIXING if self.painted else ())]
+        names = [*(GENERATION if self.generated else ()), *(MIXING if self.painted else ())]
+        names += STARTING if self.from_real else ()
         names += PASTING if self.pasted in ("real", "generated", "both") else ()
         names += ("copy_paste_prob",) if self.pasted == "copy_paste" else ()
         return tuple(dict.fromkeys(names))
@@ -111,16 +121,24 @@ ARMS = {
     "paste_real": Arm("AffinityPaste, real cut-outs", pasted="real"),
     "paste_generated": Arm("AffinityPaste, generated objects", pasted="generated"),
     "both": Arm("augsynth + AffinityPaste", painted="augsynth", pasted="both"),
+    "settled": Arm("painted from real objects", painted="settled"),
+    "settled_both": Arm("painted from real objects + AffinityPaste", painted="settled", pasted="real"),
+    "settled_unfiltered": Arm("painted from real objects, no filter", painted="settled_unfiltered"),
+    "settled_anywhere": Arm("painted from real objects, anywhere", painted="settled_anywhere"),
 }
+FROM_REAL = ("settled", "settled_unfiltered", "settled_anywhere")  # painted sets that start from real objects
 
-# What `augsynth generate` is told for each painted set: every line adds one step to the line above, but for the last,
-# which leaves alignment out.
+# What `augsynth generate` is told for each painted set: every line up to `augsynth` adds one step to the line above,
+# and those after `settled` leave a step out of it.
 SWITCHES: dict[str, dict[str, Any]] = {
     "random": {"category_choice": "uniform", "placement": "uniform", "alignment": "off", "filter": "off"},
     "affinity": {"placement": "uniform", "alignment": "off", "filter": "off"},
     "alignment": {"filter": "off"},
     "augsynth": {},
     "unaligned": {"placement": "uniform", "alignment": "off"},
+    "settled": {},
+    "settled_unfiltered": {"filter": "off"},
+    "settled_anywhere": {"placement": "uniform", "alignment": "off"},
 }
 
 

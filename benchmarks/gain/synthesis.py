@@ -12,7 +12,7 @@ import yaml
 
 from augsynth.generation.config import GenerateConfig, plain_config
 from benchmarks.command import run_augsynth
-from benchmarks.gain.arms import SWITCHES, Recipe
+from benchmarks.gain.arms import FROM_REAL, SWITCHES, Arm, Recipe
 from benchmarks.gain.cells import claim
 from benchmarks.gain.sources import Source
 
@@ -69,28 +69,44 @@ class Workshop:
         self._run("bank", *self._data(), "--out", out, "--min-size", 6, done=out / "bank.json")
         return out
 
-    def models(self) -> dict[str, str]:
-        """Return who paints and who judges: the embedded models, or some trained on the share alone."""
+    def models(self, variant: str) -> dict[str, str]:
+        """Return who paints and who judges: the embedded models, or some trained on the share alone.
+
+        What starts from real objects is repainted at its edge alone, which the embedded painter does everywhere.
+        """
         if self.source.name == "sample":
             return {"model": "embedded", "detector": "embedded"}
-        budget, root = BUDGETS[self.source.name], self.folder / "models"
+        filtered = SWITCHES[variant].get("filter") != "off"
+        if variant in FROM_REAL:
+            return {"model": "embedded"} | ({"detector": str(self.detector())} if filtered else {})
+        return {"model": str(self.painter()), "detector": str(self.detector())}
+
+    def detector(self) -> Path:
+        """Return the folder of a detector that was trained on the share."""
+        out, turned = (
+            self.folder / "models" / "detector",
+            ["--vertical-flip"] if self.source.from_above else [],
+        )
+        self._run("train-detector", *self._data(), "--out", out, "--steps", BUDGETS[self.source.name].detector_steps,
+                  *turned, "--device", self.device, done=out / "config.json")  # fmt: skip
+        return out
+
+    def painter(self) -> Path:
+        """Return the pipeline of a painter that was trained on the share."""
+        budget, out = BUDGETS[self.source.name], self.folder / "models" / "painter"
         symmetry = "dihedral" if self.source.from_above else "mirror"
-        detector, painter = root / "detector", root / "painter"
-        turned = ["--vertical-flip"] if self.source.from_above else []
-        self._run("train-detector", *self._data(), "--out", detector, "--steps", budget.detector_steps, *turned,
-                  "--device", self.device, done=detector / "config.json")  # fmt: skip
-        self._run("train-inpainter", *self._data(), "--out", painter, "--autoencoder-steps", budget.autoencoder_steps,
+        self._run("train-inpainter", *self._data(), "--out", out, "--autoencoder-steps", budget.autoencoder_steps,
                   "--decoder-steps", budget.decoder_steps, "--denoiser-steps", budget.denoiser_steps,
                   "--num-windows", budget.num_windows, "--symmetry", symmetry, "--device", self.device,
-                  done=painter / "finished")  # fmt: skip
-        (painter / "finished").touch()
-        return {"model": str(painter / "model"), "detector": str(detector)}
+                  done=out / "finished")  # fmt: skip
+        (out / "finished").touch()
+        return out / "model"
 
     def painted(self, variant: str, recipe: Recipe) -> Path:
         """Return the run directory of a painted set, with a bank of its objects."""
         num_images = len(json.loads(self.share.read_text("utf-8"))["images"])
         number = min(recipe.max_new, max(1, round(recipe.new_per_image * num_images)))
-        models = self.models()
+        models = self.models(variant)
         options: dict[str, Any] = {
             "n": number,
             "annotations": str(self.share),
@@ -114,8 +130,8 @@ class Workshop:
             for name in ("tau", "context", "feather", "decoys")
             if getattr(recipe, name) != (defaults[name] or 0.0)
         }
-        if recipe.donor_strength:
-            options |= {"donors": str(self.bank()), "strength": recipe.donor_strength}
+        if variant in FROM_REAL:
+            options |= {"init_images": str(self.bank()), "strength": recipe.strength}
         digest = hashlib.sha256(json.dumps([options, painter_digest(models)], sort_keys=True).encode())
         out = self.folder / f"{variant}_{digest.hexdigest()[:10]}"
         config = self.folder / f"{out.name}.yaml"
@@ -142,16 +158,23 @@ class Workshop:
 
 
 def painter_digest(models: dict[str, str]) -> list[str | None]:
-    """Return digests of the weights that paint and judge."""
+    """Return digests of the weights that paint and judge, None for a judge that isn't there."""
     from augsynth.generation.provenance import detector_digest, weights_digest
 
-    return [weights_digest(models["model"]), detector_digest(models["detector"])]
+    detector = models.get("detector")
+    return [weights_digest(models["model"]), None if detector is None else detector_digest(detector)]
 
 
-def model_identity(source: Source, *, generated: bool) -> dict[str, Any]:
+def model_identity(source: Source, arm: Arm) -> dict[str, Any]:
     """Return what a cell with generated objects depends on besides its recipe."""
-    if not generated:
+    if not arm.generated:
         return {}
     if source.name == "sample":
         return {"embedded": painter_digest({"model": "embedded", "detector": "embedded"})}
+    if arm.from_real:
+        painter, _ = painter_digest({"model": "embedded"})
+        steps = (
+            None if SWITCHES[str(arm.painted)].get("filter") == "off" else BUDGETS[source.name].detector_steps
+        )
+        return {"painter": painter, "detector_steps": steps}
     return {"trained_on_share": vars(BUDGETS[source.name])}

@@ -24,6 +24,8 @@ SUMMARY = {
     "paste_real": "AffinityPaste",
     "augsynth": "augsynth",
     "both": "augsynth + AffinityPaste",
+    "settled": "from real objects",
+    "settled_both": "from real objects + AffinityPaste",
 }
 
 

@@ -23,6 +23,9 @@ ROOT = Path(__file__).resolve().parents[2]
 MANY_IMAGES = ["paste_prob=0.5", "paste_objects=3", "gamma=1", "paste_until=0.75"]  # as the configs paste
 
 
+STARTED = {"settled", "settled_both", "settled_unfiltered", "settled_anywhere"}  # from real objects
+
+
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     root = tmp_path_factory.mktemp("gain")
@@ -60,8 +63,12 @@ def test_only_settings_of_the_arm_change_its_cells():
     swept = with_settings(Recipe(), ["score_quantile=0.2", "copy_paste_prob=1"])
     changed = {k for k, arm in ARMS.items() if settings_of(arm, swept) != settings_of(arm, Recipe())}
     assert changed == {
-        "copy_paste", "random", "affinity", "alignment", "augsynth", "unaligned", "paste_generated", "both"
+        "copy_paste", "random", "affinity", "alignment", "augsynth", "unaligned", "paste_generated", "both",
+        *STARTED,
     }  # fmt: skip
+    stronger = with_settings(Recipe(), ["strength=0.4"])
+    changed = {k for k, arm in ARMS.items() if settings_of(arm, stronger) != settings_of(arm, Recipe())}
+    assert changed == STARTED
     with pytest.raises(SystemExit, match="key among"):
         with_settings(Recipe(), ["nothing=1"])
     with pytest.raises(SystemExit, match="is no float"):
