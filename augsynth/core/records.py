@@ -29,7 +29,7 @@ class Rle(Struct, frozen=True):
 
 
 class ObjectMask(Struct, frozen=True):
-    """The visible mask of a new object, and who found it: `detector`, `matting` or `segmenter`."""
+    """The visible mask of a new object, and who found it: `detector`, `matting`, `segmenter` or `bank`."""
 
     by: str
     rle: Rle
@@ -54,7 +54,8 @@ class PlannedObject(Struct, frozen=True, kw_only=True, omit_defaults=True):
         alignment_score: Of the place; 0 where it was drawn without one.
         prompt, negative_prompt: Text; no negative one where the run's own holds.
         seed: Of the object.
-        donor: Position of the init image in its bank, None without any of the category; unset where there is no bank.
+        init_image: Position in its bank of the real object that painting started from, None without any of the
+            category; unset where painting starts from noise.
     """
 
     planned_xyxy: Box
@@ -64,7 +65,7 @@ class PlannedObject(Struct, frozen=True, kw_only=True, omit_defaults=True):
     prompt: str
     seed: int
     negative_prompt: str | None = None
-    donor: int | UnsetType | None = UNSET
+    init_image: int | UnsetType | None = UNSET
 
 
 class Judgement(Struct, frozen=True, kw_only=True, omit_defaults=True):

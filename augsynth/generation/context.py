@@ -16,13 +16,13 @@ from augsynth.filtering.judge import Thresholds
 from augsynth.filtering.options import FilterRules
 from augsynth.filtering.real_objects import FilterRow
 from augsynth.generation.statistics import CategoryYields
-from augsynth.inpainting.init_images import InitImages
 from augsynth.inpainting.port import Inpainter
 from augsynth.inpainting.prompts.book import PromptBook
 from augsynth.masking.sources import Outliner
+from augsynth.pasting.init_images import InitImages
 from augsynth.placement.appearance import Appearance
 from augsynth.placement.layout import Layout
-from augsynth.placement.proposal import PlacementRules, propose, propose_uniform
+from augsynth.placement.proposal import BoxShape, PlacementRules, propose, propose_uniform
 from augsynth.placement.replacement import ReplacementRules
 
 
@@ -108,6 +108,7 @@ class Placing:
         rules: What a place must fulfil.
         replacement: Whether an object is inserted or replaces another.
         related: COCO id -> ids of the categories that may take its place; needed where objects are replaced.
+        init_images: Real objects that painting starts from, None where it starts from noise.
     """
 
     chooser: CategoryChooser
@@ -116,6 +117,7 @@ class Placing:
     rules: PlacementRules
     replacement: ReplacementRules = field(default_factory=ReplacementRules)
     related: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    init_images: InitImages | None = None
 
     def place(
         self,
@@ -125,11 +127,14 @@ class Placing:
         category_id: int,
         rng: np.random.Generator,
         rules: PlacementRules | None = None,
+        shape: BoxShape | None = None,
     ) -> Placement | Reason:
         """Choose a place for an object of a category; `rules` take the place of the run's."""
         rules = rules or self.rules
         if rules.placement == "uniform":
-            return propose_uniform(scene, category_id=category_id, layout=self.layout, rng=rng, rules=rules)
+            return propose_uniform(
+                scene, category_id=category_id, layout=self.layout, rng=rng, rules=rules, shape=shape
+            )
         return propose(
             scene,
             pixels,
@@ -138,6 +143,7 @@ class Placing:
             appearance=self.appearance,
             rng=rng,
             rules=rules,
+            shape=shape,
         )
 
 
@@ -149,13 +155,13 @@ class Painting:
         inpainter: The model.
         prompts: What it is told of each category.
         feather: Soft edge in pixels of the model's window.
-        init_images: What painting starts from, or None for noise.
+        strength: How far an object that painting starts from is repainted, in (0, 1].
     """
 
     inpainter: Inpainter
     prompts: PromptBook
     feather: float = 3.0
-    init_images: InitImages | None = None
+    strength: float = 1.0
 
     @property
     def num_cells(self) -> int:

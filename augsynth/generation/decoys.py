@@ -17,6 +17,7 @@ from augsynth.generation.planning import (
     make_plan,
     painted_rectangle,
     plan_cells,
+    start_change,
 )
 from augsynth.generation.working_image import WorkingImage
 from augsynth.inpainting.prompts.book import BACKGROUND_PROMPT
@@ -70,7 +71,11 @@ def plan_decoy(
         if not intersections(painted_rectangle(plan, cells)[None], taken).any():
             plan = replace(plan, prompt=BACKGROUND_PROMPT, negative_prompt=None)
             # Where objects start from an init image, a decoy starts from what is there: both are repainted as far.
-            init = None if painting.init_images is None else InitImage(image.pixels)
+            init = None
+            if placing.init_images is not None:
+                nothing = np.zeros(image.pixels.shape[:2], np.bool_)
+                change = start_change(plan, image.scene, nothing, strength=painting.strength, gone_xyxy=None)
+                init = InitImage(image.pixels, change)
             return PlannedWindow(image, slot, retry, plan, cells, init, is_decoy=True)
     return Decoy(
         job=image.job,

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from augsynth.core.records import Side
-from augsynth.core.scene import FloatArray, Placement, Reason
+from augsynth.core.scene import FloatArray, Placement, Reason, Scene
 from augsynth.core.seeding import derive_rng
 from augsynth.generation.context import Placing
 from augsynth.generation.statistics import CategoryYields
 from augsynth.generation.working_image import WorkingImage
+from augsynth.pasting.init_images import StartObject
 from augsynth.placement.replacement import Replaced, affinity_sums, object_chances, replaceable
 
 
@@ -24,12 +25,14 @@ class Edit:
         placement: Where, or why nowhere.
         replaced: The object that makes way, None for an insertion.
         mode: Which of both it is; None in runs that only insert, whose configuration says so.
+        start: The real object that painting starts from, None for noise.
     """
 
     category_id: int | None
     placement: Placement | Reason
     replaced: Replaced | None = None
     mode: Side | None = None
+    start: StartObject | None = None
 
 
 def draw_edit(
@@ -76,8 +79,18 @@ def _insertion(
     category = placing.chooser.choose(image.scene, yields, rng)
     if category is None:
         return Edit(None, Reason.NO_CATEGORY, mode=mode)
-    place = placing.place(image.scene, image.pixels, category_id=category, rng=rng)
-    return Edit(category, place, mode=mode)
+    start = _start(placing, image.scene, yields, category, rng)
+    shape = None if start is None else start.shape
+    place = placing.place(image.scene, image.pixels, category_id=category, rng=rng, shape=shape)
+    return Edit(category, place, mode=mode, start=start)
+
+
+def _start(
+    placing: Placing, scene: Scene, yields: CategoryYields, category_id: int, rng: np.random.Generator
+) -> StartObject | None:
+    if placing.init_images is None:
+        return None
+    return placing.init_images.choose(category_id, scene, placing.layout, uses=yields.started, rng=rng)
 
 
 def _replacement(
@@ -95,7 +108,8 @@ def _replacement(
     category = placing.chooser.choose(replaced.rest, yields, rng, among=related)
     if category is None:
         return Edit(None, Reason.NO_CATEGORY, replaced, "replace")
-    return Edit(category, Placement(category, replaced.box_xyxy, None, 0.0), replaced, "replace")
+    start = _start(placing, replaced.rest, yields, category, rng)
+    return Edit(category, Placement(category, replaced.box_xyxy, None, 0.0), replaced, "replace", start)
 
 
 def _chances(placing: Placing, image: WorkingImage, yields: CategoryYields) -> FloatArray:

@@ -23,6 +23,7 @@ from augsynth.generation.planning import PlannedWindow
 from augsynth.generation.stages import JudgedWindow, detect, judge_windows, paint, settle, visible_masks
 from augsynth.generation.statistics import CategoryYields
 from augsynth.generation.working_image import WorkingImage
+from augsynth.inpainting.change_map import KEEPS_CORE
 
 MAX_TILES = 48
 Tile = NDArray[np.uint8]
@@ -183,13 +184,18 @@ class _Objects:
             self.yields.tried[plan.category_id] += 1
         if isinstance(plan, PlannedWindow):
             self.yields.pending[plan.category_id] += 1
+            if plan.init is not None and plan.init.position is not None:
+                self.yields.started[plan.init.position] += 1
         return plan
 
     def record(self, judged: JudgedWindow) -> Attempt:
         accepted = judged.verdict.accepted
         self.yields.pending[judged.window.category_id] -= 1
+        init = judged.window.init
         if accepted:
             self.yields.accepted[judged.window.category_id] += 1
+        elif init is not None and init.position is not None:
+            self.yields.started[init.position] -= 1
         alike = sum(
             1
             for attempt in self.records
@@ -262,11 +268,22 @@ def _record_masks(context: RunContext, images: Sequence[WorkingImage], attempts:
     if context.judging.outliner is None:
         return
     for image in images:
-        for number, (mask, *others) in visible_masks(image, by=context.judging.outliner.name).items():
+        known = {number for number in image.accepted if _came_with_mask(context, attempts[number])}
+        for number, (mask, *others) in visible_masks(
+            image, by=context.judging.outliner.name, known=known
+        ).items():
             extras = zip(attempts[number].painted.judgement.extras, others, strict=True)
             attempts[number] = attempts[number].judged(
                 mask=mask, extras=tuple(msgspec.structs.replace(extra, mask=own) for extra, own in extras)
             )
+
+
+def _came_with_mask(context: RunContext, attempt: Attempt) -> bool:
+    """Say whether an object's mask is that of the real object which painting started from."""
+    starts, position = context.placing.init_images, attempt.painted.plan.init_image
+    if starts is None or not isinstance(position, int) or context.painting.strength > KEEPS_CORE:
+        return False
+    return bool(starts.bank.has_masks[position]) and attempt.replaced_annotation_id is None
 
 
 def _write(context: RunContext, image: WorkingImage, write_image: WriteImage) -> NewImage:

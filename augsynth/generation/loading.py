@@ -28,11 +28,11 @@ from augsynth.generation.context import (
     Placing,
     RunContext,
 )
-from augsynth.inpainting.init_images import InitImages
 from augsynth.inpainting.loading import open_inpainter
 from augsynth.inpainting.prompts.book import PromptBook
 from augsynth.masking.segmenter import Segmenter
 from augsynth.masking.sources import DetectorOutlines, MattingOutlines, Outliner, SegmenterOutlines
+from augsynth.pasting.init_images import InitImages
 from augsynth.placement.appearance import Appearance
 from augsynth.placement.layout import Layout
 from augsynth.placement.replacement import related_categories
@@ -56,8 +56,8 @@ def open_context(config: GenerateConfig, dataset: Dataset) -> RunContext:
         DatasetError: The affinity file is damaged, or nothing can be learnt from the dataset.
     """
     prompts = _prompt_book(config, dataset)
-    donors = config.painting.donors
-    init_images = None if donors is None else InitImages.open(donors, dataset.categories)
+    bank = config.painting.init_images
+    init_images = None if bank is None else InitImages.open(bank, dataset.categories)
     inpainter = open_inpainter(
         config.painting, device=config.run.device, negative_prompt=config.prompts.negative_prompt
     )
@@ -70,12 +70,14 @@ def open_context(config: GenerateConfig, dataset: Dataset) -> RunContext:
     left = _wanted_ids(config, dataset) - untold(rows, min_auc=config.filter_models.min_auc)
     return RunContext(
         dataset=dataset,
-        placing=_open_placing(config, dataset, left, model_window=inpainter.size),
+        placing=replace(
+            _open_placing(config, dataset, left, model_window=inpainter.size), init_images=init_images
+        ),
         painting=Painting(
             inpainter,
             prompts.limited_to(inpainter.tokenizer, _wanted_ids(config, dataset)),
             config.painting.feather,
-            init_images,
+            config.painting.strength,
         ),
         judging=Judging(
             config.filter_rules,

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from msgspec import UNSET
 
 from augsynth.core.records import Attempt, Extra, Judgement, PlannedObject
-from augsynth.core.scene import Image, Plan, Reason, Verdict
+from augsynth.core.scene import Reason, Verdict
 from augsynth.core.seeding import derive_rng, derive_seed
 from augsynth.generation.context import Painting, Placing
 from augsynth.generation.edits import Edit, draw_edit
-from augsynth.generation.planning import InitImage, PlannedWindow, make_plan, plan_cells
+from augsynth.generation.planning import InitImage, PlannedWindow, make_plan, plan_cells, start_change
 from augsynth.generation.statistics import CategoryYields
 from augsynth.generation.working_image import WorkingImage
-from augsynth.inpainting.init_images import InitImages
+from augsynth.inpainting.change_map import KEEPS_CORE
+from augsynth.pasting.init_images import put
 
 
 def plan_object(
@@ -47,16 +50,28 @@ def plan_object(
         return _unplanned(edit, edit.placement, image, slot=slot, retry=retry)
     scene = image.scene if edit.replaced is None else edit.replaced.rest
     object_seed = derive_seed(seed, "object", *key)
-    plan = make_plan(placing.rules, painting.prompts, scene, edit.placement, seed=object_seed)
+    placement, start = edit.placement, None
+    if edit.start is not None:
+        start = put(image.pixels, edit.start.patch, placement.box_xyxy)
+        placement = replace(placement, box_xyxy=start.box_xyxy)
+    plan = make_plan(placing.rules, painting.prompts, scene, placement, seed=object_seed)
     if plan is None:
         return _unplanned(edit, Reason.NO_REGION, image, slot=slot, retry=retry)
+    init = None
+    if edit.start is not None and start is not None:
+        gone = None if edit.replaced is None else edit.replaced.box_xyxy
+        change = start_change(plan, scene, start.shown, strength=painting.strength, gone_xyxy=gone)
+        patch = edit.start.patch
+        outline = start.shown if patch.has_mask and not patch.estimated else None
+        init = InitImage(start.pixels, change, edit.start.position, outline)
     return PlannedWindow(
         image,
         slot,
         retry,
         plan,
         plan_cells(plan, num_cells=painting.num_cells),
-        init=None if painting.init_images is None else _init_image(painting.init_images, image.pixels, plan),
+        init=init,
+        keeps_start=init is not None and painting.strength <= KEEPS_CORE,
         replaced=edit.replaced,
         mode=edit.mode,
     )
@@ -94,7 +109,7 @@ def record_object(window: PlannedWindow, verdict: Verdict, *, tile: int | None) 
             prompt=plan.prompt,
             seed=plan.seed,
             negative_prompt=plan.negative_prompt,
-            donor=UNSET if window.init is None else window.init.position,
+            init_image=UNSET if window.init is None else window.init.position,
         ),
         judgement=Judgement(
             score=verdict.score,
@@ -131,11 +146,3 @@ def _unplanned(edit: Edit, reason: Reason, image: WorkingImage, *, slot: int, re
         replaced_annotation_id=None if replaced is None else replaced.annotation_id,
         replaced_category_id=None if replaced is None else replaced.category_id,
     )
-
-
-def _init_image(init_images: InitImages, pixels: Image, plan: Plan) -> InitImage:
-    """Return the image with a cut-out of the category in place; noise where the bank has none."""
-    rng = derive_rng(plan.seed, "donor")
-    box = plan.placement.box_xyxy
-    position = init_images.choose(plan.placement.category_id, box, rng)
-    return InitImage(None if position is None else init_images.put(pixels, position, box, rng), position)

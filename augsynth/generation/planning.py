@@ -11,6 +11,7 @@ from augsynth.core.boxes import clip_boxes, grow_box, square_window
 from augsynth.core.records import Side
 from augsynth.core.scene import FloatArray, Image, Placement, Plan, Scene
 from augsynth.generation.working_image import WorkingImage
+from augsynth.inpainting.change_map import object_change
 from augsynth.inpainting.prompts.book import PromptBook, nearest_categories
 from augsynth.inpainting.stitching import cells_xyxy, mask_cells
 from augsynth.placement.proposal import PlacementRules
@@ -19,15 +20,19 @@ from augsynth.placement.replacement import Replaced
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InitImage:
-    """What a window is painted from in a run that doesn't start from noise.
+    """What a window is painted from in a run that starts from real objects.
 
     Attributes:
-        pixels: (H, W, 3) uint8, the whole image; None starts from noise all the same.
-        position: Of the cut-out in its bank, None without one.
+        pixels: (H, W, 3) uint8, the whole image with the object.
+        change: (side, side) in [0, 1], how far each pixel of the window is repainted.
+        position: Of the object in its bank, None where none was put in.
+        outline: (H, W) bool pixels of the object where its own outline is known, else None.
     """
 
-    pixels: Image | None
+    pixels: Image
+    change: FloatArray
     position: int | None = None
+    outline: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +45,7 @@ class PlannedWindow:
         plan: What to paint and where.
         cells: (n, n) bool latent cells to repaint.
         init: What painting starts from; None is noise.
+        keeps_start: Whether the core of that object stays as it is.
         replaced: The object that the new one takes the place of, None for an insertion.
         mode: What is done, in runs that don't only insert.
         is_decoy: Whether no object is to be painted.
@@ -51,9 +57,15 @@ class PlannedWindow:
     plan: Plan
     cells: NDArray[np.bool_]
     init: InitImage | None = None
+    keeps_start: bool = False
     replaced: Replaced | None = None
     mode: Side | None = None
     is_decoy: bool = False
+
+    @property
+    def known_outline(self) -> NDArray[np.bool_] | None:
+        """(H, W) bool pixels of the object where they are known from what painting started from."""
+        return None if self.init is None or not self.keeps_start or self.replaced else self.init.outline
 
     @property
     def category_id(self) -> int:
@@ -94,3 +106,34 @@ def make_plan(
 def plan_cells(plan: Plan, *, num_cells: int) -> NDArray[np.bool_]:
     """Return the (n, n) latent cells that a plan repaints."""
     return mask_cells(plan.mask_xyxy, plan.window_xyxy, num_cells=num_cells)
+
+
+def start_change(
+    plan: Plan, scene: Scene, shown: NDArray[np.bool_], *, strength: float, gone_xyxy: FloatArray | None
+) -> FloatArray:
+    """Return the (side, side) change map of a window, in pixels of the image.
+
+    Args:
+        plan: The window and the mask.
+        scene: Other objects; their boxes stay as they are.
+        shown: (H, W) bool pixels of the object that painting starts from; all false without one.
+        strength: How far it is repainted.
+        gone_xyxy: (4,) box of an object that makes way, None without one.
+    """
+    x1, y1, x2, y2 = plan.window_xyxy.tolist()
+    inside = shown[y1:y2, x1:x2]
+    shift = np.tile(plan.window_xyxy[:2], 2)
+    keep, gone = np.zeros(inside.shape, np.bool_), np.zeros(inside.shape, np.bool_)
+    for box in scene.boxes_xyxy - shift:
+        keep[_pixels(box)] = True
+    if gone_xyxy is not None:
+        gone[_pixels(gone_xyxy - shift)] = True
+    hole = plan.mask_xyxy - shift
+    return object_change(inside, hole, strength=strength, keep=keep & ~inside, gone=gone & ~inside)
+
+
+def _pixels(box_xyxy: FloatArray) -> tuple[slice, slice]:
+    """Return the rows and columns of the pixels that a box touches."""
+    x1, y1 = np.maximum(np.floor(box_xyxy[:2]), 0).astype(int).tolist()
+    x2, y2 = np.maximum(np.ceil(box_xyxy[2:]), 0).astype(int).tolist()
+    return slice(y1, y2), slice(x1, x2)

@@ -31,7 +31,9 @@ def fingerprint(config: GenerateConfig, dataset: Dataset) -> dict[str, Any]:
         "source_sha256": _digest([dataset.source]),
         "affinity_sha256": _digest([Path(affinity)]) if affinity else None,
         "prompts_sha256": _digest([Path(prompts)]) if prompts else None,
-        "donors_sha256": _digest([Path(painting.donors) / "index.npy"]) if painting.donors else None,
+        "init_images_sha256": _digest([Path(painting.init_images) / "index.npy"])
+        if painting.init_images
+        else None,
         "model_sha256": weights_digest(painting.model),
         "lora_sha256": weights_digest(painting.lora),
         "detector_sha256": detector_digest(models.detector),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -29,8 +29,10 @@ from augsynth.generation.context import Judging, Painting
 from augsynth.generation.planning import PlannedWindow
 from augsynth.generation.working_image import Seen, WorkingImage
 from augsynth.inpainting.port import InpaintRequest
-from augsynth.inpainting.stitching import cut_window, stitch
+from augsynth.inpainting.stitching import cut_window, rescale, stitch, stitch_changes
 from augsynth.masking.sources import PaintedObject
+
+FROM_BANK = "bank"  # who found a mask that came with a real object
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,35 +96,44 @@ class JudgedWindow:
 def paint(painting: Painting, windows: Sequence[PlannedWindow]) -> list[PaintedWindow]:
     """Paint windows in batches and stitch them into their images."""
     size = painting.inpainter.size
-    requests = [
-        InpaintRequest(
-            cut_window(w.image.pixels, w.plan.window_xyxy, size=size),
-            w.cells,
-            w.plan.prompt,
-            w.plan.seed,
-            None
-            if w.init is None or w.init.pixels is None
-            else cut_window(w.init.pixels, w.plan.window_xyxy, size=size),
-            w.plan.negative_prompt,
-        )
-        for w in windows
-    ]
+    requests = [_request(window, size=size) for window in windows]
     return [
         _stitched(window, picture, feather=painting.feather)
         for window, picture in zip(windows, painting.inpainter.inpaint(requests), strict=True)
     ]
 
 
+def _request(window: PlannedWindow, *, size: int) -> InpaintRequest:
+    plan, init = window.plan, window.init
+    pixels = window.image.pixels if init is None else init.pixels
+    change = None
+    if init is not None:
+        change = np.clip(rescale(init.change.astype(np.float32), size).astype(np.float64), 0, 1)
+    return InpaintRequest(
+        cut_window(pixels, plan.window_xyxy, size=size),
+        window.cells,
+        plan.prompt,
+        plan.seed,
+        change,
+        plan.negative_prompt,
+    )
+
+
 def _stitched(window: PlannedWindow, picture: Image | None, *, feather: float) -> PaintedWindow:
     if picture is None:
         return PaintedWindow(window, window.image.pixels, is_blank=True)
+    rng = derive_rng(window.plan.seed, "grain")
+    if window.init is not None:
+        init, place = window.init, window.plan.window_xyxy
+        pixels = stitch_changes(init.pixels, picture, window_xyxy=place, change=init.change, rng=rng)
+        return PaintedWindow(window, pixels, is_blank=False)
     pixels = stitch(
         window.image.pixels,
         picture,
         window_xyxy=window.plan.window_xyxy,
         cells=window.cells,
         feather=feather,
-        rng=derive_rng(window.plan.seed, "grain"),
+        rng=rng,
     )
     return PaintedWindow(window, pixels, is_blank=False)
 
@@ -199,7 +210,10 @@ def _verdict(judging: Judging, observed: ObservedWindow) -> Verdict:
         return judge_replacement(
             plan, window.replaced, before=before, after=after, thresholds=thresholds, rules=rules
         )
-    return judge(plan, before=before, after=after, scene=window.scene, thresholds=thresholds, rules=rules)
+    verdict = judge(plan, before=before, after=after, scene=window.scene, thresholds=thresholds, rules=rules)
+    # A box that is known beats one that is found.
+    known = plan.placement.box_xyxy if verdict.accepted and window.keeps_start else verdict.box_xyxy
+    return replace(verdict, box_xyxy=known)
 
 
 def classify(classifier: Classifier, objects: Sequence[tuple[PaintedWindow, FloatArray]]) -> list[Standing]:
@@ -247,19 +261,25 @@ def settle(judged: JudgedWindow, *, number: int) -> WorkingImage:
     )
 
 
-def visible_masks(image: WorkingImage, *, by: str) -> dict[int, list[ObjectMask | None]]:
+def visible_masks(
+    image: WorkingImage, *, by: str, known: Collection[int] = ()
+) -> dict[int, list[ObjectMask | None]]:
     """Return what of each mask is visible under later objects.
 
     Args:
         image: With its objects, before decoys are painted.
         by: Who found the masks.
+        known: Numbers of the attempts whose object's mask came with the real object that painting started from.
 
     Returns:
         By number of the attempt, the mask of its object and of what came along with it; None where there is none.
     """
     seen = iter(visible([mask for group in image.masks for mask in group]))
     return {
-        number: [_recorded(next(seen), by=by) for _ in group]
+        number: [
+            _recorded(next(seen), by=FROM_BANK if place == 0 and number in known else by)
+            for place in range(len(group))
+        ]
         for number, group in zip(image.accepted, image.masks, strict=True)
     }
 
@@ -277,6 +297,8 @@ def _outlined(judging: Judging, judged: Sequence[JudgedWindow]) -> list[JudgedWi
     outlined = []
     for one, group in zip(judged, groups, strict=True):
         found = tuple(next(masks) for _ in group)
+        if group and one.window.known_outline is not None:
+            found = (one.window.known_outline, *found[1:])
         reason = _unmasked(one.window.image, found) if group and judging.needs_mask else one.verdict.reason
         outlined.append(replace(one, verdict=replace(one.verdict, reason=reason), masks=found))
     return outlined

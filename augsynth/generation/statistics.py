@@ -71,6 +71,7 @@ class Tally:
         masks: Objects in written images by who found their mask, None for those without one; empty without masks.
         names: Category names by COCO id, once they are known.
         filter_rows: What the filter says of real objects.
+        started: Objects in written images by the position of their init image in its bank.
         given_up: Ids of categories that aren't tried any more.
         ended: Why the run ended, None before.
         finished: Whether the dataset has been published.
@@ -89,6 +90,7 @@ class Tally:
     masks: Counter[str | None] = field(default_factory=Counter)
     names: Mapping[int, str] = field(default_factory=dict)
     filter_rows: tuple[FilterRow, ...] = ()
+    started: Counter[int] = field(default_factory=Counter)
     given_up: set[int] = field(default_factory=set)
     ended: End | None = None
     finished: bool = False
@@ -99,6 +101,8 @@ class Tally:
         kept = [attempt for attempt in shard.attempts if attempt.kept]
         self.accepted += len(kept)
         self.kept.update(attempt.painted.category_id for attempt in kept)
+        starts = [attempt.painted.plan.init_image for attempt in kept]
+        self.started.update(position for position in starts if isinstance(position, int))
         self.extras += sum(len(attempt.painted.judgement.extras) for attempt in kept)
         self.attempts += len(shard.attempts)
         self.images += len(shard.images)
@@ -117,7 +121,7 @@ class Tally:
     def yields(self) -> CategoryYields:
         """Attempts and kept objects by category id, on which the choice of the next category depends."""
         tried = Counter({c: verdicts.total() for c, verdicts in self.by_category.items()})
-        return CategoryYields(tried, Counter(self.kept))
+        return CategoryYields(tried, Counter(self.kept), started=Counter(self.started))
 
     @property
     def yield_share(self) -> float:
@@ -167,15 +171,19 @@ class CategoryYields:
         tried: Attempts.
         accepted: Accepted objects.
         pending: Objects that are being painted; a quota has room for them, or they aren't begun.
+        started: By position in the bank of init images, objects that were accepted or are being painted.
     """
 
     tried: Counter[int] = field(default_factory=Counter)
     accepted: Counter[int] = field(default_factory=Counter)
     pending: Counter[int] = field(default_factory=Counter)
+    started: Counter[int] = field(default_factory=Counter)
 
     def copy(self) -> CategoryYields:
         """Return one of its own to go on from."""
-        return CategoryYields(Counter(self.tried), Counter(self.accepted), Counter(self.pending))
+        return CategoryYields(
+            Counter(self.tried), Counter(self.accepted), Counter(self.pending), Counter(self.started)
+        )
 
     def relative(self, category_id: int) -> float:
         """Return the category's accepted share over that of all, smoothed, from 1/8 to 1."""

@@ -16,6 +16,7 @@ import numpy as np
 from augsynth.core.errors import BackendError, ConfigError
 from augsynth.core.scene import Image
 from augsynth.inpainting.alignment import KnownRegion, inverted, renoised
+from augsynth.inpainting.change_map import replaced_share, to_cells
 from augsynth.inpainting.conditioning import Condition, Conditioner, guidance_embedding, join
 from augsynth.inpainting.options import PaintingOptions
 from augsynth.inpainting.port import InpaintRequest
@@ -62,8 +63,8 @@ class AlignedInpainter:
 
     Alignment is `renoise`, `inversion` (DDIM with the source's own trajectory), or `off`: what the model's diffusers
     pipeline does, which is nothing for 9 channels, and for 4 to keep the noised source around the mask. A request with
-    a `start` is noised as far as `strength` says, as in diffusers' image-to-image pipelines: its first 1 - strength of
-    the steps are left out (SDEdit: Meng et al., arXiv 2108.01073). A batch is twice as large in the UNet under
+    a `change` starts from its image: a cell of strength c is held on the noised image until the last share c of the
+    steps (Differential Diffusion: Levin and Fried, arXiv 2306.00950). A batch is twice as large in the UNet under
     guidance.
 
     Args:
@@ -100,7 +101,7 @@ class AlignedInpainter:
         )
         self.steps, self.alignment, self.batch_size = painting.steps, painting.alignment, painting.batch_size
         self.guidance = painting.guidance or (LCM_GUIDANCE if self._draws_noise else OWN_GUIDANCE)
-        self.negative_prompt, self.strength = negative_prompt, painting.strength
+        self.negative_prompt = negative_prompt
         told = (
             self.unet.config.time_cond_proj_dim
         )  # a UNet that is told the scale needs no unconditional branch
@@ -109,37 +110,64 @@ class AlignedInpainter:
 
     def inpaint(self, requests: Sequence[InpaintRequest]) -> list[Image | None]:
         """Repaint the masked cells of each window; see `Inpainter`."""
-        import torch
-
         pictures: dict[int, Image | None] = {}
-        for batch in self._batches(requests):
-            latents = self.sample_latents([requests[k] for k in batch])
-            with torch.no_grad():
-                decoded = self.vae.decode(latents.to(self.vae.dtype) / self.vae.config.scaling_factor).sample
-            whole = decoded.isfinite().flatten(1).all(1).tolist()
-            array = (decoded.float().nan_to_num().clamp(-1, 1) + 1).mul(127.5).round().byte()
-            pixels = array.permute(0, 2, 3, 1).cpu().numpy()
-            for k, picture, fine in zip(batch, pixels, whole, strict=True):
-                pictures[k] = np.ascontiguousarray(picture) if fine else None
+        for steps, batch in self._batches(requests):
+            chosen = [requests[k] for k in batch]
+            pictures.update(zip(batch, self._pictures(chosen, steps), strict=True))
         return [pictures[k] for k in range(len(requests))]
 
-    def _batches(self, requests: Sequence[InpaintRequest]) -> list[list[int]]:
-        """Return the places of requests in batches of those that take the same steps."""
-        kinds = [[k for k, r in enumerate(requests) if (r.start is None) == plain] for plain in (True, False)]
+    def _batches(self, requests: Sequence[InpaintRequest]) -> list[tuple[int, list[int]]]:
+        """Return numbers of steps, each with the places of requests that take so many, at most a batch."""
+        steps = [self._num_steps(request) for request in requests]
+        kinds = [(num, [k for k, n in enumerate(steps) if n == num]) for num in sorted(set(steps))]
         return [
-            kind[low : low + self.batch_size]
-            for kind in kinds
+            (num, kind[low : low + self.batch_size])
+            for num, kind in kinds
             for low in range(0, len(kind), self.batch_size)
         ]
 
-    def sample_latents(self, requests: Sequence[InpaintRequest]) -> torch.Tensor:
-        """Return the (N, C, h, w) float32 scaled latents of one batch of requests, all with a start or none."""
+    def _num_steps(self, request: InpaintRequest) -> int:
+        """Return how many of the last steps a request takes; 0 stands for all of them from noise alone."""
+        if request.change is None:
+            return 0
+        return max(1, round(self.steps * float(request.change.max())))
+
+    def _pictures(self, requests: Sequence[InpaintRequest], num_steps: int) -> list[Image | None]:
+        import torch
+
+        latents = self.sample_latents(requests, num_steps=num_steps)
+        with torch.no_grad():
+            decoded = self._decode(latents)
+            whole = decoded.isfinite().flatten(1).all(1).tolist()
+            decoded = decoded.float().nan_to_num()
+            if num_steps:
+                # What the autoencoder loses is given back where the image isn't replaced.
+                pixels = self._pixels([r.image for r in requests])
+                lost = pixels - self._decode(self._encode(pixels, None)).float()
+                shares = [replaced_share(r.change) for r in requests if r.change is not None]
+                kept = 1 - torch.from_numpy(np.stack(shares))[:, None].to(lost)
+                decoded = decoded + kept * lost
+        array = (decoded.clamp(-1, 1) + 1).mul(127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        return [np.ascontiguousarray(p) if fine else None for p, fine in zip(array, whole, strict=True)]
+
+    def _decode(self, latents: torch.Tensor) -> torch.Tensor:
+        scaled = latents.to(self.vae.dtype) / self.vae.config.scaling_factor
+        pixels: torch.Tensor = self.vae.decode(scaled).sample
+        return pixels
+
+    def sample_latents(self, requests: Sequence[InpaintRequest], *, num_steps: int = 0) -> torch.Tensor:
+        """Return the (N, C, h, w) float32 scaled latents of one batch of requests.
+
+        Args:
+            requests: All with a `change`, or none.
+            num_steps: How many of the last steps are taken, with a `change`; 0 without.
+        """
         import torch
 
         with torch.no_grad():
-            return self._sample(requests)
+            return self._sample(requests, num_steps)
 
-    def _sample(self, requests: Sequence[InpaintRequest]) -> torch.Tensor:
+    def _sample(self, requests: Sequence[InpaintRequest], num_steps: int) -> torch.Tensor:
         import torch
 
         pixels = self._pixels([r.image for r in requests])
@@ -154,16 +182,18 @@ class AlignedInpainter:
             negatives = [self.negative_prompt if r.negative is None else r.negative for r in requests]
             condition = join(self.conditioner.unwanted(negatives), condition)
         self.scheduler.set_timesteps(self.steps)
-        latents, timesteps = noise * self.scheduler.init_noise_sigma, self.scheduler.timesteps
-        starts = [r.start for r in requests if r.start is not None]
-        if starts and self.strength < 1:
-            timesteps = timesteps[self.steps - max(1, int(self.steps * self.strength)) :]
-            begin = self._encode(self._pixels(starts), None)
-            latents = self.scheduler.add_noise(begin, noise, timesteps[:1])
-        around = self._known_region(pixels, drawn, noise, timesteps)
+        timesteps = self.scheduler.timesteps[-num_steps:]
+        latents, changes = noise * self.scheduler.init_noise_sigma, None
+        around = self._known_region(pixels, drawn, noise, timesteps, is_start=num_steps > 0)
+        if num_steps:
+            changes = self._steps_of_change(requests, mask)
+            assert around is not None  # the image, which painting starts from
+            mask = (changes > 0).float()
+            latents = torch.where(changes >= self.steps, latents, around.at(0))
         for step, t in enumerate(timesteps):
             if around is not None and step >= around.first:
-                latents = mask * latents + (1 - mask) * around.at(step)
+                free = mask if changes is None else (changes >= len(timesteps) - step).float()
+                latents = free * latents + (1 - free) * around.at(step)
             predicted = self._predict(latents, t, fixed, condition)
             extra = {"generator": generators} if self._draws_noise else {}
             latents = self.scheduler.step(predicted, t, latents, return_dict=False, **extra)[0]
@@ -172,14 +202,32 @@ class AlignedInpainter:
         result: torch.Tensor = latents
         return result
 
+    def _steps_of_change(self, requests: Sequence[InpaintRequest], mask: torch.Tensor) -> torch.Tensor:
+        """Return (N, 1, h, w) in how many of the last steps each cell is free."""
+        import torch
+
+        num_cells = mask.shape[-1]
+        cells = np.stack([to_cells(r.change, num_cells) for r in requests if r.change is not None])
+        strength = torch.from_numpy(cells)[:, None].to(mask.device) * mask
+        return torch.where(strength > 0, (strength * self.steps).round().clamp(min=1), 0)
+
     def _known_region(
-        self, pixels: torch.Tensor, drawn: torch.Tensor | None, noise: torch.Tensor, timesteps: torch.Tensor
+        self,
+        pixels: torch.Tensor,
+        drawn: torch.Tensor | None,
+        noise: torch.Tensor,
+        timesteps: torch.Tensor,
+        *,
+        is_start: bool,
     ) -> KnownRegion | None:
-        """Return what the surroundings are overwritten with, None where they are left to the model."""
-        if self.alignment == "off":
+        """Return what the surroundings are overwritten with, None where they are left to the model.
+
+        Where painting starts from the picture, cells that aren't free yet are overwritten with it, too.
+        """
+        if self.alignment == "off" and not is_start:
             return None if drawn is None else renoised(self.scheduler, drawn, noise, timesteps, first=1)
         source = self._encode(pixels, None)
-        if self.alignment == "renoise":
+        if self.alignment != "inversion":
             return renoised(self.scheduler, source, noise, timesteps)
         # Told nothing: no text, and nothing of the picture either.
         told = self.conditioner.unwanted([""] * len(source))

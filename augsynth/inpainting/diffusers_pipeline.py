@@ -51,38 +51,40 @@ class PipelineInpainter:
         own = inspect.signature(type(pipeline).__call__).parameters.get(self._scale_name)
         self.guidance = float(painting.guidance or (own.default if own and own.default else 0))
         self.steps, self.alignment, self.batch_size = painting.steps, painting.alignment, painting.batch_size
-        self.negative_prompt, self.strength = negative_prompt, painting.strength
+        self.negative_prompt = negative_prompt
         pipeline.set_progress_bar_config(disable=True)
 
     def inpaint(self, requests: Sequence[InpaintRequest]) -> list[Image | None]:
         """Repaint the masked cells of each window; see `Inpainter`."""
         pictures: dict[int, Image | None] = {}
-        for plain in (True, False):
-            kind = [k for k, r in enumerate(requests) if (r.start is None) == plain]
+        strengths = [None if r.change is None else round(float(r.change.max()), 6) for r in requests]
+        for strength in dict.fromkeys(strengths):
+            kind = [k for k, own in enumerate(strengths) if own == strength]
             for low in range(0, len(kind), self.batch_size):
                 batch = kind[low : low + self.batch_size]
-                pictures.update(zip(batch, self._paint([requests[k] for k in batch]), strict=True))
+                pictures.update(zip(batch, self._paint([requests[k] for k in batch], strength), strict=True))
         return [pictures[k] for k in range(len(requests))]
 
-    def _paint(self, requests: Sequence[InpaintRequest]) -> list[Image | None]:
+    def _paint(self, requests: Sequence[InpaintRequest], strength: float | None) -> list[Image | None]:
         import torch
         from PIL import Image as PillowImage
 
         cells = np.ones((self.cell, self.cell), np.uint8) * 255
-        started = requests[0].start is not None
+        least = 1 / self.steps  # below, the pipelines take no step at all
         output = self.pipeline(
             prompt=[r.prompt for r in requests],
-            image=[PillowImage.fromarray(r.image if r.start is None else r.start) for r in requests],
+            image=[PillowImage.fromarray(r.image) for r in requests],
             mask_image=[PillowImage.fromarray(np.kron(r.cells, cells).astype(np.uint8)) for r in requests],
             num_inference_steps=self.steps,
             generator=[torch.Generator().manual_seed(r.seed) for r in requests],
             output_type="np",
-            **self._options(requests, self.strength if started else 1.0),
+            **self._options(requests, 1.0 if strength is None else max(strength, least)),
         )
         refused = getattr(output, "nsfw_content_detected", None) or [False] * len(requests)
-        return [
+        pictures = [
             None if bad else to_picture(p, self.size) for p, bad in zip(output.images, refused, strict=True)
         ]
+        return [p if p is None else _as_far(r, p) for r, p in zip(requests, pictures, strict=True)]
 
     def _options(self, requests: Sequence[InpaintRequest], strength: float) -> dict[str, Any]:
         """Return what this pipeline takes beside the windows."""
@@ -94,6 +96,15 @@ class PipelineInpainter:
         # 0 is off wherever there are two branches, whether the pipeline's scale counts from 0 or from 1
         options[self._scale_name] = self.guidance if self._told or self.guidance > 1 else 0.0
         return {key: value for key, value in options.items() if key in self.takes}
+
+
+def _as_far(request: InpaintRequest, picture: Image) -> Image:
+    """Return a picture that was painted with one strength, mixed with its start where less was to change."""
+    if request.change is None:
+        return picture
+    share = (request.change / max(request.change.max(), 1e-6))[..., None]
+    mixed = request.image + share * (picture.astype(np.float64) - request.image)
+    return np.asarray(np.round(mixed), np.uint8)
 
 
 def _guidance_argument(pipeline: Any, takes: frozenset[str]) -> tuple[str, bool]:

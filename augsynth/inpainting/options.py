@@ -43,11 +43,16 @@ class PaintingOptions:
     alignment: Literal["renoise", "inversion", "off"] = option(
         "renoise", "How the surroundings are kept in line with the image while the object is painted."
     )
-    donors: str | None = option(
-        None, "Object bank whose cut-outs painting starts from.", unset="painting starts from noise"
+    init_images: str | None = option(
+        None,
+        "Object bank: painting starts from its real objects, put where the new ones are planned.",
+        unset="painting starts from noise",
     )
     strength: float = option(
-        0.6, "How much of such a cut-out is painted over; 1 leaves nothing of it.", low=0.02, high=1.0
+        0.2,
+        "How far such an object is repainted: up to 0.5 its edge and the ring around it only, 1 leaves nothing of it.",
+        low=0.02,
+        high=1.0,
     )
     feather: float = option(3.0, "Soft edge of the mask in pixels of the model's window.", low=0, high=64)
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.core.scene import Image
+from augsynth.core.scene import FloatArray, Image
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,7 +21,8 @@ class InpaintRequest:
         cells: (size // cell, size // cell) bool, true where the model repaints.
         prompt: Text condition.
         seed: Seed of this object's own generator.
-        start: (size, size, 3) uint8 picture to start from, noised to the model's `strength`; None starts from noise.
+        change: (size, size) in [0, 1], how far each pixel of the image is repainted (see `change_map`), 0 outside the
+            cells; None paints the cells from noise.
         negative: Text of the unconditional branch for this object; None is the model's own negative prompt.
     """
 
@@ -29,7 +30,7 @@ class InpaintRequest:
     cells: NDArray[np.bool_]
     prompt: str
     seed: int
-    start: Image | None = None
+    change: FloatArray | None = None
     negative: str | None = None
 
 

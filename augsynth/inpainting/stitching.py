@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 
 from augsynth.core.scene import FloatArray, Image, IntArray
+from augsynth.inpainting.change_map import replaced_share
 
 LEAST_GAIN = 0.3  # of an enlargement, for what is undone of it
 GRAIN_REACH = 1.5  # pixels; what varies more slowly is shade, not grain
@@ -125,6 +126,35 @@ def stitch(
     return result
 
 
+def stitch_changes(
+    image: Image, picture: Image, *, window_xyxy: IntArray, change: FloatArray, rng: np.random.Generator
+) -> Image:
+    """Carry what a model changed in a window over to its image; where nothing was to change, no pixel does.
+
+    The window may be smaller than its part of the image: what it can't show stays as it is, except where the change map
+    replaces it.
+
+    Args:
+        image: (H, W, 3) uint8, what painting started from.
+        picture: (size, size, 3) uint8 window as painted.
+        window_xyxy: (4,) square window in pixels of the image.
+        change: (side, side) change map of the window in pixels of the image.
+        rng: Draws the grain of what is replaced.
+    """
+    x1, y1, x2, y2 = (int(v) for v in window_xyxy)
+    source = image[y1:y2, x1:x2].astype(np.float64)
+    seen = fit_back(cut_window(image, window_xyxy, size=picture.shape[0]), x2 - x1)
+    painted = fit_back(picture, x2 - x1)
+    changed = source + painted - seen
+    replaced = replaced_share(change)[..., None]
+    if replaced.any():
+        changed += replaced * (seen - source + _grain(source, seen, change > 0, rng))
+    result = image.copy()
+    inside = change > 0
+    result[y1:y2, x1:x2][inside] = np.clip(np.round(changed), 0, 255).astype(np.uint8)[inside]
+    return result
+
+
 def _enlarge(cells: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
     """Return the (side, side) pixels whose centre lies in a masked cell."""
     index = ((np.arange(side) + 0.5) * cells.shape[0] / side).astype(int)
@@ -152,19 +182,20 @@ def _colour_correction(seen: Image, picture: Image, cells: NDArray[np.bool_], *,
     """
     grid = min(64, picture.shape[0])
     difference = seen.astype(np.float32) - picture.astype(np.float32)
-    coarse = _rescale(difference, grid, PilImage.Resampling.BOX)
+    coarse = rescale(difference, grid, PilImage.Resampling.BOX)
     smooth = _continue_into(coarse.astype(np.float64), _enlarge(cells, grid), reach=2.0)
-    return _rescale(smooth.astype(np.float32), side, PilImage.Resampling.BILINEAR).astype(np.float64)
+    return rescale(smooth.astype(np.float32), side, PilImage.Resampling.BILINEAR).astype(np.float64)
 
 
-def _rescale(planes: NDArray[np.float32], size: int, method: PilImage.Resampling) -> NDArray[np.float32]:
+def rescale(
+    planes: NDArray[np.float32], size: int, method: PilImage.Resampling = PilImage.Resampling.BOX
+) -> NDArray[np.float32]:
+    """Return (size, size) or (size, size, C) float32 of square planes."""
     if planes.shape[0] == size:
         return planes
-    channels = [
-        np.asarray(PilImage.fromarray(planes[..., c]).resize((size, size), method))
-        for c in range(planes.shape[2])
-    ]
-    return np.stack(channels, axis=-1)
+    if planes.ndim == 2:
+        return np.asarray(PilImage.fromarray(planes).resize((size, size), method))
+    return np.stack([rescale(planes[..., c], size, method) for c in range(planes.shape[2])], axis=-1)
 
 
 def _continue_into(difference: FloatArray, hole: NDArray[np.bool_], *, reach: float) -> FloatArray:

@@ -107,6 +107,14 @@ class Layout:
         deviation = self.sizes.deviation(anchors, kinds, scene.size_wh)
         return self.sizes.log_densities(boxes_xyxy, kind, scene.size_wh, deviation=deviation)
 
+    def usual_side(self, scene: Scene, category_id: int) -> float:
+        """Return the longer side in pixels that an object of a category most likely has at mid height of a scene."""
+        kind, (anchors, kinds) = self.index_of(category_id), self.anchors(scene)
+        deviation = self.sizes.deviation(anchors, kinds, scene.size_wh)
+        return float(
+            np.exp(self.sizes.centres[kind] + deviation) * np.sqrt(np.prod(scene.size_wh, dtype=float))
+        )
+
     def anchors(self, scene: Scene) -> tuple[FloatArray, IntArray]:
         """Return (M, 4) boxes and (M,) category indices of objects; crowds and unknown kinds are left out."""
         return _anchors(scene, _index(self.category_ids))

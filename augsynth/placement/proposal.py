@@ -95,6 +95,28 @@ class PlacementRules:
         return least_window(self.model_window, max_zoom=self.max_zoom)
 
 
+@dataclass(frozen=True, slots=True)
+class BoxShape:
+    """The boxes that an object of a given shape can have.
+
+    Attributes:
+        log_aspect: log(width / height).
+        min_side, max_side: Of the longer side in pixels.
+    """
+
+    log_aspect: float
+    min_side: float
+    max_side: float
+
+    def of(self, boxes_xyxy: FloatArray) -> FloatArray:
+        """Return (N, 4) boxes of this shape with the centres, and as far as can be the areas, of others."""
+        centres = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
+        root = np.sqrt(box_areas(boxes_xyxy))
+        side = np.clip(root * np.exp(abs(self.log_aspect) / 2), self.min_side, self.max_side)
+        half = side[:, None] / 2 * np.exp(np.minimum([self.log_aspect, -self.log_aspect], 0))
+        return np.hstack([centres - half, centres + half])
+
+
 def propose(
     scene: Scene,
     image: Image | Rings | None,
@@ -104,6 +126,7 @@ def propose(
     appearance: Appearance | None,
     rng: np.random.Generator,
     rules: PlacementRules,
+    shape: BoxShape | None = None,
 ) -> Placement | Reason:
     """Choose where to add an object of a category to a scene.
 
@@ -116,6 +139,7 @@ def propose(
         appearance: Scores their surroundings; None leaves that term out.
         rng: All chance comes from here: same generator state, same placement.
         rules: Hard rules, weights and the width of the choice.
+        shape: Of the box; None draws shapes of the category's objects.
 
     Returns:
         The placement, or `Reason.NO_REGION` where no region fulfils the rules.
@@ -123,7 +147,7 @@ def propose(
     Raises:
         ValueError: The category is unknown to the layout.
     """
-    boxes, anchors = _admissible(scene, category_id, layout, rng, rules)
+    boxes, anchors = _admissible(scene, category_id, layout, rng, rules, shape)
     if not len(boxes):
         return Reason.NO_REGION
     scores = score_boxes(scene, image, boxes, category_id, layout=layout, appearance=appearance, rules=rules)
@@ -136,7 +160,13 @@ def propose(
 
 
 def propose_uniform(
-    scene: Scene, *, category_id: int, layout: Layout, rng: np.random.Generator, rules: PlacementRules
+    scene: Scene,
+    *,
+    category_id: int,
+    layout: Layout,
+    rng: np.random.Generator,
+    rules: PlacementRules,
+    shape: BoxShape | None = None,
 ) -> Placement | Reason:
     """Choose a region that fulfils the hard rules and nothing else: what alignment is compared with.
 
@@ -154,6 +184,7 @@ def propose_uniform(
         centres = rng.random((num, 2)) * scene.size_wh
         half = layout.sizes.draw(np.zeros(num), kind, scene.size_wh, deviation=0.0, rng=rng) / 2
         boxes = np.hstack([centres - half, centres + half])
+        boxes = boxes if shape is None else shape.of(boxes)
         allowed = np.flatnonzero(fulfils(scene, boxes, rules))
         if len(allowed):
             return Placement(category_id, boxes[allowed[0]], None, 0.0)
@@ -198,7 +229,12 @@ def overlaps(scene: Scene, boxes_xyxy: FloatArray) -> FloatArray:
 
 
 def _admissible(
-    scene: Scene, category_id: int, layout: Layout, rng: np.random.Generator, rules: PlacementRules
+    scene: Scene,
+    category_id: int,
+    layout: Layout,
+    rng: np.random.Generator,
+    rules: PlacementRules,
+    shape: BoxShape | None,
 ) -> tuple[FloatArray, IntArray]:
     """Return up to `num_candidates` regions that fulfil the hard rules, and their anchors' indices."""
     found: list[tuple[FloatArray, IntArray]] = []
@@ -207,6 +243,7 @@ def _admissible(
         boxes, anchors = layout.draw(
             scene, category_id, num=rules.num_candidates, anchored_share=share, rng=rng
         )
+        boxes = boxes if shape is None else shape.of(boxes)
         keep = fulfils(scene, boxes, rules)
         keep &= (overlaps(scene, boxes) <= 0) | (rng.random(len(boxes)) < rules.overlap_share)
         found.append((boxes[keep], anchors[keep]))

@@ -62,7 +62,7 @@ def test_a_record_is_flat_and_has_the_keys_that_apply() -> None:
     assert none["category_id"] is None and none["mode"] == "replace" and "planned_xyxy" not in none
     assert painted["mask"] == {"by": "matting", "rle": {"size": (40, 40), "counts": "04P"}}
     assert painted["anchor_annotation_id"] is None and painted["tile"] == 0
-    assert not {"donor", "negative_prompt", "class_rank", "surplus", "mode"} & painted.keys()
+    assert not {"init_image", "negative_prompt", "class_rank", "surplus", "mode"} & painted.keys()
     assert "mask" not in rejected and unmasked["mask"] is None
     assert ATTEMPTS[2].judged(surplus=True).to_json()["surplus"] is True
     assert "plan" not in painted and "judgement" not in painted

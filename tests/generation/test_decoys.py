@@ -27,9 +27,9 @@ from augsynth.generation.run import Tally, generate
 from augsynth.generation.run_folder import RunFolder
 from augsynth.generation.statistics import CategoryYields
 from augsynth.generation.working_image import WorkingImage
-from augsynth.inpainting.init_images import InitImages
 from augsynth.inpainting.port import Inpainter, InpaintRequest
 from augsynth.inpainting.prompts.book import BACKGROUND_PROMPT
+from augsynth.pasting.init_images import InitImages
 from augsynth.sample import write_sample
 from tests.generation.run_files import written_to
 
@@ -143,7 +143,7 @@ def test_there_are_as_many_as_asked_for_on_average(bare: RunContext) -> None:
     after, records = paint_decoys(context, images)
     assert 30 <= len(records) <= 70 and {r.reason for r in records} == {Reason.BLANK}
     assert all(one.pixels is two.pixels for one, two in zip(images, after, strict=True))
-    assert all(request.start is None for request in inpainter.asked)
+    assert all(request.change is None for request in inpainter.asked)
 
 
 def test_where_objects_start_from_init_images_decoys_start_from_what_is_there(
@@ -152,11 +152,13 @@ def test_where_objects_start_from_init_images_decoys_start_from_what_is_there(
     data = config.data
     build_bank(Path(data.annotations), Path(data.images), tmp_path / "bank", rules=CutRules())
     inpainter = Blanking(bare.painting.inpainter)
-    init_images = InitImages.open(tmp_path / "bank", bare.dataset.categories)
-    context = with_inpainter(bare, inpainter, init_images=init_images)
+    init_images = InitImages.open(str(tmp_path / "bank"), bare.dataset.categories)
+    context = with_inpainter(bare, inpainter, strength=0.3)
+    context = replace(context, placing=replace(context.placing, init_images=init_images))
     paint_decoys(with_loop(context, decoys=1.0), [image_of(bare)])
     assert inpainter.asked
-    assert all(np.array_equal(request.start, request.image) for request in inpainter.asked)
+    for request in inpainter.asked:
+        assert request.change is not None and request.change.max() == pytest.approx(0.6, abs=0.05)
 
 
 def test_where_there_is_no_room_there_is_no_decoy(bare: RunContext) -> None:

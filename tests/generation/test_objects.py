@@ -114,7 +114,7 @@ def test_a_record_holds_the_plan_and_the_verdict() -> None:
     _, plan, judgement = (record.painted.category_id, record.painted.plan, record.painted.judgement)
     assert plan.planned_xyxy == tuple(window.plan.placement.box_xyxy)
     assert plan.window_xyxy == tuple(window.plan.window_xyxy)
-    assert (plan.prompt, plan.seed, plan.donor) == (window.plan.prompt, window.plan.seed, UNSET)
+    assert (plan.prompt, plan.seed, plan.init_image) == (window.plan.prompt, window.plan.seed, UNSET)
     assert (judgement.score, judgement.iou, judgement.tile) == (0.9, 0.8, 6)
     assert record.painted.label_xyxy == (10, 20, 30, 40)
     assert (judgement.class_rank, judgement.class_probability) == (2, 0.25)
@@ -125,11 +125,19 @@ def test_a_record_holds_the_plan_and_the_verdict() -> None:
 
 def test_a_record_says_what_made_way_and_where_painting_started() -> None:
     scene = DATASET.scenes[0]
-    window = window_of(replaced=Replaced.of(scene, 0), mode="replace", init=InitImage(None, None))
+    window = window_of(
+        replaced=Replaced.of(scene, 0),
+        mode="replace",
+        init=InitImage(np.zeros((96, 96, 3), np.uint8), np.ones((8, 8))),
+    )
     record = record_object(window, Verdict(Reason.NOT_FOUND, None, 0.0, 0.0), tile=None)
     assert record.replaced_annotation_id == scene.annotation_ids[0] and record.mode == "replace"
     assert record.replaced_category_id == scene.category_ids[0] == CUP
-    assert record.painted.plan.donor is None and not record.accepted and record.painted.judgement.extras == ()
+    assert (
+        record.painted.plan.init_image is None
+        and not record.accepted
+        and record.painted.judgement.extras == ()
+    )
     with pytest.raises(ValueError, match="wasn't found"):
         _ = record.painted.label_xyxy
     lost = unread_image(4, 9, detail="a.png: truncated")

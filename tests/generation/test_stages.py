@@ -94,16 +94,19 @@ def test_painting_changes_the_cells_of_a_new_picture() -> None:
     assert not painted.is_blank and changed[y1:y2, x1:x2].any()
     changed[y1:y2, x1:x2] = False
     assert not changed.any() and (image.pixels == 90).all()
-    assert inpainter.asked[0].start is None and "cup" in inpainter.asked[0].prompt
+    assert inpainter.asked[0].change is None and "cup" in inpainter.asked[0].prompt
 
 
 def test_a_blanked_window_leaves_the_picture_and_an_init_image_is_cut() -> None:
     inpainter = White(blank=True)
     start = np.full((96, 96, 3), 7, np.uint8)
-    windows = [window_of(image_of(), init=InitImage(start, 4)), window_of(image_of(), init=InitImage(None))]
+    change = np.full((96, 96), 0.4)
+    windows = [window_of(image_of(), init=InitImage(start, change, 4)), window_of(image_of())]
     painted = paint(Painting(inpainter, BOOK), windows)
     assert all(p.is_blank and p.pixels is p.window.image.pixels for p in painted)
-    assert (inpainter.asked[0].start == 7).all() and inpainter.asked[1].start is None
+    first, second = inpainter.asked
+    assert (first.image == 7).all() and first.change is not None and second.change is None
+    assert first.change.shape == first.image.shape[:2] and np.allclose(first.change, 0.4)
 
 
 def test_an_image_is_looked_at_once_as_long_as_it_stays() -> None:

@@ -210,8 +210,12 @@ def test_other_pipelines_run_as_they_are(generic_folder):
         assert picture.dtype == np.uint8
         assert np.abs(picture / 255 - theirs).max() <= 1.5 / 255
     assert np.abs(pictures[0].astype(int) - pictures[1]).max() > 8
-    started = replace(requests[0], start=requests[2].image)
-    assert np.abs(painter.inpaint([started])[0].astype(int) - pictures[0]).max() > 0
+    change = np.kron(requests[0].cells, np.ones((2, 2))) * np.linspace(0, 0.7, 32)
+    picture = painter.inpaint([replace(requests[0], change=change)])[0].astype(int)
+    assert (picture[change == 0] == requests[0].image[change == 0]).all()
+    moved = np.abs(picture - requests[0].image).mean(axis=2)
+    middle = np.median(change[change > 0])
+    assert 0 < moved[(change > 0) & (change < middle)].mean() < moved[change > middle].mean()
     with pytest.raises(ConfigError, match="inversion"):
         load_inpainter(str(generic_folder), alignment="inversion")
     with pytest.raises(ConfigError, match="multiples of 4"):

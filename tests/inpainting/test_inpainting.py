@@ -122,23 +122,28 @@ def test_unusable_checkpoints_are_named(
         load_inpainter(str(tiny_checkpoint), alignment="sideways")
 
 
-def started(number: int, like: int) -> InpaintRequest:
-    """A request that starts from another request's picture."""
-    return replace(make_request(number), start=make_request(like).image)
+def started(number: int, strength: float) -> InpaintRequest:
+    """A request that starts from its own picture, with one strength in all its cells."""
+    request = make_request(number)
+    change = strength * np.kron(request.cells, np.ones((2, 2)))
+    return replace(request, change=change)
 
 
-def test_a_start_is_painted_over_as_far_as_strength_says(tiny_parts: dict[str, object]) -> None:
+def latents_of(parts: dict[str, object], image: np.ndarray) -> np.ndarray:
     import torch
 
-    request = started(1, like=3)
-    assert request.start is not None
-    vae = tiny_parts["vae"]
-    pixels = torch.from_numpy(request.start).permute(2, 0, 1)[None].float() / 127.5 - 1
-    origin = (vae.encode(pixels).latent_dist.mode() * vae.config.scaling_factor).numpy()[0]
+    vae = parts["vae"]
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1
+    return np.asarray((vae.encode(pixels).latent_dist.mode() * vae.config.scaling_factor).numpy()[0])
+
+
+def test_a_picture_is_painted_over_as_far_as_its_change_map_says(tiny_parts: dict[str, object]) -> None:
+    origin = latents_of(tiny_parts, make_request(1).image)
+    painter = aligned(tiny_parts, steps=10, guidance=1.0)
 
     def distance(strength: float) -> float:
-        painter = aligned(tiny_parts, steps=10, guidance=1.0, strength=strength)
-        latents = painter.sample_latents([request]).numpy()[0]
+        request = started(1, strength)
+        latents = painter.sample_latents([request], num_steps=round(10 * strength)).numpy()[0]
         return float(np.abs(latents - origin)[:, request.cells].mean())
 
     near, halfway, far = distance(0.1), distance(0.5), distance(1.0)
@@ -146,15 +151,41 @@ def test_a_start_is_painted_over_as_far_as_strength_says(tiny_parts: dict[str, o
     assert near < 0.4 * far
 
 
-def test_full_strength_leaves_nothing_of_the_start(tiny_parts: dict[str, object]) -> None:
-    painter = aligned(tiny_parts, steps=4, strength=1.0)
-    with_start, without = (painter.sample_latents([r]).numpy() for r in (started(2, like=0), make_request(2)))
-    assert (with_start == without).all()
+def test_one_picture_changes_differently_from_cell_to_cell(tiny_parts: dict[str, object]) -> None:
+    request = make_request(1)
+    left = np.zeros((16, 16), bool)
+    left[:, :8] = True
+    change = np.kron(np.where(left, 0.1, 0.9) * request.cells, np.ones((2, 2)))
+    painter = aligned(tiny_parts, steps=10, guidance=1.0)
+    latents = painter.sample_latents([replace(request, change=change)], num_steps=9).numpy()[0]
+    moved = np.abs(latents - latents_of(tiny_parts, request.image)).mean(axis=0)
+    assert 0 < moved[request.cells & left].mean() < 0.5 * moved[request.cells & ~left].mean()
+    assert moved[~request.cells].max() < 1e-5
 
 
-def test_requests_with_and_without_a_start_share_a_call(tiny_parts: dict[str, object]) -> None:
-    requests = [make_request(0), started(1, like=2), make_request(2), started(3, like=0)]
-    painter = aligned(tiny_parts, steps=6, strength=0.5, batch_size=3)
+def test_a_full_change_leaves_nothing_of_the_picture(tiny_parts: dict[str, object]) -> None:
+    painter = aligned(tiny_parts, steps=4)
+    from_noise = painter.sample_latents([make_request(2)]).numpy()
+    assert (painter.sample_latents([started(2, 1.0)], num_steps=4).numpy() == from_noise).all()
+
+
+def test_where_nothing_is_to_change_nothing_does(tiny_parts: dict[str, object]) -> None:
+    request = started(1, 0.3)
+    assert request.change is not None
+    change = request.change.copy()
+    change[:, :16] = 0
+    painter = aligned(tiny_parts, steps=10)
+    latents = painter.sample_latents([replace(request, change=change)], num_steps=3).numpy()[0]
+    moved = np.abs(latents - latents_of(tiny_parts, request.image)).mean(axis=0)
+    assert moved[:, :8].max() < 1e-5 < moved[request.cells].max()
+    still = painter.inpaint([replace(request, change=np.zeros((32, 32)))])[0]
+    assert still is not None, "what the autoencoder loses is given back"
+    assert np.abs(still.astype(int) - request.image).max() <= 1
+
+
+def test_requests_with_and_without_a_change_map_share_a_call(tiny_parts: dict[str, object]) -> None:
+    requests = [make_request(0), started(1, 0.5), make_request(2), started(3, 0.5), started(4, 0.2)]
+    painter = aligned(tiny_parts, steps=6, batch_size=3)
     together = painter.inpaint(requests)
     for request, picture in zip(requests, together, strict=True):
         alone = painter.inpaint([request])[0]

@@ -1,0 +1,181 @@
+"""Real objects to start painting from: chosen first, then placed in their own shape, then put into the picture."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augsynth.bank.reader import Bank
+from augsynth.core.errors import ConfigError
+from augsynth.core.scene import Category, FloatArray, Image, IntArray, Scene
+from augsynth.pasting.patch import Blend, Patch, paste
+from augsynth.pasting.segmented_outline import best_outline
+from augsynth.pasting.source_objects import bank_ids, bank_objects
+from augsynth.placement.layout import Layout
+from augsynth.placement.proposal import BoxShape
+
+MAX_USES = 20
+MIN_SCALE, MAX_SCALE = 0.5, 1.5
+_NUM_DRAWN = 8
+_SCALE_PRICE = 4.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StartObject:
+    """A cut-out that an object is painted from.
+
+    Attributes:
+        position: In its bank.
+        patch: In its own size, mirrored or turned as it will be put.
+    """
+
+    position: int
+    patch: Patch
+
+    @property
+    def shape(self) -> BoxShape:
+        """What boxes it can have: of its own shape, half to one and a half times as large."""
+        wh = self.patch.box_xyxy[2:] - self.patch.box_xyxy[:2]
+        side = float(wh.max())
+        return BoxShape(float(np.log(wh[0] / wh[1])), MIN_SCALE * side, MAX_SCALE * side)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InitImages:
+    """The cut-outs of a bank by the dataset's categories.
+
+    Attributes:
+        bank: Opened bank.
+        members: COCO id of the dataset -> positions in the bank; categories without a usable cut-out are absent.
+        turned: Whether objects may be turned by quarters of a circle.
+    """
+
+    bank: Bank
+    members: Mapping[int, IntArray]
+    turned: bool = False
+    _patches: dict[int, Patch] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, path: str, categories: Sequence[Category], *, turned: bool = False) -> InitImages:
+        """Open a bank; its categories are matched by name.
+
+        Cut-outs that the border of their picture cuts off, and those that show other objects, too, are left out; so are
+        those whose outline isn't found where others of the category have one.
+
+        Args:
+            path: Folder of the bank.
+            categories: Of the dataset.
+            turned: Whether objects may be turned by quarters of a circle.
+
+        Raises:
+            BankError: The folder is no bank, or it is damaged.
+            ConfigError: It has no cut-out of any of the categories.
+        """
+        bank = Bank.open(path)
+        ids = {category.name: category.id for category in categories}
+        theirs = [category.name for category in bank.categories if len(bank.of_category(category.id))]
+        if not ids.keys() & set(theirs):
+            names = ", ".join(theirs[:6])
+            raise ConfigError(
+                f"{path}: the bank is of other categories ({names}) than the dataset; make one with `augsynth bank`"
+            )
+        objects = bank_objects(bank, bank_ids(bank, ids), bgr=False)
+        patches: dict[int, Patch] = {}
+        members = {}
+        for category_id, positions in objects.members.items():
+            usable = {}
+            for position in positions.tolist():
+                patch = objects.cut(position)
+                if patch.is_cut_off() or len(patch.other_ids):
+                    continue
+                usable[position] = best_outline(patch)
+            outlined = {k: patch for k, patch in usable.items() if patch.has_mask}
+            usable = outlined or usable
+            if usable:
+                members[category_id] = np.array(sorted(usable), np.int64)
+                patches.update(usable)
+        if not members:
+            raise ConfigError(
+                f"{path}: the bank has no whole object of any category; make one of more images with `augsynth bank`"
+            )
+        return cls(bank, members, turned, patches)
+
+    def choose(
+        self, category_id: int, scene: Scene, layout: Layout, *, uses: Counter[int], rng: np.random.Generator
+    ) -> StartObject | None:
+        """Choose a cut-out for a scene: one of those used least, and rather of the size that the scene asks for.
+
+        Args:
+            category_id: What is to be put in.
+            scene: What is there.
+            layout: Knows sizes.
+            uses: How often each position has been used.
+            rng: All chance comes from here.
+
+        Returns:
+            The cut-out, or None where there is none of the category or each has been used `MAX_USES` times.
+        """
+        positions = self.members.get(category_id)
+        if positions is None:
+            return None
+        used = np.array([uses[position] for position in positions.tolist()])
+        left = np.flatnonzero(used < MAX_USES)
+        if not len(left):
+            return None
+        left = rng.permutation(left)
+        left = left[np.argsort(used[left], kind="stable")[:_NUM_DRAWN]]
+        sizes = self.bank.box_sizes_wh[positions[left]].max(axis=1)
+        wanted = layout.usual_side(scene, category_id)
+        change = np.log(wanted / sizes)
+        change = np.abs(change - np.clip(change, np.log(MIN_SCALE), np.log(MAX_SCALE))) + 0.25 * np.abs(
+            change
+        )
+        chances = np.exp(-_SCALE_PRICE * (change - change.min()))
+        position = int(positions[rng.choice(left, p=chances / chances.sum())])
+        patch = self._patches[position]
+        if rng.random() < 0.5:
+            patch = patch.flipped()
+        if self.turned:
+            patch = patch.turned(int(rng.integers(4)))
+        return StartObject(position, patch)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PutObject:
+    """An image with an object in it.
+
+    Attributes:
+        pixels: (H, W, 3) uint8.
+        shown: (H, W) bool pixels of the object.
+        box_xyxy: (4,) its box.
+    """
+
+    pixels: Image
+    shown: NDArray[np.bool_]
+    box_xyxy: FloatArray
+
+
+def put(image: Image, patch: Patch, box_xyxy: FloatArray) -> PutObject:
+    """Put a cut-out into an image where a box is planned for it.
+
+    Args:
+        image: (H, W, 3) uint8; left as it is.
+        patch: In its own size.
+        box_xyxy: (4,) where its box goes; scale and centre follow from it.
+    """
+    own = patch.box_xyxy
+    scaled = patch.scaled(float((box_xyxy[2:] - box_xyxy[:2]).max() / (own[2:] - own[:2]).max()))
+    middle = (box_xyxy[:2] + box_xyxy[2:]) / 2
+    low = np.round(middle - (scaled.box_xyxy[:2] + scaled.box_xyxy[2:]) / 2).astype(np.int64)
+    pixels = image.copy()
+    region, opaque = paste(pixels, scaled, low, blend=Blend.POISSON)
+    shown = np.zeros(image.shape[:2], bool)
+    x1, y1, x2, y2 = region.tolist()
+    shown[y1:y2, x1:x2] = opaque
+    limit = np.tile(np.array(image.shape[1::-1], np.float64), 2)
+    box = np.clip(scaled.fitted_box() + np.tile(low, 2), 0, limit)
+    return PutObject(pixels, shown, np.asarray(box, np.float64))

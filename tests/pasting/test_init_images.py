@@ -1,0 +1,149 @@
+"""Painting that starts from a real object: which is taken, where it lands, and what a run makes of it."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from augsynth.bank.cutting import CutRules
+from augsynth.bank.reader import Bank
+from augsynth.coco.reader import read_dataset
+from augsynth.commands.bank import build_bank
+from augsynth.core.errors import ConfigError
+from augsynth.core.images import read_image
+from augsynth.core.scene import Category, Dataset
+from augsynth.generation.config import GenerateConfig
+from augsynth.generation.run import generate
+from augsynth.pasting.init_images import MAX_SCALE, MAX_USES, MIN_SCALE, InitImages, put
+from augsynth.placement.layout import Layout
+from augsynth.sample import write_sample
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("source")
+    write_sample(root, num_images=30, seed=5, workers=1)
+    annotations = root / "annotations" / "instances.json"
+    assert build_bank(annotations, root / "images", root / "bank", rules=CutRules()).lines
+    return root
+
+
+@pytest.fixture(scope="module")
+def dataset(source: Path) -> Dataset:
+    return read_dataset(source / "annotations" / "instances.json", images=source / "images")
+
+
+@pytest.fixture(scope="module")
+def layout(dataset: Dataset) -> Layout:
+    return Layout.fit(dataset)
+
+
+@pytest.fixture(scope="module")
+def init_images(source: Path, dataset: Dataset) -> InitImages:
+    return InitImages.open(str(source / "bank"), dataset.categories)
+
+
+def test_objects_are_used_in_turn_and_only_so_often(
+    init_images: InitImages, dataset: Dataset, layout: Layout
+) -> None:
+    rng, scene = np.random.default_rng(0), dataset.scenes[0]
+    category_id = min(init_images.members, key=lambda c: len(init_images.members[c]))
+    positions = init_images.members[category_id]
+    uses: Counter[int] = Counter()
+    for _ in range(len(positions) * MAX_USES):
+        start = init_images.choose(category_id, scene, layout, uses=uses, rng=rng)
+        assert start is not None and init_images.bank.category_ids[start.position] == category_id
+        uses[start.position] += 1
+        if len(positions) <= 8:
+            assert max(uses.values()) <= min(uses[p] for p in positions.tolist()) + MAX_USES
+    assert set(uses.values()) == {MAX_USES}
+    assert init_images.choose(category_id, scene, layout, uses=uses, rng=rng) is None
+    assert init_images.choose(9999, scene, layout, uses=uses, rng=rng) is None
+
+
+def test_a_place_has_the_shape_of_its_object(
+    init_images: InitImages, dataset: Dataset, layout: Layout
+) -> None:
+    from augsynth.core.scene import Placement
+    from augsynth.placement.proposal import PlacementRules, propose
+
+    rng, found = np.random.default_rng(1), 0
+    for scene in dataset.scenes[:6]:
+        for category_id in sorted(init_images.members)[:4]:
+            start = init_images.choose(category_id, scene, layout, uses=Counter(), rng=rng)
+            assert start is not None
+            place = propose(
+                scene,
+                None,
+                category_id=category_id,
+                layout=layout,
+                appearance=None,
+                rng=rng,
+                rules=PlacementRules(),
+                shape=start.shape,
+            )
+            if not isinstance(place, Placement):
+                continue
+            found += 1
+            wh = place.box_xyxy[2:] - place.box_xyxy[:2]
+            own = start.patch.box_xyxy[2:] - start.patch.box_xyxy[:2]
+            assert np.log(wh[0] / wh[1]) == pytest.approx(np.log(own[0] / own[1]))
+            assert MIN_SCALE - 1e-9 <= wh.max() / own.max() <= MAX_SCALE + 1e-9
+    assert found > 12
+
+
+def test_an_object_lands_in_its_box(init_images: InitImages, dataset: Dataset) -> None:
+    image = read_image(dataset, dataset.scenes[0])
+    position = int(np.flatnonzero(init_images.bank.has_masks)[0])
+    start = next(
+        init_images._patches[p]
+        for p in init_images._patches
+        if p == position or init_images._patches[p].has_mask
+    )
+    own = start.box_xyxy[2:] - start.box_xyxy[:2]
+    box = np.concatenate([[100.0, 90.0], [100.0, 90.0] + 1.2 * own])
+    there = put(image, start, box)
+    assert np.abs(there.box_xyxy - box).max() < 3
+    ys, xs = np.nonzero(there.shown)
+    bounds = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
+    assert np.abs(bounds - there.box_xyxy).max() <= 1
+    changed = (there.pixels != image).any(axis=2)
+    low, high = np.floor(there.box_xyxy[:2]).astype(int) - 8, np.ceil(there.box_xyxy[2:]).astype(int) + 8
+    changed[low[1] : high[1], low[0] : high[0]] = False
+    assert not changed.any(), "nothing changes elsewhere"
+    assert (put(image, start, box + 1000).pixels == image).all()
+
+
+def test_a_bank_of_other_categories_is_refused(source: Path) -> None:
+    with pytest.raises(ConfigError, match=r"other categories.*augsynth bank"):
+        InitImages.open(str(source / "bank"), [Category(1, "submarine")])
+
+
+def test_a_run_starts_from_real_objects_and_says_which(source: Path, tmp_path: Path) -> None:
+    config = GenerateConfig.of(
+        n=4,
+        annotations=str(source / "annotations" / "instances.json"),
+        images=str(source / "images"),
+        out=str(tmp_path / "out"),
+        model="embedded",
+        detector="embedded",
+        init_images=str(source / "bank"),
+        gamma=0.0,
+        persistence=0.0,
+        steps=10,
+        max_attempts=100,
+    )
+    tally = generate(config, progress=lambda stage, tally: None)
+    assert tally.accepted == 4
+    lines = [json.loads(line) for line in (tmp_path / "out" / "provenance.jsonl").read_text().splitlines()]
+    bank = Bank.open(source / "bank")
+    names = {c.id: c.name for c in bank.categories}
+    painted = [line for line in lines if line.get("init_image") is not None]
+    assert len(painted) >= 4
+    for line in painted:
+        assert bank.category_ids[line["init_image"]] == line["category_id"], names
+        if line["reason"] == "accepted":
+            assert line["box_xyxy"] == line["planned_xyxy"], "a box that is known is the label"
+    assert tally.yield_share > 0.5, "what starts from a real object is recognised"
