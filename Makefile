@@ -12,7 +12,7 @@ install:  ## Make .venv with the package, its test tools and Sphinx
 	.venv/uv/bin/uv pip install --python .venv -e '.[dev,docs]' -c constraints.txt
 
 test:  ## Run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical
 
 lint:  ## Check style and types
 	$(BIN)/ruff check

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has a core; two threads on it would wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 NEEDS = {  # marker: what its tests import, the variable that makes a skip an error
     "mmdet": ("mmdet.datasets", "AUGSYNTH_REQUIRE_MMDET"),
     "mmdet_ops": ("mmdet.models", "AUGSYNTH_REQUIRE_MMDET"),

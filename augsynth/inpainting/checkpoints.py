@@ -14,7 +14,10 @@ from augsynth.core.hub import ModelSource, fetch_file, find_model, first_line, i
 from augsynth.core.yaml_file import MAX_BYTES, parse_yaml
 
 EMBEDDED = Path(__file__).parents[1] / "sample" / "models" / "inpainter"
-OFFLINE_ADVICE = "without a network pass --model FOLDER (a diffusers folder), or --model embedded"
+OFFLINE_ADVICE = (
+    "without a network train one on your images (augsynth train-inpainter, docs/own-data.md) or pass --model FOLDER "
+    "(a diffusers folder); for photographs AffinityPaste, which needs no model, has measured best (docs/results.md)"
+)
 STABLE_DIFFUSION = frozenset(
     {
         "StableDiffusionPipeline",
