@@ -43,7 +43,7 @@ class Recipe:
     persistence: float = 1.0
     score_quantile: float = 0.05
     rival_factor: float = 0.75
-    strength: float = 0.2
+    strength: float = 0.02
     context: float = 0.0
     feather: float = 3.0
     decoys: float = 0.0

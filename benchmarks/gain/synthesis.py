@@ -72,23 +72,23 @@ class Workshop:
     def models(self, variant: str) -> dict[str, str]:
         """Return who paints and who judges: the embedded models, or some trained on the share alone.
 
-        What starts from real objects is repainted at its edge alone, which the embedded painter does everywhere.
+        The embedded painter doesn't know photographs: it may repaint real objects only at a strength that changes
+        hardly a pixel. Their filter is trained with objects pasted in, so that it knows them elsewhere, too.
         """
         if self.source.name == "sample":
             return {"model": "embedded", "detector": "embedded"}
         filtered = SWITCHES[variant].get("filter") != "off"
         if variant in FROM_REAL:
-            return {"model": "embedded"} | ({"detector": str(self.detector())} if filtered else {})
+            return {"model": "embedded"} | ({"detector": str(self.detector(paste=True))} if filtered else {})
         return {"model": str(self.painter()), "detector": str(self.detector())}
 
-    def detector(self) -> Path:
-        """Return the folder of a detector that was trained on the share."""
-        out, turned = (
-            self.folder / "models" / "detector",
-            ["--vertical-flip"] if self.source.from_above else [],
-        )
+    def detector(self, *, paste: bool = False) -> Path:
+        """Return the folder of a detector that was trained on the share, with its objects pasted in or not."""
+        out = self.folder / "models" / ("detector_pasted" if paste else "detector")
+        options = ["--vertical-flip"] if self.source.from_above else []
+        options += ["--paste", "0.7"] if paste else []
         self._run("train-detector", *self._data(), "--out", out, "--steps", BUDGETS[self.source.name].detector_steps,
-                  *turned, "--device", self.device, done=out / "config.json")  # fmt: skip
+                  *options, "--device", self.device, done=out / "config.json")  # fmt: skip
         return out
 
     def painter(self) -> Path:
