@@ -208,6 +208,62 @@ def build_z_image():
     )
 
 
+def build_flux2_klein():
+    """A FLUX.2 klein pipeline as its checkpoints are published: for text and reference pictures."""
+    import torch
+    from diffusers import (
+        AutoencoderKLFlux2,
+        FlowMatchEulerDiscreteScheduler,
+        Flux2KleinPipeline,
+        Flux2Transformer2DModel,
+    )
+    from tokenizers import pre_tokenizers
+    from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3ForCausalLM
+
+    torch.manual_seed(0)
+    letters = ["<|endoftext|>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer = Qwen2Tokenizer(vocab={letter: k for k, letter in enumerate(letters)}, merges=[])
+    tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    text = Qwen3Config(
+        vocab_size=len(letters),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=28,  # the pipeline reads the layers 9, 18 and 27
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=8,
+    )
+    vae = AutoencoderKLFlux2(
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8, 8),
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=4,
+        mid_block_add_attention=False,
+        sample_size=32,
+    )
+    return frozen(
+        Flux2KleinPipeline(
+            scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+            vae=vae,
+            text_encoder=Qwen3ForCausalLM(text),
+            tokenizer=tokenizer,
+            transformer=Flux2Transformer2DModel(
+                in_channels=16,
+                num_layers=1,
+                num_single_layers=1,
+                attention_head_dim=16,
+                num_attention_heads=2,
+                joint_attention_dim=48,
+                axes_dims_rope=(4, 4, 4, 4),
+                guidance_embeds=False,
+            ),
+            is_distilled=True,
+        )
+    )
+
+
 def frozen(pipeline):
     for part in pipeline.components.values():
         if hasattr(part, "requires_grad_"):

@@ -14,6 +14,7 @@ from augsynth.generation.working_image import WorkingImage
 from augsynth.inpainting.change_map import object_change
 from augsynth.inpainting.prompts.book import PromptBook, nearest_categories
 from augsynth.inpainting.stitching import cells_xyxy, mask_cells
+from augsynth.pasting.patch import Patch
 from augsynth.placement.proposal import PlacementRules
 from augsynth.placement.replacement import Replaced
 
@@ -27,12 +28,14 @@ class InitImage:
         change: (side, side) in [0, 1], how far each pixel of the window is repainted.
         position: Of the object in its bank, None where none was put in.
         outline: (H, W) bool pixels of the object where its own outline is known, else None.
+        patch: The object as it was cut out, None where none was put in.
     """
 
     pixels: Image
     change: FloatArray
     position: int | None = None
     outline: NDArray[np.bool_] | None = None
+    patch: Patch | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

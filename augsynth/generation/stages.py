@@ -31,6 +31,7 @@ from augsynth.generation.working_image import Seen, WorkingImage
 from augsynth.inpainting.port import InpaintRequest
 from augsynth.inpainting.stitching import cut_window, rescale, stitch, stitch_changes
 from augsynth.masking.sources import PaintedObject
+from augsynth.pasting.init_images import reference_picture
 
 FROM_BANK = "bank"  # who found a mask that came with a real object
 
@@ -116,6 +117,7 @@ def _request(window: PlannedWindow, *, size: int) -> InpaintRequest:
         plan.seed,
         change,
         plan.negative_prompt,
+        None if init is None or init.patch is None else reference_picture(init.patch, size=size),
     )
 
 

@@ -14,6 +14,7 @@ from augsynth.core.scene import Image
 from augsynth.inpainting.options import PaintingOptions
 from augsynth.inpainting.port import InpaintRequest
 
+REFERENCE = "image_reference"  # the argument of FLUX.2 klein and FLUX.1 Kontext
 NATIVE_SIZE = 1024  # of the flow models whose pipelines don't say
 
 
@@ -21,7 +22,7 @@ class PipelineInpainter:
     """Run a diffusers inpainting pipeline on batches of windows, one generator a window.
 
     The pipeline does what it does about the surroundings; most keep the noised source around the mask, so
-    `alignment` `renoise` and `off` are the same here.
+    `alignment` `renoise` and `off` are the same here. A pipeline that takes a reference picture gets that of a request.
 
     Args:
         pipeline: A diffusers pipeline that takes prompt, image and mask_image.
@@ -57,12 +58,16 @@ class PipelineInpainter:
     def inpaint(self, requests: Sequence[InpaintRequest]) -> list[Image | None]:
         """Repaint the masked cells of each window; see `Inpainter`."""
         pictures: dict[int, Image | None] = {}
-        strengths = [None if r.change is None else round(float(r.change.max()), 6) for r in requests]
-        for strength in dict.fromkeys(strengths):
-            kind = [k for k, own in enumerate(strengths) if own == strength]
-            for low in range(0, len(kind), self.batch_size):
-                batch = kind[low : low + self.batch_size]
-                pictures.update(zip(batch, self._paint([requests[k] for k in batch], strength), strict=True))
+        kinds = [
+            (None if r.change is None else round(float(r.change.max()), 6), r.reference is None)
+            for r in requests
+        ]
+        for kind in dict.fromkeys(kinds):
+            places = [k for k, own in enumerate(kinds) if own == kind]
+            for low in range(0, len(places), self.batch_size):
+                batch = places[low : low + self.batch_size]
+                painted = self._paint([requests[k] for k in batch], kind[0])
+                pictures.update(zip(batch, painted, strict=True))
         return [pictures[k] for k in range(len(requests))]
 
     def _paint(self, requests: Sequence[InpaintRequest], strength: float | None) -> list[Image | None]:
@@ -79,12 +84,20 @@ class PipelineInpainter:
             generator=[torch.Generator().manual_seed(r.seed) for r in requests],
             output_type="np",
             **self._options(requests, 1.0 if strength is None else max(strength, least)),
+            **self._reference(requests),
         )
         refused = getattr(output, "nsfw_content_detected", None) or [False] * len(requests)
         pictures = [
             None if bad else to_picture(p, self.size) for p, bad in zip(output.images, refused, strict=True)
         ]
         return [p if p is None else _as_far(r, p) for r, p in zip(requests, pictures, strict=True)]
+
+    def _reference(self, requests: Sequence[InpaintRequest]) -> dict[str, Any]:
+        """Return a picture of each object, for pipelines that take one, of requests that all have one or none has."""
+        from PIL import Image as PillowImage
+
+        pictures = [PillowImage.fromarray(r.reference) for r in requests if r.reference is not None]
+        return {REFERENCE: pictures} if pictures and REFERENCE in self.takes else {}
 
     def _options(self, requests: Sequence[InpaintRequest], strength: float) -> dict[str, Any]:
         """Return what this pipeline takes beside the windows."""

@@ -24,6 +24,7 @@ class InpaintRequest:
         change: (size, size) in [0, 1], how far each pixel of the image is repainted (see `change_map`), 0 outside the
             cells; None paints the cells from noise.
         negative: Text of the unconditional branch for this object; None is the model's own negative prompt.
+        reference: (size, size, 3) uint8 picture of what the object should look like, for models that take one.
     """
 
     image: Image
@@ -32,6 +33,7 @@ class InpaintRequest:
     seed: int
     change: FloatArray | None = None
     negative: str | None = None
+    reference: Image | None = None
 
 
 class Inpainter(Protocol):

@@ -22,6 +22,7 @@ MAX_USES = 20
 MIN_SCALE, MAX_SCALE = 0.5, 1.5
 _NUM_DRAWN = 8
 _SCALE_PRICE = 4.0
+_GREY = 128
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,3 +180,17 @@ def put(image: Image, patch: Patch, box_xyxy: FloatArray) -> PutObject:
     limit = np.tile(np.array(image.shape[1::-1], np.float64), 2)
     box = np.clip(scaled.fitted_box() + np.tile(low, 2), 0, limit)
     return PutObject(pixels, shown, np.asarray(box, np.float64))
+
+
+def reference_picture(patch: Patch, *, size: int) -> Image:
+    """Return a (size, size, 3) uint8 picture of an object alone on grey, as large as fits."""
+    height, width = patch.alpha.shape
+    scaled = patch.scaled(size / max(height, width))
+    height, width = scaled.alpha.shape
+    top, left = (size - height) // 2, (size - width) // 2
+    picture = np.full((size, size, 3), _GREY, np.uint8)
+    part = picture[top : top + height, left : left + width]
+    share = scaled.alpha[: part.shape[0], : part.shape[1], None] / 255
+    shown = scaled.image[: part.shape[0], : part.shape[1]]
+    part[:] = np.round(part + share * (shown - np.float64(part)))
+    return picture

@@ -15,6 +15,7 @@ from augsynth.inpainting.loading import load_inpainter
 from augsynth.inpainting.options import PaintingOptions
 from augsynth.inpainting.port import InpaintRequest
 from tests.tiny_families import (
+    build_flux2_klein,
     build_flux_fill,
     build_scheduler,
     build_sd,
@@ -220,6 +221,22 @@ def test_other_pipelines_run_as_they_are(generic_folder):
         load_inpainter(str(generic_folder), alignment="inversion")
     with pytest.raises(ConfigError, match="multiples of 4"):
         load_inpainter(str(generic_folder), window_size=34)
+
+
+def test_a_pipeline_that_takes_a_reference_sees_the_object_and_others_do_not(tmp_path, generic_folder):
+    build_flux2_klein().save_pretrained(tmp_path / "klein")
+    request = make_request(0)
+    dark, bright = (replace(request, reference=np.full((32, 32, 3), grey, np.uint8)) for grey in (10, 240))
+    klein = load_inpainter(str(tmp_path / "klein"), steps=2, guidance=1.0, window_size=32, batch_size=4)
+    assert type(klein.pipeline).__name__ == "Flux2KleinInpaintPipeline"
+    none, first, second, again = klein.inpaint([request, dark, bright, dark])
+    assert (first == again).all(), "each request has its own reference"
+    for one, other in ((none, first), (first, second)):
+        assert np.abs(one.astype(int) - other).max() > 0
+    alone = klein.inpaint([bright])[0]
+    assert np.abs(alone.astype(int) - second).max() <= 1, "alone or in a batch"
+    other = load_inpainter(str(generic_folder), steps=1, window_size=32)
+    assert (other.inpaint([dark])[0] == other.inpaint([request])[0]).all()
 
 
 def test_a_pipelines_own_guidance_is_its_default(generic_folder):

@@ -16,7 +16,8 @@ from augsynth.core.images import read_image
 from augsynth.core.scene import Category, Dataset
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.run import generate
-from augsynth.pasting.init_images import MAX_SCALE, MAX_USES, MIN_SCALE, InitImages, put
+from augsynth.pasting.init_images import MAX_SCALE, MAX_USES, MIN_SCALE, InitImages, put, reference_picture
+from augsynth.pasting.patch import Patch
 from augsynth.placement.layout import Layout
 from augsynth.sample import write_sample
 
@@ -114,6 +115,16 @@ def test_an_object_lands_in_its_box(init_images: InitImages, dataset: Dataset) -
     changed[low[1] : high[1], low[0] : high[0]] = False
     assert not changed.any(), "nothing changes elsewhere"
     assert (put(image, start, box + 1000).pixels == image).all()
+
+
+def test_a_reference_shows_the_object_alone() -> None:
+    alpha = np.zeros((10, 20), np.uint8)
+    alpha[2:8, 4:16] = 255
+    patch = Patch(np.full((10, 20, 3), 250, np.uint8), alpha, np.array([4.0, 2, 16, 8]), True)
+    picture = reference_picture(patch, size=40)
+    assert picture.shape == (40, 40, 3)
+    assert (picture[20, 20] == 250).all() and (picture[0, 0] == 128).all() and (picture[20, 1] == 128).all()
+    assert abs(int((picture[..., 0] > 190).sum()) - 12 * 24) < 40
 
 
 def test_a_bank_of_other_categories_is_refused(source: Path) -> None:
