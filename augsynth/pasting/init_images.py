@@ -31,7 +31,7 @@ class StartObject:
 
     Attributes:
         position: In its bank.
-        patch: In its own size, mirrored or turned as it will be put.
+        patch: In its own size, mirrored as it will be put.
     """
 
     position: int
@@ -52,16 +52,14 @@ class InitImages:
     Attributes:
         bank: Opened bank.
         members: COCO id of the dataset -> positions in the bank; categories without a usable cut-out are absent.
-        turned: Whether objects may be turned by quarters of a circle.
     """
 
     bank: Bank
     members: Mapping[int, IntArray]
-    turned: bool = False
     _patches: dict[int, Patch] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, path: str, categories: Sequence[Category], *, turned: bool = False) -> InitImages:
+    def open(cls, path: str, categories: Sequence[Category]) -> InitImages:
         """Open a bank; its categories are matched by name.
 
         Cut-outs that the border of their picture cuts off, and those that show other objects, too, are left out; so are
@@ -70,7 +68,6 @@ class InitImages:
         Args:
             path: Folder of the bank.
             categories: Of the dataset.
-            turned: Whether objects may be turned by quarters of a circle.
 
         Raises:
             BankError: The folder is no bank, or it is damaged.
@@ -103,7 +100,7 @@ class InitImages:
             raise ConfigError(
                 f"{path}: the bank has no whole object of any category; make one of more images with `augsynth bank`"
             )
-        return cls(bank, members, turned, patches)
+        return cls(bank, members, patches)
 
     def choose(
         self, category_id: int, scene: Scene, layout: Layout, *, uses: Counter[int], rng: np.random.Generator
@@ -140,8 +137,6 @@ class InitImages:
         patch = self._patches[position]
         if rng.random() < 0.5:
             patch = patch.flipped()
-        if self.turned:
-            patch = patch.turned(int(rng.integers(4)))
         return StartObject(position, patch)
 
 
