@@ -17,7 +17,7 @@ from augsynth.core.errors import DatasetError
 from augsynth.core.files import write_atomically
 
 FORMAT = "augsynth-affinity"
-VERSION = 1
+VERSION = 2
 _HEAD = f'{{\n"format": "{FORMAT}",\n'
 _REMEDY = "build it again with `augsynth build-affinity`"
 

@@ -18,9 +18,11 @@ from augsynth.core.boxes import box_areas, intersections
 from augsynth.core.scene import Dataset, FloatArray, IntArray, Scene
 from augsynth.core.seeding import derive_rng
 from augsynth.placement.boosting import BoostedTrees, Growth, fit_trees
+from augsynth.placement.free_standing import stand_free
 from augsynth.placement.negatives import COMPARED, compared_objects, random_places, without_object
 from augsynth.placement.relative_position import OffsetCounts, Offsets, fit_offsets, offset_cells, offsets
-from augsynth.placement.size import Sizes, fit_sizes, vertical_positions
+from augsynth.placement.size import Sizes, vertical_positions
+from augsynth.placement.size_fitting import SceneBoxes, fit_sizes
 
 _GROWTH = Growth()
 _NUM_FOLDS = 4
@@ -123,11 +125,12 @@ class Layout:
         """Return the (N, F) columns that `trees` combine."""
         anchors, kinds = self.anchors(scene)
         kind = self.index_of(category_id)
-        return self._features(_comparison(scene, anchors, kinds, kind, boxes_xyxy))
+        free = stand_free(anchors, scene.size_wh)
+        return self._features(_comparison(scene, anchors, kinds, free, kind, boxes_xyxy))
 
     def _features(self, at: _Comparison) -> FloatArray:
         n = len(at.boxes)
-        deviation = self.sizes.deviation(at.anchors, at.kinds, at.size_wh)
+        deviation = self.sizes.deviation(at.anchors, at.kinds, at.size_wh, free=at.free)
         fit = self.sizes.log_densities(at.boxes, at.kind, at.size_wh, deviation=deviation)
         rank = np.full(n, float(min(self.ranks[at.kind], _MAX_RANKS)))
         columns = [rank, fit, *_place_columns(at)]
@@ -141,7 +144,10 @@ class Layout:
     def draw(
         self, scene: Scene, category_id: int, *, num: int, anchored_share: float, rng: np.random.Generator
     ) -> tuple[FloatArray, IntArray]:
-        """Draw places for a category: a share next to anchors, the others anywhere; sizes to fit.
+        """Draw places for an object of a category: a share next to anchors, the others anywhere.
+
+        Size and shape are one draw of the category's, seen at each place: what is easily placed isn't planned more
+        often for that.
 
         Args:
             scene: Gives the anchors; without any, all places are drawn anywhere.
@@ -168,7 +174,7 @@ class Layout:
             centres[mine] = (box[:2] + box[2:]) / 2 + offset * (box[2:] - box[:2]).max()
         deviation = self.sizes.deviation(scene.boxes_xyxy[usable], kinds[usable], scene.size_wh)
         height = np.clip(centres[:, 1] / size[1], 0, 1) - 0.5
-        half = self.sizes.draw(height, kind, scene.size_wh, deviation=deviation, rng=rng) / 2
+        half = self.sizes.draw(height, kind, scene.size_wh, deviation=deviation, rng=rng, alike=True) / 2
         boxes = np.hstack([centres - half, centres + half])
         inside = (boxes[:, :2] >= 0).all(axis=1) & (boxes[:, 2:] <= size).all(axis=1)
         return boxes[inside], chosen[inside]
@@ -206,23 +212,30 @@ class Layout:
 class _Comparison:
     """Boxes of one size in one scene: in fitting, the real one first, then random ones.
 
-    `cells` are the (N, M) log-polar cells of the boxes as seen from the anchors.
+    `cells` are the (N, M) log-polar cells of the boxes as seen from the anchors, `free` the (M,) anchors that
+    stand free.
     """
 
     image_id: int
     size_wh: tuple[int, int]
     anchors: FloatArray
     kinds: IntArray
+    free: NDArray[np.bool_]
     kind: int
     boxes: FloatArray
     cells: IntArray
 
 
 def _comparison(
-    scene: Scene, anchors: FloatArray, kinds: IntArray, kind: int, boxes: FloatArray
+    scene: Scene,
+    anchors: FloatArray,
+    kinds: IntArray,
+    free: NDArray[np.bool_],
+    kind: int,
+    boxes: FloatArray,
 ) -> _Comparison:
     cells = offset_cells(offsets(anchors, boxes)[0])
-    return _Comparison(scene.image_id, scene.size_wh, anchors, kinds, kind, boxes, cells)
+    return _Comparison(scene.image_id, scene.size_wh, anchors, kinds, free, kind, boxes, cells)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -271,9 +284,14 @@ class _Pairs:
 
 
 def _anchors(scene: Scene, index: Mapping[int, int]) -> tuple[FloatArray, IntArray]:
-    kinds = np.array([index.get(int(c), -1) for c in scene.category_ids], np.int64)
-    keep = (kinds >= 0) & ~scene.is_crowd
-    return scene.boxes_xyxy[keep], kinds[keep]
+    keep = _known(scene, index)
+    kinds = np.array([index[c] for c in scene.category_ids[keep].tolist()], np.int64)
+    return scene.boxes_xyxy[keep], kinds
+
+
+def _known(scene: Scene, index: Mapping[int, int]) -> NDArray[np.bool_]:
+    """Return (N,) bool: an object that may be an anchor, no crowd and of a known category."""
+    return np.isin(scene.category_ids, list(index)) & ~scene.is_crowd
 
 
 def _index(category_ids: tuple[int, ...]) -> dict[int, int]:
@@ -298,7 +316,9 @@ def _compare(dataset: Dataset, index: Mapping[int, int], rng: np.random.Generato
     share = min(1.0, _MAX_OBJECTS / max(total, 1))
     found = []
     for scene in dataset.scenes:
-        for k in compared_objects(scene, share=share, rng=rng).tolist():
+        chosen = compared_objects(scene, share=share, rng=rng).tolist()
+        free = stand_free(scene.boxes_xyxy, scene.size_wh) if chosen else np.zeros(0, np.bool_)
+        for k in chosen:
             box, rest = scene.boxes_xyxy[k], without_object(scene, k)
             random = random_places(
                 rest, box[2:] - box[:2], num=_NUM_RANDOM, rng=rng, avoid_xyxy=box, **COMPARED
@@ -307,7 +327,8 @@ def _compare(dataset: Dataset, index: Mapping[int, int], rng: np.random.Generato
             if len(random) and kind is not None:
                 boxes = np.concatenate([box[None], random])
                 anchors, kinds = _anchors(rest, index)
-                found.append(_comparison(scene, anchors, kinds, kind, boxes))
+                known = _known(rest, index)
+                found.append(_comparison(scene, anchors, kinds, np.delete(free, k)[known], kind, boxes))
     return found
 
 
@@ -315,7 +336,7 @@ def _tables(
     ids: tuple[int, ...],
     ranks: IntArray,
     seen: list[OffsetCounts],
-    scenes: list[tuple[FloatArray, IntArray, tuple[int, int]]],
+    scenes: list[SceneBoxes],
     seed: int,
 ) -> Layout:
     """Return a layout whose trees are still missing."""

@@ -236,7 +236,10 @@ def _admissible(
     rules: PlacementRules,
     shape: BoxShape | None,
 ) -> tuple[FloatArray, IntArray]:
-    """Return up to `num_candidates` regions that fulfil the hard rules, and their anchors' indices."""
+    """Return up to `num_candidates` regions that fulfil the hard rules, and their anchors' indices.
+
+    All are of one size, unless there is hardly a region of that size.
+    """
     found: list[tuple[FloatArray, IntArray]] = []
     for attempt in range(_ROUNDS):
         share = rules.anchored_share if attempt < _ROUNDS - 1 else 0.0
@@ -247,8 +250,8 @@ def _admissible(
         keep = fulfils(scene, boxes, rules)
         keep &= (overlaps(scene, boxes) <= 0) | (rng.random(len(boxes)) < rules.overlap_share)
         found.append((boxes[keep], anchors[keep]))
-        if sum(len(b) for b, _ in found) >= rules.num_candidates // 3:
-            break
+        if len(found[-1][0]) >= rules.num_best:
+            return found[-1]
     boxes = np.concatenate([b for b, _ in found])[: rules.num_candidates]
     return boxes, np.concatenate([a for _, a in found])[: rules.num_candidates]
 

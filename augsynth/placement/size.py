@@ -1,8 +1,11 @@
-"""How large an object is, given its category, its height in the image and how large its scene is drawn.
+"""How large an object is and of what shape, given its category, its height in the image and its scene.
 
 log(longer side / sqrt(image area)) = category + slope * vertical position + share * (what the scene's other
-objects exceed their own expectation by) + Student-t noise. Medians and shrinkage keep it robust; objects cut
-by the image border say little about size and count only where a category has no others.
+objects exceed their own expectation by) + noise. Noise and log aspect of a new object are those of one real
+object, smoothed a little, so that size and shape go together.
+
+Draws stay in the central 95 % of widths, heights, areas and aspects of the objects that stand free: the region that
+directional quantiles enclose (Kong & Mizera, Statistica Sinica 2012), in four directions.
 """
 
 from __future__ import annotations
@@ -12,12 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from augsynth.core.scene import FloatArray, IntArray
+from augsynth.placement.free_standing import stand_free
 
-_KAPPA = 5.0
 _FREEDOM = 4.0
-_MAX_SUPPORT = 300
+_SMOOTH, _MAX_ASPECT_SMOOTH = 0.15, 0.02  # of the spread, when a real object's noise and log aspect are drawn
+_TRIES = 6
 
 
 def log_sides(boxes_xyxy: FloatArray, size_wh: tuple[int, int]) -> FloatArray:
@@ -31,14 +36,6 @@ def vertical_positions(boxes_xyxy: FloatArray, size_wh: tuple[int, int]) -> Floa
     return np.asarray((boxes_xyxy[:, 1] + boxes_xyxy[:, 3]) / 2 / size_wh[1] - 0.5)
 
 
-def is_cut(boxes_xyxy: FloatArray, size_wh: tuple[int, int]) -> Any:
-    """Return (N,) bool: the box touches the image border, to within 0.4 % of the side."""
-    far = np.array(size_wh, np.float64)
-    slack = 0.004 * far
-    touches = (boxes_xyxy[:, :2] <= slack) | (boxes_xyxy[:, 2:] >= far - slack)
-    return np.asarray(touches.any(axis=1))
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Sizes:
     """The size model.
@@ -47,21 +44,42 @@ class Sizes:
         centres: (C,) category medians at mid height.
         slopes: (C,) change from the image's top to its bottom.
         scales: (C,) robust standard deviations of the noise.
+        aspect_scales: (C,) the same of log aspect.
         share: Share of the scene's own deviation that carries over.
+        loss: What being hidden or cut off adds to the log of the longer side; mostly below 0.
         support: Per category (K, 2): noise and log(width / height) of real objects.
+        bounds: (C, 4, 2) least and most log width, log height, log area and log aspect; lengths as in `log_sides`.
     """
 
     centres: FloatArray
     slopes: FloatArray
     scales: FloatArray
+    aspect_scales: FloatArray
     share: float
+    loss: float
     support: tuple[FloatArray, ...]
+    bounds: FloatArray
 
-    def deviation(self, boxes_xyxy: FloatArray, categories: IntArray, size_wh: tuple[int, int]) -> float:
-        """Return the scene's expected deviation from its categories' sizes; 0 without objects."""
+    def deviation(
+        self,
+        boxes_xyxy: FloatArray,
+        categories: IntArray,
+        size_wh: tuple[int, int],
+        *,
+        free: NDArray[np.bool_] | None = None,
+    ) -> float:
+        """Return the scene's expected deviation from its categories' sizes; 0 without objects.
+
+        Args:
+            boxes_xyxy: (M, 4) boxes of the scene.
+            categories: (M,) category indices.
+            size_wh: Size of the image.
+            free: (M,) of `stand_free`, where it is known.
+        """
         if not len(boxes_xyxy):
             return 0.0
-        rest = self._residuals(boxes_xyxy, categories, size_wh)
+        free = stand_free(boxes_xyxy, size_wh) if free is None else free
+        rest = self._residuals(boxes_xyxy, categories, size_wh) - self.loss * ~free
         return float(self.share * np.median(rest) * len(rest) / (len(rest) + 1))
 
     def _residuals(
@@ -86,15 +104,57 @@ class Sizes:
         *,
         deviation: float,
         rng: np.random.Generator,
+        alike: bool = False,
     ) -> FloatArray:
-        """Draw (N, 2) widths and heights in pixels for objects at vertical positions `positions`."""
-        support = self.support[category]
-        rows = support[rng.integers(len(support), size=len(positions))]
-        noise = rows[:, 0] + rng.normal(0, 0.15 * self.scales[category], len(rows))
-        log_side = self.centres[category] + self.slopes[category] * positions + deviation + noise
+        """Draw (N, 2) widths and heights in pixels for objects at vertical positions `positions`.
+
+        Args:
+            positions: (N,) of `vertical_positions`.
+            category: Category index.
+            size_wh: Size of the image.
+            deviation: Of the scene.
+            rng: Where the draws come from.
+            alike: All are one draw, seen at these positions.
+        """
+        level = self.centres[category] + deviation
+        noise, aspect = self._shapes(level, category, 1 if alike else len(positions), rng).T
+        low, high = self._sides_between(category, aspect)
+        log_side = np.clip(level + noise + self.slopes[category] * positions, low, high)
         side = np.exp(log_side) * np.sqrt(size_wh[0] * size_wh[1])
-        aspect = rows[:, 1] + rng.normal(0, 0.03, len(rows))
         return np.stack([side * np.exp(np.minimum(aspect, 0)), side * np.exp(-np.maximum(aspect, 0))], axis=1)
+
+    def _shapes(self, level: float, category: int, num: int, rng: np.random.Generator) -> FloatArray:
+        """Draw (num, 2) noise and log aspect; those that lie outside the bounds at a log side are drawn again."""
+        rows = self.support[category]
+        inside = self._within(category, level + rows[:, 0], rows[:, 1])
+        rows = rows[inside] if inside.any() else rows
+        smooth_aspect = min(_SMOOTH * self.aspect_scales[category], _MAX_ASPECT_SMOOTH)
+        width = np.array([_SMOOTH * self.scales[category], smooth_aspect])
+        drawn = np.empty((num, 2))
+        todo = np.arange(num)
+        for _ in range(_TRIES):
+            picked = rows[rng.integers(len(rows), size=len(todo))]
+            drawn[todo] = picked + rng.normal(0, width, (len(todo), 2))
+            todo = todo[~self._within(category, level + drawn[todo, 0], drawn[todo, 1])]
+            if not len(todo):
+                return drawn
+        drawn[todo, 1] = np.clip(drawn[todo, 1], *self.bounds[category, 3])
+        return drawn
+
+    def _within(self, category: int, log_side: FloatArray, aspect: FloatArray) -> NDArray[np.bool_]:
+        low, high = self._sides_between(category, aspect)
+        least, most = self.bounds[category, 3]
+        return np.asarray((low <= log_side) & (log_side <= high) & (least <= aspect) & (aspect <= most))
+
+    def _sides_between(self, category: int, aspect: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the (N,) least and most log of the longer side at log aspects; the most is never below the least."""
+        (width, height, area, _), tall = self.bounds[category], np.minimum(aspect, 0)
+        wide = np.maximum(aspect, 0)
+        limits = np.stack(
+            [width - tall[:, None], height + wide[:, None], (area + np.abs(aspect)[:, None]) / 2]
+        )
+        low = limits[..., 0].max(axis=0)
+        return low, np.maximum(limits[..., 1].min(axis=0), low)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form."""
@@ -102,124 +162,20 @@ class Sizes:
             "centres": np.round(self.centres, 5).tolist(),
             "slopes": np.round(self.slopes, 5).tolist(),
             "scales": np.round(self.scales, 5).tolist(),
+            "aspect_scales": np.round(self.aspect_scales, 5).tolist(),
             "share": round(self.share, 5),
+            "loss": round(self.loss, 5),
             "support": [np.round(rows, 4).tolist() for rows in self.support],
+            "bounds": np.round(self.bounds, 5).tolist(),
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Sizes:
         """Return the model of `to_dict`."""
-        centres, slopes, scales = (np.asarray(data[k], np.float64) for k in ("centres", "slopes", "scales"))
+        centres, slopes, scales, aspect_scales = (
+            np.asarray(data[k], np.float64) for k in ("centres", "slopes", "scales", "aspect_scales")
+        )
         support = tuple(np.asarray(rows, np.float64).reshape(-1, 2) for rows in data["support"])
-        return cls(centres, slopes, scales, float(data["share"]), support)
-
-
-def fit_sizes(
-    scenes: list[tuple[FloatArray, IntArray, tuple[int, int]]],
-    num_categories: int,
-    *,
-    rng: np.random.Generator,
-) -> Sizes:
-    """Fit the size model to (boxes_xyxy, category indices, size_wh) of scenes."""
-    rows = _rows(scenes, num_categories)
-    kinds, sides, height = rows[:, 0].astype(np.int64), rows[:, 1], rows[:, 2]
-    centre = float(np.median(sides)) if len(rows) else float(np.log(0.15))
-    centres = np.full(num_categories, centre)
-    slopes, scales = np.zeros(num_categories), np.full(num_categories, 0.5)
-    for _ in range(4):
-        rest = sides - slopes[kinds] * height
-        centres = np.array([_shrunk_median(rest[kinds == c], centre) for c in range(num_categories)])
-        rest = np.clip(sides - centres[kinds], -1.5, 1.5)
-        pooled = _slope(height, rest, 0.0, 2.0)
-        slopes = np.array(
-            [_slope(height[kinds == c], rest[kinds == c], pooled, 2.0) for c in range(num_categories)]
-        )
-    share, noise = _scene_share(scenes, centres, slopes)
-    spread = _spread(noise[:, 1], 0.4)
-    support = []
-    for c in range(num_categories):
-        own = noise[noise[:, 0] == c]
-        scales[c] = _spread(own[:, 1], spread)
-        own = own if len(own) else noise
-        own = own if len(own) else np.zeros((1, 4))
-        whole = own[own[:, 3] == 0]
-        own = whole if len(whole) >= 5 else own
-        chosen = rng.permutation(len(own))[:_MAX_SUPPORT]
-        support.append(own[np.sort(chosen)][:, 1:3])
-    return Sizes(centres, slopes, scales, share, tuple(support))
-
-
-def _rows(scenes: list[tuple[FloatArray, IntArray, tuple[int, int]]], num_categories: int) -> FloatArray:
-    """Return (K, 3) category, log side, height of the objects that say how large a category is."""
-    parts = [
-        np.stack(
-            [kinds, log_sides(boxes, size), vertical_positions(boxes, size), is_cut(boxes, size)], axis=1
-        )
-        for boxes, kinds, size in scenes
-        if len(boxes)
-    ]
-    rows = np.concatenate(parts) if parts else np.zeros((0, 4))
-    whole = np.bincount(rows[rows[:, 3] == 0, 0].astype(np.int64), minlength=num_categories)
-    few = whole[rows[:, 0].astype(np.int64)] < 5
-    return np.asarray(rows[(rows[:, 3] == 0) | few][:, :3])
-
-
-def _shrunk_median(values: FloatArray, parent: float) -> float:
-    if not len(values):
-        return parent
-    return float((np.median(values) * len(values) + parent * _KAPPA / 2) / (len(values) + _KAPPA / 2))
-
-
-def _slope(height: FloatArray, rest: FloatArray, parent: float, ridge: float) -> float:
-    """Return the ridge slope of `rest` over `height`, shrunk to the parent's."""
-    if len(height) < 3:
-        return parent
-    centred = height - height.mean()
-    return float((centred @ (rest - rest.mean()) + ridge * parent) / (centred @ centred + ridge))
-
-
-def _spread(values: FloatArray, parent: float) -> float:
-    """Return the robust standard deviation (interquartile range / 1.349), shrunk to the parent's."""
-    if not len(values):
-        return parent
-    low, high = np.quantile(values, [0.25, 0.75])
-    own = max(float(high - low) / 1.349, 0.02)
-    return float(np.exp((np.log(own) * len(values) + np.log(parent) * _KAPPA) / (len(values) + _KAPPA)))
-
-
-def _scene_share(
-    scenes: list[tuple[FloatArray, IntArray, tuple[int, int]]], centres: FloatArray, slopes: FloatArray
-) -> tuple[float, FloatArray]:
-    """Return the share of the others' deviation that carries over, and (K, 4) rows of what then remains.
-
-    A row is category, noise, log(width / height), cut by the border.
-    """
-    kinds_all, own, others, looks = [], [], [], []
-    for boxes, kinds, size in scenes:
-        if not len(boxes):
-            continue
-        rest = log_sides(boxes, size) - centres[kinds] - slopes[kinds] * vertical_positions(boxes, size)
-        others.append(_median_of_others(rest) * (len(rest) - 1) / len(rest))
-        kinds_all.append(kinds)
-        own.append(rest)
-        wh = boxes[:, 2:] - boxes[:, :2]
-        looks.append(np.stack([np.log(wh[:, 0] / wh[:, 1]), is_cut(boxes, size)], axis=1))
-    if not own:
-        return 0.0, np.zeros((0, 4))
-    y, x = np.concatenate(own), np.concatenate(others)
-    share = float(np.clip((np.clip(y, -1.5, 1.5) @ x) / (x @ x + 1.0), 0.0, 1.2))
-    noise = y - share * x
-    return share, np.column_stack([np.concatenate(kinds_all), noise, np.concatenate(looks)])
-
-
-def _median_of_others(values: FloatArray) -> FloatArray:
-    """Return (N,) for each of (N,) values the median of the others; 0 for a single one."""
-    num = len(values) - 1
-    if not num:
-        return np.zeros(1)
-    order = np.argsort(values, kind="stable")
-    rank = np.empty(len(values), np.int64)
-    rank[order] = np.arange(len(values))
-    low, high = (num - 1) // 2, num // 2
-    ordered = values[order]
-    return np.asarray((ordered[low + (rank <= low)] + ordered[high + (rank <= high)]) / 2)
+        bounds = np.asarray(data["bounds"], np.float64).reshape(-1, 4, 2)
+        share, loss = float(data["share"]), float(data["loss"])
+        return cls(centres, slopes, scales, aspect_scales, share, loss, support, bounds)

@@ -1,6 +1,6 @@
 """Judge of docs/method.md §3: take one real object out of a held-out image's annotation and rank its place.
 
-    python -m benchmarks.judges.placement [--data DIR] [--sets aerial_maritime taco sample blood_cells]
+    python -m benchmarks.judges.placement [--data DIR] [--sets aerial_maritime taco sample blood_cells …]
     python -m benchmarks.judges.placement --train FILE --judge FILE [FILE …] --images DIR DIR [DIR …]
 
 The true box is ranked among 200 random boxes of its size that overlap no other object (and the true box by at
@@ -11,6 +11,9 @@ shadow or a reflection can still give an object away.
 Where real objects overlap each other, or are cut by the image border, they differ from all 200 by that alone
 and any rule that prefers nearness wins. `alike` therefore counts only true boxes that overlap nothing and are
 not cut: they obey the rule that the 200 obey.
+
+A second table judges the boxes that are planned in the held-out images, see `planned_boxes`. `--max-objects 0`
+leaves out the first one, `--max-planned 0` the second.
 """
 
 from __future__ import annotations
@@ -31,14 +34,24 @@ from augsynth.core.images import read_image
 from augsynth.core.scene import Dataset, FloatArray, Scene
 from augsynth.core.seeding import derive_rng
 from augsynth.placement.appearance import Appearance
+from augsynth.placement.free_standing import is_cut
 from augsynth.placement.layout import Layout
 from augsynth.placement.negatives import random_places, without_object
 from augsynth.placement.proposal import PlacementRules, score_boxes
 from augsynth.placement.ring_features import Rings
-from augsynth.placement.size import is_cut
+from benchmarks.judges.fans import write_fans
+from benchmarks.judges.planned_boxes import judge_planned, show_planned
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
-SETS = ("aerial_maritime", "taco", "sample", "blood_cells")
+PARTS = {
+    "aerial_maritime": (("train", "valid", "test"), ()),
+    "blood_cells": (("train", "val", "test"), ("images",) * 3),
+    "aquarium": (("train", "valid", "test"), ()),
+    "face_mask": (("train", "valid"), ()),
+    "car_damage": (("train", "valid", "test"), ()),
+}  # annotation files, and image folders where they have other names
+DRAWN = ("sample", "fans")
+SETS = ("aerial_maritime", "taco", "sample", "blood_cells", "aquarium", "face_mask", "car_damage", "fans")
 RULES = PlacementRules(context=1.8)
 ROWS = ("uniform", "nearest to another object", "layout alone", "appearance alone", "full")
 NUM_RANDOM, MIN_RANDOM = 200, 20
@@ -48,6 +61,7 @@ NUM_RANDOM, MIN_RANDOM = 200, 20
 class Fold:
     """Models fitted without the judged images, and these."""
 
+    train: Dataset
     layout: Layout
     appearance: Appearance
     judged: tuple[Dataset, ...]
@@ -64,7 +78,7 @@ class Case:
 
 def fit(train: Dataset, judged: tuple[Dataset, ...], *, layout: Layout | None = None) -> Fold:
     layout = layout or Layout.fit(train)
-    return Fold(layout, Appearance.fit(train, lambda scene: read_image(train, scene)), judged)
+    return Fold(train, layout, Appearance.fit(train, lambda scene: read_image(train, scene)), judged)
 
 
 def nearest_gap(scene: Scene, boxes_xyxy: FloatArray) -> FloatArray:
@@ -121,6 +135,9 @@ def judge_one(
 
 def show(name: str, cases: list[Case], seconds: float) -> None:
     """Print the table of one data set."""
+    if not cases:
+        print(f"\n{name}; {seconds:.0f} s")
+        return
     alike = [c for c in cases if c.alike]
     print(f"\n{name}: {len(cases)} objects, {len(alike)} alike; {seconds:.0f} s\n")
     print("| | AUC | median rank | AUC, alike | median rank, alike |\n|---|---|---|---|---|")
@@ -173,30 +190,27 @@ def taco(root: Path, num_folds: int = 5) -> Iterator[Fold]:
         yield fit(train, (only(photos, lambda i, _, fold=fold: i % num_folds == fold),), layout=layout)
 
 
-def sample(num_train: int, num_judged: int) -> Iterator[Fold]:
-    """Yield the one fold of the rendered sample, both parts drawn here with different seeds."""
+def drawn(name: str) -> Iterator[Fold]:
+    """Yield the one fold of a rendered set, both parts drawn here with different seeds."""
     from augsynth.sample.dataset import write_sample
 
+    write, counts = (write_sample, (300, 100)) if name == "sample" else (write_fans, (160, 80))
     with tempfile.TemporaryDirectory() as folder:
         parts = []
-        for seed, count in ((101, num_train), (202, num_judged)):
+        for seed, count in zip((101, 202), counts, strict=True):
             root = Path(folder) / str(seed)
-            parts.append(
-                read_dataset(write_sample(root, num_images=count, seed=seed), images=root / "images")
-            )
+            parts.append(read_dataset(write(root, num_images=count, seed=seed), images=root / "images"))
         yield fit(parts[0], (parts[1],))
 
 
 def folds_of(name: str, data: Path) -> Iterator[Fold]:
-    if name == "aerial_maritime":
-        parts = ("train", "valid", "test")
-        yield from divided(data / name, parts, parts)
-    elif name == "blood_cells":
-        yield from divided(data / name, ("train", "val", "test"), ("images",) * 3)
-    elif name == "taco":
+    if name == "taco":
         yield from taco(data / name)
+    elif name in DRAWN:
+        yield from drawn(name)
     else:
-        yield from sample(300, 100)
+        parts, folders = PARTS[name]
+        yield from divided(data / name, parts, folders or parts)
 
 
 def main() -> None:
@@ -207,6 +221,7 @@ def main() -> None:
     parser.add_argument("--judge", type=Path, nargs="+", help="annotation files to judge on")
     parser.add_argument("--images", type=Path, nargs="+", help="image folders of --train and each --judge")
     parser.add_argument("--max-objects", type=int, default=1000, help="judge about this many objects a fold")
+    parser.add_argument("--max-planned", type=int, default=400, help="plan about this many boxes a set")
     parser.add_argument("--seed", type=int, default=42)
     options = parser.parse_args()
     print(f"Placement judge, {datetime.date.today()}")
@@ -219,14 +234,19 @@ def main() -> None:
     else:
         todo = [(name, lambda name=name: folds_of(name, options.data)) for name in options.sets]
     for name, folds in todo:
-        if name in SETS and name != "sample" and not (options.data / name).is_dir():
+        if name in SETS and name not in DRAWN and not (options.data / name).is_dir():
             print(f"\n{name}: skipped, {options.data / name} is not there")
             continue
-        start = time.perf_counter()
-        cases = [
-            c for fold in folds() for c in judge(fold, max_objects=options.max_objects, seed=options.seed)
-        ]
+        start, cases, planned = time.perf_counter(), [], []
+        for fold in folds():
+            cases += judge(fold, max_objects=options.max_objects, seed=options.seed)
+            if options.max_planned and name != "taco":  # too few photographs of a category
+                planned += judge_planned(
+                    fold.train, fold.judged, layout=fold.layout, appearance=fold.appearance,
+                    seed=options.seed, num=options.max_planned,
+                )  # fmt: skip
         show(name, cases, time.perf_counter() - start)
+        show_planned(planned)
 
 
 if __name__ == "__main__":

@@ -1,31 +1,67 @@
-"""Sizes: perspective, the scene's own scale, and medians of the others."""
+"""The size model: draws stay in its bounds, size and shape go together, and the file form is the same model."""
+
+import json
 
 import numpy as np
 import pytest
 
-from augsynth.placement.size import _median_of_others, fit_sizes
+from augsynth.placement.size import Sizes
+
+IMAGE = (400, 100)  # root of the area 200
 
 
-def test_sizes_recover_perspective_and_the_scene_scale():
+@pytest.fixture
+def model():
+    """Large ones are wide and small ones tall."""
+    support = np.array([[-0.4, -0.5], [-0.3, -0.4], [0.3, 0.4], [0.4, 0.5]])
+    widths, heights = ([-2.5, 1.0], [-2.5, 1.0])
+    bounds = np.array([[widths, heights, [-4.0, 2.0], [-0.45, 0.45]]])
+    numbers = (np.array([v]) for v in (-1.0, 0.0, 0.1, 0.1))
+    return Sizes(*numbers, 0.5, -0.3, (support,), bounds)
+
+
+def drawn(model, num=500, *, deviation=0.0, alike=False):
     rng = np.random.default_rng(0)
-    scenes = []
-    for _ in range(200):
-        zoom = np.exp(rng.normal(0, 0.4))
-        centres = rng.uniform((50, 40), (270, 200), (4, 2))
-        sides = 20 * zoom * np.exp(0.8 * (centres[:, 1] / 240 - 0.5) + rng.normal(0, 0.05, 4))
-        boxes = np.hstack([centres - sides[:, None] / 2, centres + sides[:, None] / 2])
-        scenes.append((boxes, np.zeros(4, np.int64), (320, 240)))
-    model = fit_sizes(scenes, 1, rng=rng)
-    assert model.slopes[0] == pytest.approx(0.8, abs=0.15)
-    assert model.share > 0.8
-    assert model.scales[0] < 0.3
-    assert np.exp(model.centres[0]) * np.sqrt(320 * 240) == pytest.approx(20, rel=0.1)
+    return model.draw(np.zeros(num), 0, IMAGE, deviation=deviation, rng=rng, alike=alike)
 
 
-def test_the_median_of_the_others_is_that_of_each_without_itself():
-    rng = np.random.default_rng(0)
-    for num in (2, 3, 4, 5, 8, 31):
-        for values in (rng.normal(size=num), rng.integers(0, 3, num).astype(float)):
-            wanted = [np.median(np.delete(values, k)) for k in range(num)]
-            assert _median_of_others(values).tolist() == wanted
-    assert _median_of_others(np.array([4.0])).tolist() == [0.0]
+def test_size_and_shape_go_together_and_what_is_out_of_bounds_is_not_drawn(model):
+    wh = drawn(model)
+    aspect, side = np.log(wh[:, 0] / wh[:, 1]), np.log(wh.max(axis=1) / 200)
+    assert (np.abs(aspect) <= 0.45).all()
+    assert np.abs(np.abs(aspect) - 0.4).max() < 0.1  # the rows of 0.5 lie outside
+    assert ((side > -1) == (aspect > 0)).all()
+    assert 0.3 < (aspect > 0).mean() < 0.7
+
+
+def test_a_scene_that_lies_outside_is_moved_to_the_bounds(model):
+    wh = drawn(model, deviation=3.0)
+    assert np.log(wh / 200).max() <= 1.0 + 1e-9
+    assert np.log(wh / 200).sum(axis=1).max() <= 2.0 + 1e-9
+    assert np.isfinite(wh).all()
+
+
+def test_alike_is_one_shape_seen_at_each_place(model):
+    wh = drawn(model, alike=True)
+    assert len(np.unique(np.round(wh, 9), axis=0)) == 1
+    tilted = Sizes(
+        model.centres, np.ones(1), model.scales, model.aspect_scales, 0.5, 0.0, model.support, model.bounds
+    )
+    wh = tilted.draw(np.array([-0.1, 0.1]), 0, IMAGE, deviation=0.0, rng=np.random.default_rng(0), alike=True)
+    np.testing.assert_allclose(wh[1] / wh[0], np.exp(0.2))
+
+
+def test_the_deviation_takes_hidden_objects_for_what_they_are(model):
+    side = 200 * np.exp(-1.0)
+    boxes = np.array([[50, 10, 50 + side, 50]])
+    assert model.deviation(boxes, np.zeros(1, np.int64), IMAGE) == pytest.approx(0, abs=1e-9)
+    boxes[:, 2] -= side * (1 - np.exp(-0.3))
+    hidden = model.deviation(boxes, np.zeros(1, np.int64), IMAGE, free=np.array([False]))
+    assert hidden == pytest.approx(0, abs=1e-9)
+    assert model.deviation(np.zeros((0, 4)), np.zeros(0, np.int64), IMAGE) == 0
+
+
+def test_the_file_form_draws_the_same(model):
+    copy = Sizes.from_dict(json.loads(json.dumps(model.to_dict())))
+    np.testing.assert_array_equal(drawn(copy), drawn(model))
+    assert copy.loss == model.loss
