@@ -34,6 +34,12 @@ class CategoryRules:
         unset="the affinity's own",
     )
     gamma: float = option(1.5, "Exponent that favours rare categories.", low=-10, high=10)
+    focus: str | None = option(
+        None,
+        "AP by category (a folder of `train-detector`, a JSON file, or MMDetection's scalars.json): what is found badly "
+        "is added more often.",
+        unset="all alike",
+    )
     persistence: float = option(
         1.0,
         "How far categories that are rejected more often are tried more often: at 1 the accepted objects follow "

@@ -36,6 +36,7 @@ class CategoryChooser:
         quotas: Most accepted objects by COCO id.
         rules: How affinity, rarity and what was turned down weigh; its names are in `wanted_ids` and `quotas`.
         give_up_after: Attempts without an accepted object after which a category is given up, 0 for never.
+        missing: What each category's AP lacks to 1, by COCO id; empty where nothing is known.
     """
 
     affinity: Affinity
@@ -43,6 +44,7 @@ class CategoryChooser:
     quotas: Mapping[int, int] = field(default_factory=dict)
     rules: CategoryRules = field(default_factory=CategoryRules)
     give_up_after: int = 0
+    missing: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def is_uniform(self) -> bool:
@@ -70,16 +72,22 @@ class CategoryChooser:
     ) -> int | None:
         """Draw a category with remaining quota, None when none is left.
 
-        By affinity to what is present, rarity, remaining quota and how often the category was turned down so far;
-        or each alike. `among` limits the choice.
+        By affinity to what is present, rarity, remaining quota, what detection lacks and how often the category was
+        turned down so far; or, but for what detection lacks, each alike. `among` limits the choice.
         """
         quotas = self._quotas_left(yields)
         if among is not None:
             quotas = {c: quota for c, quota in quotas.items() if c in among}
         if self.is_uniform:
             left = sorted(c for c, quota in quotas.items() if quota > 0)
-            return int(rng.choice(left)) if left else None
-        quotas = {c: q * yields.relative(c) ** -self.rules.persistence for c, q in quotas.items()}
+            if not left or not self.missing:
+                return int(rng.choice(left)) if left else None
+            weights = np.array([self.missing[c] for c in left])
+            return int(rng.choice(left, p=weights / weights.sum()))
+        quotas = {
+            c: q * self.missing.get(c, 1.0) * yields.relative(c) ** -self.rules.persistence
+            for c, q in quotas.items()
+        }
         chances = self.affinity.probabilities(
             scene.category_ids.tolist(), tau=self.rules.tau, gamma=self.rules.gamma, quotas=quotas
         )

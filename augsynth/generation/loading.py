@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from augsynth.affinity.focus import read_missing
 from augsynth.affinity.model import DEFAULT_MEASURE, Affinity, load_affinity_file
 from augsynth.coco.reader import read_dataset
 from augsynth.core.errors import ConfigError, DatasetError
@@ -103,6 +104,7 @@ def _open_placing(
         {c.id: rules.quotas[c.name] for c in dataset.categories if c.name in rules.quotas},
         rules,
         config.run.give_up_after,
+        {} if rules.focus is None else read_missing(rules.focus, dataset.categories),
     )
     appearance, related = None, {}
     if config.placement.placement == "aligned":
@@ -251,6 +253,10 @@ def open_dataset(config: GenerateConfig) -> tuple[GenerateConfig, Dataset]:
             f"mode replace needs two categories, {annotations} has {len(names)}; choose mode insert"
         )
     check_models(config, dataset, _prompt_book(config, dataset))
+    if config.categories.focus is not None:
+        read_missing(
+            config.categories.focus, dataset.categories
+        )  # a mistake is found before models are loaded
     filled: dict[str, str | None] = {"model": config.painting.model or model}
     if models.asks_detector:
         filled["detector"] = models.detector or detector

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from augsynth import __version__
+from augsynth.affinity.focus import focus_file
 from augsynth.core.scene import Dataset
 from augsynth.detectors.loading import detector_files, split_detectors
 from augsynth.generation.config import GenerateConfig, plain_config
@@ -26,9 +27,11 @@ def fingerprint(config: GenerateConfig, dataset: Dataset) -> dict[str, Any]:
     """Return what a run depends on: options, source bytes, model weights, version."""
     values = {k: v for k, v in plain_config(config).items() if k not in _FREE_KEYS}
     painting, models = config.painting, config.filter_models
+    focus = config.categories.focus
     affinity, prompts = config.categories.affinity, config.prompts.prompts
     digests = {
         "source_sha256": _digest([dataset.source]),
+        "focus_sha256": _digest([focus_file(focus)]) if focus else None,
         "affinity_sha256": _digest([Path(affinity)]) if affinity else None,
         "prompts_sha256": _digest([Path(prompts)]) if prompts else None,
         "init_images_sha256": _digest([Path(painting.init_images) / "index.npy"])

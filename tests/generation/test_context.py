@@ -75,3 +75,18 @@ def test_a_category_that_cant_be_told_from_background_is_left_out(
     assert context.placing.chooser.wanted_ids == used - {left_out}
     assert [row.category_id for row in context.filter_rows] == sorted(used)
     assert any(row.accepted for row in context.filter_rows)
+
+
+def test_what_is_found_badly_is_drawn_more_often(bare: RunContext) -> None:
+    chooser, rng = bare.placing.chooser, np.random.default_rng(3)
+    scenes = [*bare.dataset.scenes] * 120
+    first = sorted(chooser.wanted_ids)[0]
+    missing = {c: 0.9 if c == first else 0.3 for c in chooser.wanted_ids}
+
+    def share(chosen: object) -> float:
+        drawn = Counter(chosen.choose(s, CategoryYields(), rng) for s in scenes)  # type: ignore[attr-defined]
+        return drawn[first] / len(scenes)
+
+    for plain in (chooser, replace(chooser, rules=replace(chooser.rules, category_choice="uniform"))):
+        before, after = share(plain), share(replace(plain, missing=missing))
+        assert after == pytest.approx(3 * before / (1 + 2 * before), abs=0.06)
