@@ -36,7 +36,7 @@ class CategoryRules:
     gamma: float = option(1.5, "Exponent that favours rare categories.", low=-10, high=10)
     focus: str | None = option(
         None,
-        "AP by category (a folder of `train-detector`, a JSON file, or MMDetection's scalars.json): what is found badly "
+        "AP by category (folder of `train-detector`, JSON file, or MMDetection's scalars.json): what is found badly "
         "is added more often.",
         unset="all alike",
     )
