@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,18 @@ from augsynth.core.scene import FloatArray
 NAME_TEMPLATE = "a {}"
 _CLIP_TYPES = ("clip", "clip_text_model")
 _PLACES = (("", ""), ("text_encoder", "tokenizer"))  # a CLIP model itself, or a diffusers pipeline
+
+# of a damaged .npy, .npz or .json file
+_DAMAGED = (
+    ValueError,
+    TypeError,
+    EOFError,
+    RecursionError,
+    OverflowError,
+    SyntaxError,
+    MemoryError,
+    TokenError,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +93,7 @@ def read_embeddings(path: Path, names: Sequence[str]) -> Embeddings:
         return Embeddings(vectors, origin)
     except OSError as error:
         raise ConfigError(f"{path}: can't be read ({error.strerror or error}); check the path") from None
-    except (ValueError, TypeError, EOFError, RecursionError, zipfile.BadZipFile) as error:
+    except (*_DAMAGED, zipfile.BadZipFile) as error:
         first = (str(error).splitlines() or ["damaged"])[0]
         raise ConfigError(f"{path}: no embeddings ({first}); write finite vectors of one length") from None
 

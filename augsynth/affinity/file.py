@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ import numpy as np
 from augsynth.affinity.cooccurrence import Cooccurrence
 from augsynth.affinity.loglinear import Structure
 from augsynth.affinity.scoring import BLEND, CLIP, MEASURES, Part, Terms
+from augsynth.core.arrays import MAX_EXACT, floats, unique_ids, wholes
 from augsynth.core.errors import DatasetError
 from augsynth.core.files import write_atomically
+from augsynth.core.scene import FloatArray, IntArray
 
 FORMAT = "augsynth-affinity"
 VERSION = 2
@@ -115,9 +117,9 @@ class Fields:
         if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
             raise self.fault("names", "must be a list of category names")
         size = len(names)
-        category_ids = self.array("category_ids", (size,), np.int64)
-        if len(set(category_ids.tolist())) != size:
-            raise self.fault("category_ids", "an id is given twice")
+        category_ids = self._checked("category_ids", lambda values: unique_ids(values, "category_ids"))
+        if len(category_ids) != size:
+            raise self.fault("category_ids", f"must be {size}, as many as names")
         model = self.part(size, (*MEASURES, CLIP, BLEND))
         return {
             "category_ids": category_ids,
@@ -140,10 +142,10 @@ class Fields:
         terms = Terms(
             self.number("temperature", above=0),
             math.inf if self._take("strength") is None else self.number("strength"),
-            self.array("bias", (2, size), np.float64),
-            self.array("count_matrix", (size, size), np.float64),
+            self.floats("bias", (2, size)),
+            self.floats("count_matrix", (size, size)),
         )
-        matrix = self.array("matrix", (size, size), np.float64)
+        matrix = self.floats("matrix", (size, size))
         return Part(measure, matrix, terms, self.number("weight") if weighted else 1.0)
 
     def _parts(self, size: int) -> tuple[Part, ...]:
@@ -162,8 +164,8 @@ class Fields:
         return parts
 
     def _counts(self, size: int) -> Cooccurrence:
-        counts = self.array("counts", (size,), np.int64)
-        pairs = self.array("pair_counts", (size, size), np.int64)
+        counts = self.wholes("counts", (size,))
+        pairs = self.wholes("pair_counts", (size, size))
         if (pairs != pairs.T).any() or (pairs.diagonal() != counts).any():
             raise self.fault("pair_counts", "must be symmetric with counts on the diagonal")
         num_scenes = self.number("num_scenes", above=0)
@@ -173,8 +175,8 @@ class Fields:
             int(num_scenes),
             counts,
             pairs,
-            self.array("repeat_counts", (size,), np.int64),
-            self.array("instance_counts", (size,), np.int64),
+            self.wholes("repeat_counts", (size,)),
+            self.wholes("instance_counts", (size,)),
             self.number("kappa", above=0),
         )
 
@@ -185,8 +187,8 @@ class Fields:
     def number(self, name: str, *, above: float = -math.inf) -> float:
         """Return a finite number above a bound."""
         value = self._take(name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise self.fault(name, f"must be a number, not {str(value)[:40]!r}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MAX_EXACT:
+            raise self.fault(name, f"must be a number below 2^53, not {str(value)[:40]!r}")
         if value <= above:
             raise self.fault(name, f"must be above {above}, not {value}")
         return float(value)
@@ -198,17 +200,21 @@ class Fields:
             raise self.fault(name, f"must be text, not {str(value)[:40]!r}")
         return value
 
-    def array(self, name: str, shape: tuple[int, ...], dtype: type[np.int64] | type[np.float64]) -> Any:
-        """Return an array of one shape, counts (int64) or finite numbers (float64)."""
+    def floats(self, name: str, shape: tuple[int, ...]) -> FloatArray:
+        """Return an array of one shape, of finite numbers."""
+        found: FloatArray = self._checked(name, lambda values: floats(values, name, shape))
+        return found
+
+    def wholes(self, name: str, shape: tuple[int, ...]) -> IntArray:
+        """Return an array of one shape, of whole numbers, 0 or more."""
+        found: IntArray = self._checked(name, lambda values: wholes(values, name, shape))
+        return found
+
+    def _checked(self, name: str, read: Callable[[Any], Any]) -> Any:
         try:
-            values = np.array(self._take(name), np.float64)
-        except (TypeError, ValueError, OverflowError):
-            raise self.fault(name, f"must be numbers of shape {shape}") from None
-        if values.shape != shape or not np.isfinite(values).all():
-            raise self.fault(name, f"must be finite numbers of shape {shape}, not {values.shape}")
-        if dtype is np.int64 and (values != np.rint(values)).any():
-            raise self.fault(name, "must be whole numbers")
-        return values.astype(dtype)
+            return read(self._take(name))
+        except ValueError as error:
+            raise self.fault(name, str(error).removeprefix(f"{name}: ")) from None
 
     def fault(self, name: str, what: str) -> DatasetError:
         """Return the error that names file and field."""

@@ -316,8 +316,8 @@ class Affinity:
         counts, known = self.cooccurrence, self.told | likely
         return ranked_pairs(self.category_ids, self.names, counts, self.matrix, pull, known, k)
 
-    def check_matches(self, dataset: Dataset) -> None:
-        """Raise ConfigError unless the dataset has the same category ids with the same names."""
+    def check_matches(self, dataset: Dataset, *, title: str = "the affinity") -> None:
+        """Raise ConfigError unless the dataset has the same category ids with the same names; errors say `title`."""
         mine: dict[int, str] = dict(zip(self.category_ids.tolist(), self.names, strict=True))
         theirs = {category.id: category.name for category in dataset.categories}
         for category_id in sorted(mine.keys() | theirs.keys()):
@@ -325,7 +325,7 @@ class Affinity:
             if here != there:
                 here, there = ("missing" if name is None else repr(name) for name in (here, there))
                 raise ConfigError(
-                    f"the affinity doesn't fit {dataset.source}: category id {category_id} is {here} in the "
+                    f"{title} doesn't fit {dataset.source}: category id {category_id} is {here} in the "
                     f"affinity and {there} in the dataset; build it again with `augsynth build-affinity`"
                 )
 

@@ -46,7 +46,7 @@ class CutRules:
         ConfigError: A value is out of range.
     """
 
-    min_size: float = option(8.0, "Least shorter side of an object in pixels.", low=1, high=1e6)
+    min_size: float = option(8.0, "Least shorter side of an object in pixels.", low=1, high=1_000_000)
     max_overlap: float = option(
         0.3,
         "Share of its box that boxes of other objects may cover, except larger ones that hold it and, where no outline "

@@ -19,16 +19,19 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from augsynth.core.errors import DatasetError
+from augsynth.core.hub import first_line
 from augsynth.core.scene import Category, FloatArray, Image, IntArray
 
 VERSION = 1
 MANIFEST, INDEX, OTHERS, PIXELS = "bank.json", "index.npy", "others.npy", "cutouts.bin"
+NOT_READ = (OSError, ValueError, EOFError, SyntaxError, MemoryError, TokenError)  # of a damaged .npy file
 FILES = MANIFEST, INDEX, OTHERS, PIXELS
 ROW = np.dtype(
     [
@@ -142,8 +145,10 @@ class Bank:
             pixels = np.memmap(folder / PIXELS, np.uint8, mode="r")
             found = (folder / OTHERS).exists()
             others = np.load(folder / OTHERS, allow_pickle=False) if found else np.zeros(0, OTHER)
-        except (OSError, ValueError, EOFError) as error:
-            raise BankError(f"{folder}: one of its files can't be opened ({error}); {REMEDY}") from None
+        except NOT_READ as error:
+            raise BankError(
+                f"{folder}: one of its files can't be opened ({first_line(error)}); {REMEDY}"
+            ) from None
         if index.dtype != ROW or index.shape != (manifest["count"],):
             raise BankError(f"{folder / INDEX}: isn't the index of {manifest['count']} cut-outs; {REMEDY}")
         if others.dtype != OTHER:
@@ -153,7 +158,7 @@ class Bank:
             raise BankError(f"{folder / PIXELS}: {problem}; {REMEDY}")
         try:
             bank = cls(folder, manifest, index, others, pixels)
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             raise BankError(f"{folder / MANIFEST}: categories can't be read; {REMEDY}") from None
         unknown = set(bank.category_ids.tolist()) - {c.id for c in bank.categories}
         if unknown:
@@ -205,11 +210,17 @@ class Bank:
         return self._members[category_id]
 
     def ring(self, position: int) -> FloatArray:
-        """Return a cut-out's ring features without touching its pixels."""
+        """Return a cut-out's ring features without touching its pixels.
+
+        Raises:
+            BankError: The index is damaged.
+        """
         row = self._index[position]
         start = int(row["offset"])
-        values = self._pixels[start : start + 4 * int(row["ring_length"])].view("<f4")
-        return np.asarray(values, np.float64)
+        data = self._pixels[start : start + 4 * int(row["ring_length"])]
+        if len(data) != 4 * int(row["ring_length"]):
+            raise BankError(f"{self.path / INDEX}: row {position} is damaged; {REMEDY}")
+        return np.asarray(data.view("<f4"), np.float64)
 
     def _along(self, position: int) -> dict[str, Any]:
         others = self._others.get(range(len(self))[position])
@@ -232,6 +243,8 @@ class Bank:
             if len(data) != num_bytes or zlib.crc32(data) != int(row["checksum"]):
                 raise ValueError("its checksum is wrong")
             first, second = 4 * ring_length, 4 * ring_length + height * width * 3
+            if not second < num_bytes:
+                raise ValueError("its size is wrong")
             alpha = zlib.decompress(data[second:], bufsize=height * width)
             return Cutout(
                 image=np.array(data[first:second]).reshape(height, width, 3),
@@ -262,7 +275,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     except OSError as error:
         advice = "name a folder that `augsynth bank` or `generate --bank` has written"
         raise BankError(f"{path}: no object bank ({error.strerror}); {advice}") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise BankError(f"{path}: isn't the description of an object bank; {REMEDY}") from None
     if manifest["version"] != VERSION:
         raise BankError(f"{path}: version {manifest['version']}, this augsynth reads {VERSION}; {REMEDY}")

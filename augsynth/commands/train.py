@@ -91,10 +91,18 @@ class TrainDetectorOptions:
             )
 
 
-def _read_scaled(data: TrainingData) -> tuple[Dataset, Callable[[Scene], Image]]:
+def _read(annotations: Path, images: Path, terminal: Terminal) -> Dataset:
+    """Read a dataset, and say what was repaired."""
+    dataset = read_dataset(annotations, images=images)
+    for line in repair_lines(dataset):
+        terminal.notice(line)
+    return dataset
+
+
+def _read_scaled(data: TrainingData, terminal: Terminal) -> tuple[Dataset, Callable[[Scene], Image]]:
     from augsynth.training.windows import scale_images
 
-    return scale_images(read_dataset(data.annotations, images=data.images), data.image_scale)
+    return scale_images(_read(data.annotations, data.images, terminal), data.image_scale)
 
 
 def run_train_inpainter(options: TrainInpainterOptions, terminal: Terminal) -> Report:
@@ -113,7 +121,7 @@ def run_train_inpainter(options: TrainInpainterOptions, terminal: Terminal) -> R
 
     data = options.data
     check_out(options.out, verb="train-inpainter", inputs=[data.annotations, data.images])
-    dataset, read = _read_scaled(data)
+    dataset, read = _read_scaled(data, terminal)
     with TrainingDisplay(terminal.notices) as display:
         folder = train_inpainter(
             dataset,
@@ -149,7 +157,7 @@ def run_train_lora(options: TrainLoraOptions, terminal: Terminal) -> Report:
         terminal.notice(
             f"{training.model} is for non-commercial use only ({checkpoint.licence}), and so is a LoRA of it"
         )
-    dataset, read = _read_scaled(data)
+    dataset, read = _read_scaled(data, terminal)
     with TrainingDisplay(terminal.notices) as display:
         folder = train_lora(
             dataset, read, training=training, checkpoint=checkpoint, out=options.out, progress=display.update
@@ -178,12 +186,10 @@ def run_train_detector(options: TrainDetectorOptions, terminal: Terminal) -> Rep
     from augsynth.training.detector.train import check_place, train_detector
 
     check_place(options.out, inputs=[options.annotations, options.images])
-    dataset = read_dataset(options.annotations, images=options.images)
-    for line in repair_lines(dataset):
-        terminal.notice(line)
+    dataset = _read(options.annotations, options.images, terminal)
     val = None
     if options.val_annotations is not None:
-        val = read_dataset(options.val_annotations, images=options.val_images or options.images)
+        val = _read(options.val_annotations, options.val_images or options.images, terminal)
     with TrainingDisplay(terminal.notices) as display:
         report = train_detector(
             dataset,

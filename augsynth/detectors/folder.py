@@ -52,7 +52,7 @@ def read_document(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG_FILE
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BackendError(f"{path}: can't be read as JSON ({error}); write the folder again") from None
     if not isinstance(document, dict):
         raise BackendError(f"{path}: is not a JSON object; write the folder again")
@@ -83,7 +83,7 @@ def read_config(folder: Path) -> DetectorConfig:
             view_px=int(document["view_px"]),
             training=document.get("training", {}),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BackendError(f"{path}: {error!r}; train it again with `augsynth train-detector`") from None
 
 

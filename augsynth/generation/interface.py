@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from augsynth.coco.reader import read_dataset
+from augsynth.core.arrays import MAX_EXACT
 from augsynth.core.errors import ResumeError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Dataset, Image, Scene
@@ -53,7 +54,14 @@ class Run:
     @cached_property
     def summary(self) -> Mapping[str, Any]:
         """What `summary.json` says: attempts, yield and what each rule rejected, by category."""
-        return dict(json.loads((self.path / SUMMARY).read_text(encoding="utf-8")))
+        found = _read(self.path / SUMMARY, _decoded)
+        if not isinstance(found, dict):
+            raise _damaged(self.path / SUMMARY, "no object")
+        for name in ("objects", "images", "attempts", "yield"):
+            value = found.get(name)
+            if not isinstance(value, int | float) or not abs(value) <= MAX_EXACT:
+                raise _damaged(self.path / SUMMARY, f"{name} is no number")
+        return found
 
     @cached_property
     def attempts(self) -> tuple[Mapping[str, Any], ...]:
@@ -182,4 +190,29 @@ def _word(accepted: bool) -> str:
 
 
 def _read_lines(path: Path) -> tuple[Mapping[str, Any], ...]:
-    return tuple(json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    found = _read(path, lambda text: [_decoded(line) for line in text.splitlines()])
+    if not all(isinstance(each, dict) for each in found):
+        raise _damaged(path, "a line that is no object")
+    return tuple(found)
+
+
+def _read(path: Path, decode: Callable[[str], Any]) -> Any:
+    """Return what a file of a finished run holds.
+
+    Raises:
+        ResumeError: It is gone or damaged.
+    """
+    try:
+        return decode(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ResumeError(f"{path}: can't be read ({error.strerror}); put it back, or run again") from None
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, str(error)) from None
+
+
+def _decoded(text: str) -> Any:
+    return json.loads(text)
+
+
+def _damaged(path: Path, what: str) -> ResumeError:
+    return ResumeError(f"{path}: damaged ({what}); put it back, or run again with another --out")

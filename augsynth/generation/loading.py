@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from augsynth.affinity.focus import read_missing
-from augsynth.affinity.model import DEFAULT_MEASURE, Affinity, load_affinity_file
+from augsynth.affinity.model import DEFAULT_MEASURE, Affinity
 from augsynth.coco.reader import read_dataset
 from augsynth.core.errors import ConfigError, DatasetError
 from augsynth.core.images import read_image
@@ -37,6 +37,7 @@ from augsynth.pasting.init_images import InitImages
 from augsynth.placement.appearance import Appearance
 from augsynth.placement.layout import Layout
 from augsynth.placement.replacement import related_categories
+from augsynth.placement.scene_model import load_affinity
 
 MODELS = Path(__file__).parents[1] / "sample" / "models"
 CALIBRATION_IMAGES = 120
@@ -208,9 +209,9 @@ def _affinity_and_layout(config: GenerateConfig, dataset: Dataset) -> tuple[Affi
     rules = config.categories
     if rules.affinity is None:
         return Affinity.fit(dataset, measure=rules.measure or DEFAULT_MEASURE), Layout.fit(dataset)
-    affinity, layout = load_affinity_file(Path(rules.affinity))
-    affinity.check_matches(dataset)
-    return affinity, Layout.from_dict(layout)
+    model = load_affinity(rules.affinity)
+    model.affinity.check_matches(dataset, title=rules.affinity)
+    return model.affinity, model.layout
 
 
 def _read_or_blank(dataset: Dataset, scene: Scene) -> Image:

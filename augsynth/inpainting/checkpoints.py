@@ -135,7 +135,7 @@ def _fetch_card(source: ModelSource) -> Path | None:
 def _read_index(path: Path, model: str) -> dict[str, Any]:
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BackendError(
             f"{model}: model_index.json is damaged ({first_line(error)}); fetch it anew"
         ) from error

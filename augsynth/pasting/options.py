@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from augsynth.affinity.model import Affinity, load_affinity_file
+from augsynth.affinity.model import Affinity
 from augsynth.coco.reader import read_dataset
 from augsynth.core.errors import ConfigError
 from augsynth.core.options import build
@@ -16,6 +16,7 @@ from augsynth.core.scene import FloatArray, IntArray
 from augsynth.pasting.patch import Blend
 from augsynth.pasting.placer import PasteRules
 from augsynth.placement.layout import Layout
+from augsynth.placement.scene_model import load_affinity
 
 
 def check(fine: bool, name: str, value: Any, wanted: str) -> None:
@@ -57,12 +58,8 @@ def learn(affinity: str | None, annotations: str | None) -> tuple[Affinity, Layo
     if annotations is not None:
         dataset = read_dataset(Path(annotations))
         return Affinity.fit(dataset), Layout.fit(dataset)
-    path = Path(str(affinity))
-    found, layout = load_affinity_file(path)
-    try:
-        return found, Layout.from_dict(layout)
-    except ValueError as error:
-        raise ConfigError(f"{path}: layout: {error}") from None
+    model = load_affinity(str(affinity))
+    return model.affinity, model.layout
 
 
 def class_names(

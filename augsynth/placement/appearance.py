@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from augsynth.core.arrays import unique_ids, wholes
 from augsynth.core.errors import DatasetError
 from augsynth.core.scene import Dataset, FloatArray, Image, IntArray, Scene
 from augsynth.core.seeding import derive_rng
@@ -155,9 +156,10 @@ class Appearance:
             ValueError: A key is missing or holds something else.
         """
         try:
-            ids = tuple(int(c) for c in data["category_ids"])
-            return cls(ids, np.asarray(data["ranks"], np.int64), BoostedTrees.from_dict(data["evidence"]))
-        except (KeyError, TypeError, IndexError) as error:
+            category_ids = tuple(unique_ids(data["category_ids"], "category_ids").tolist())
+            ranks = wholes(data["ranks"], "ranks", (len(category_ids),))
+            return cls(category_ids, ranks, BoostedTrees.from_dict(data["evidence"]))
+        except (KeyError, TypeError) as error:
             raise ValueError(f"not an appearance model: {error!r}") from error
 
 

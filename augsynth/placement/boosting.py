@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from augsynth.core.arrays import floats, wholes
 from augsynth.core.scene import FloatArray, IntArray
 
 _MIN_COLUMNS = 6
 _NUM_FOLDS = 3
 _FEW_TREES = 20
+_MOST_LEVELS, _MOST_COLUMNS = 16, 10_000  # of a tree that is read
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,11 +61,23 @@ class BoostedTrees:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> BoostedTrees:
-        """Return the model of `to_dict`."""
-        leaves = np.asarray(data["leaves"], np.float64)
-        if not leaves.size:
+        """Return the model of `to_dict`.
+
+        Raises:
+            KeyError, TypeError, ValueError: Something is missing, or isn't what `to_dict` writes.
+        """
+        if not data["leaves"]:
             return cls.empty()
-        return cls(np.asarray(data["features"], np.int64), np.asarray(data["thresholds"], np.float64), leaves)
+        leaves = floats(data["leaves"], "leaves", (-1, -1))
+        features = wholes(data["features"], "features", (len(leaves), -1), high=_MOST_COLUMNS)
+        if leaves.shape[1] != 1 << min(features.shape[1], _MOST_LEVELS):
+            raise ValueError("leaves: must have two for each way through the levels of a tree")
+        return cls(features, floats(data["thresholds"], "thresholds", features.shape), leaves)
+
+    def check_columns(self, count: int) -> None:
+        """Raise ValueError where a tree looks at a column beyond `count`."""
+        if self.features.size and self.features.max() >= count:
+            raise ValueError(f"features: must be below {count}, the number of columns")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from augsynth.core.arrays import unique_ids, wholes
 from augsynth.core.boxes import box_areas, intersections
 from augsynth.core.scene import Dataset, FloatArray, IntArray, Scene
 from augsynth.core.seeding import derive_rng
@@ -197,15 +198,24 @@ class Layout:
             ValueError: A key is missing or holds something else.
         """
         try:
-            return cls(
-                tuple(int(c) for c in data["category_ids"]),
-                np.asarray(data["ranks"], np.int64),
+            category_ids = tuple(unique_ids(data["category_ids"], "category_ids").tolist())
+            num = len(category_ids)
+            layout = cls(
+                category_ids,
+                wholes(data["ranks"], "ranks", (num,), high=max(num - 1, 0)),
                 Offsets.from_dict(data["offsets"]),
                 Sizes.from_dict(data["sizes"]),
                 BoostedTrees.from_dict(data["evidence"]),
             )
-        except (KeyError, TypeError, IndexError) as error:
-            raise ValueError(f"not a layout: {error!r}; build the affinity file again") from error
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a layout: {error!r}") from error
+        if layout.offsets.num_categories != num or len(layout.sizes.centres) != num:
+            raise ValueError(f"not a layout of {num} categories")
+        if num:
+            everything = np.array([[0.0, 0.0, 1.0, 1.0]])
+            columns = layout.features(Scene(0, "", (1, 1)), everything, category_ids[0]).shape[1]
+            layout.trees.check_columns(columns)
+        return layout
 
 
 @dataclass(frozen=True, slots=True, eq=False)

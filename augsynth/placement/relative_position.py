@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from augsynth.core.arrays import floats, wholes
 from augsynth.core.scene import FloatArray, IntArray
 
 NUM_RADII, NUM_ANGLES = 44, 36
@@ -130,15 +131,25 @@ class Offsets:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Offsets:
-        """Return the counts of `to_dict`."""
+        """Return the counts of `to_dict`.
+
+        Raises:
+            KeyError, TypeError, ValueError: Something is missing, or isn't what `to_dict` writes.
+        """
+        coarse = floats(data["expected"], "expected", (-1, NUM_RADII * 4), low=0)
+        count = int(wholes(data["num_categories"], "num_categories", ()))
+        if count != len(coarse):
+            raise ValueError(f"num_categories: must be {len(coarse)}, the rows of expected")
         real = {}
         for pair in data["pairs"]:
+            cells = wholes(pair["cells"], "cells", (-1,), high=NUM_CELLS - 1)
+            anchor, category = (
+                int(wholes(pair[name], name, (), high=count - 1)) for name in ("anchor", "category")
+            )
             counts = np.zeros(NUM_CELLS, np.float32)
-            counts[np.asarray(pair["cells"], np.int64)] = pair["counts"]
-            real[int(pair["anchor"]), int(pair["category"])] = counts
-        count = int(data["num_categories"])
-        coarse = np.asarray(data["expected"], np.float32).reshape(count, NUM_RADII * 4)
-        return cls(count, real, _fine(coarse))
+            counts[cells] = floats(pair["counts"], "counts", cells.shape, low=0)
+            real[anchor, category] = counts
+        return cls(count, real, _fine(coarse.astype(np.float32)))
 
 
 class OffsetSampler:

@@ -125,8 +125,16 @@ def load_affinity(path: str | Path) -> SceneModel:
     Raises:
         DatasetError: It can't be read, isn't an affinity file, or is damaged.
     """
-    affinity, layout = load_affinity_file(Path(path))
-    return SceneModel(affinity, Layout.from_dict(layout))
+    affinity, values = load_affinity_file(Path(path))
+    try:
+        layout = Layout.from_dict(values)
+        if layout.category_ids != tuple(affinity.category_ids.tolist()):
+            raise ValueError("category_ids: must be those of the affinity")
+    except ValueError as error:
+        raise DatasetError(
+            f"{path}: layout: {error}; build it again with `augsynth build-affinity`"
+        ) from None
+    return SceneModel(affinity, layout)
 
 
 def propose_places(

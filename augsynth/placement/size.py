@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from augsynth.core.arrays import floats
 from augsynth.core.scene import FloatArray, IntArray
 from augsynth.placement.free_standing import stand_free
 
 _FREEDOM = 4.0
 _SMOOTH, _MAX_ASPECT_SMOOTH = 0.15, 0.02  # of the spread, when a real object's noise and log aspect are drawn
 _TRIES = 6
+_LARGEST, _LEAST_SCALE = 50.0, 1e-4  # in logs of a size, of numbers that are read
 
 
 def log_sides(boxes_xyxy: FloatArray, size_wh: tuple[int, int]) -> FloatArray:
@@ -171,11 +173,27 @@ class Sizes:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Sizes:
-        """Return the model of `to_dict`."""
-        centres, slopes, scales, aspect_scales = (
-            np.asarray(data[k], np.float64) for k in ("centres", "slopes", "scales", "aspect_scales")
+        """Return the model of `to_dict`.
+
+        Raises:
+            KeyError, TypeError, ValueError: Something is missing, or isn't what `to_dict` writes.
+        """
+
+        def read(values: Any, name: str, shape: tuple[int, ...], low: float = -_LARGEST) -> FloatArray:
+            return floats(values, name, shape, low=low, high=_LARGEST)
+
+        centres = read(data["centres"], "centres", (-1,))
+        num = len(centres)
+        support = tuple(read(rows, "support", (-1, 2)) for rows in data["support"])
+        if len(support) != num or not all(map(len, support)):
+            raise ValueError(f"support: must have rows for each of the {num} categories")
+        return cls(
+            centres,
+            read(data["slopes"], "slopes", (num,)),
+            read(data["scales"], "scales", (num,), _LEAST_SCALE),
+            read(data["aspect_scales"], "aspect_scales", (num,), 0.0),
+            float(read(data["share"], "share", ())),
+            float(read(data["loss"], "loss", ())),
+            support,
+            read(data["bounds"], "bounds", (num, 4, 2)) if num else np.zeros((0, 4, 2)),
         )
-        support = tuple(np.asarray(rows, np.float64).reshape(-1, 2) for rows in data["support"])
-        bounds = np.asarray(data["bounds"], np.float64).reshape(-1, 4, 2)
-        share, loss = float(data["share"]), float(data["loss"])
-        return cls(centres, slopes, scales, aspect_scales, share, loss, support, bounds)

@@ -77,7 +77,7 @@ def _is_finished(out: Path, request: dict[str, Any]) -> bool:
         truth = json.loads((out / _TRUTH).read_text("utf-8"))
         own = truth["generator"] == "augsynth sample" and truth["renderer_version"] == world.RENDERER_VERSION
         same = own and truth["request"] == request
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         own = same = False
     if not own:
         raise DatasetError(

@@ -59,7 +59,7 @@ def is_blank(work: Path) -> bool:
 def _marked(work: Path) -> dict[str, str] | None:
     try:
         document = json.loads((work / MARK).read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
 

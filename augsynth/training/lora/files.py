@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from augsynth import __version__
+from augsynth.core.arrays import MAX_EXACT
 from augsynth.inpainting.checkpoints import Checkpoint
 from augsynth.inpainting.loading import find_pipeline
 from augsynth.training.folder import replace_folder
@@ -75,6 +76,7 @@ def best_loss(folder: Path) -> float:
     """Return the held-out loss of the LoRA in a folder, infinite where there is none."""
     try:
         value = json.loads((folder / FACTS).read_text("utf-8"))["held_out_loss"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return math.inf
-    return math.inf if value is None else float(value)
+    usable = type(value) in (int, float) and abs(value) <= MAX_EXACT
+    return float(value) if usable else math.inf

@@ -41,7 +41,7 @@ def read_figures(folder: Path) -> dict[str, Any] | None:
     """Return the figures of the model in a folder, None where there is none."""
     try:
         figures = json.loads((folder / FIGURES).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return figures if isinstance(figures, dict) else None
 
