@@ -150,6 +150,7 @@ def fill_folder(folder: Path, *, is_own: Callable[[str], bool], last: str) -> It
             (draft / name).replace(folder / name)
         sync_folder(folder)
         draft.rmdir()
+        sync_folder(folder)
 
 
 def _discard(draft: Path) -> None:

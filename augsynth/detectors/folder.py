@@ -14,6 +14,7 @@ from augsynth.core.scene import Category
 FORMAT = "augsynth-detector-1"
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+_LONGEST_NAME = 200  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def read_config(folder: Path) -> DetectorConfig:
         )
     try:
         return DetectorConfig(
-            preset=str(document["preset"]),
+            preset=_name(document["preset"]),
             categories=tuple(
                 Category(int(c["id"]), str(c["name"]), str(c.get("supercategory", "")))
                 for c in document["categories"]
@@ -85,6 +86,12 @@ def read_config(folder: Path) -> DetectorConfig:
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BackendError(f"{path}: {error!r}; train it again with `augsynth train-detector`") from None
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not value.isprintable() or len(value) > _LONGEST_NAME:
+        raise ValueError("preset is no name")
+    return value
 
 
 def write_config(folder: Path, config: DetectorConfig) -> None:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from augsynth.core.errors import BackendError
+from augsynth.core.errors import BackendError, ConfigError
 from augsynth.core.scene import Category, Detections, Image
 from augsynth.detectors.architectures import build_model, channels_last
 from augsynth.detectors.folder import DetectorConfig, read_config, read_weights
@@ -91,7 +91,10 @@ class TorchvisionDetector:
         """
         config = read_config(folder)
         labels = match_categories([c.name for c in config.categories], categories, source=str(folder))
-        network = build_model(config.preset, num_categories=len(config.categories))
+        try:
+            network = build_model(config.preset, num_categories=len(config.categories))
+        except ConfigError as error:
+            raise BackendError(f"{folder}: {error}") from None
         try:
             network.load_state_dict(read_weights(folder))
         except RuntimeError as error:
