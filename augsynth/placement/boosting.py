@@ -21,6 +21,7 @@ from augsynth.core.scene import FloatArray, IntArray
 _MIN_COLUMNS = 6
 _NUM_FOLDS = 3
 _FEW_TREES = 20
+_LARGEST = 1e9  # number of a tree; more than any place in an image is away
 _MOST_LEVELS, _MOST_COLUMNS = 16, 10_000  # of a tree that is read
 
 
@@ -55,8 +56,8 @@ class BoostedTrees:
         """Return a JSON-able form; numbers are rounded to six digits."""
         return {
             "features": self.features.tolist(),
-            "thresholds": [[float(f"{v:.6g}") for v in row] for row in self.thresholds],
-            "leaves": [[float(f"{v:.6g}") for v in row] for row in self.leaves],
+            "thresholds": _rounded(self.thresholds),
+            "leaves": _rounded(self.leaves),
         }
 
     @classmethod
@@ -78,6 +79,10 @@ class BoostedTrees:
         """Raise ValueError where a tree looks at a column beyond `count`."""
         if self.features.size and self.features.max() >= count:
             raise ValueError(f"features: must be below {count}, the number of columns")
+
+
+def _rounded(values: FloatArray) -> list[list[float]]:
+    return [[float(f"{v:.6g}") for v in row] for row in np.clip(values, -_LARGEST, _LARGEST)]
 
 
 @dataclass(frozen=True, slots=True)

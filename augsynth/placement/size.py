@@ -24,7 +24,7 @@ from augsynth.placement.free_standing import stand_free
 _FREEDOM = 4.0
 _SMOOTH, _MAX_ASPECT_SMOOTH = 0.15, 0.02  # of the spread, when a real object's noise and log aspect are drawn
 _TRIES = 6
-_LARGEST, _LEAST_SCALE = 50.0, 1e-4  # in logs of a size, of numbers that are read
+_LARGEST, _LEAST_SCALE = 2000.0, 1e-5  # in logs of a size, of numbers that are read
 
 
 def log_sides(boxes_xyxy: FloatArray, size_wh: tuple[int, int]) -> FloatArray:
