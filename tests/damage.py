@@ -95,7 +95,7 @@ def check_damage(
         except AugsynthError as error:
             refused += 1
             line = str(error)
-            if (named or path.name) not in line or "\n" in line or ";" not in line or len(line) > 1000:
+            if (named or path.name) not in line or "\n" in line or ";" not in line or len(line) > 2000:
                 failures.append(f"{what}: {line[:200]}")
         except Exception as error:
             failures.append(f"{what}: {error!r}"[:300])

@@ -94,7 +94,7 @@ class TorchvisionDetector:
         try:
             network = build_model(config.preset, num_categories=len(config.categories))
         except ConfigError as error:
-            raise BackendError(f"{folder}: {error}") from None
+            raise BackendError(f"{folder}: {error}; train it again") from None
         try:
             network.load_state_dict(read_weights(folder))
         except RuntimeError as error:
