@@ -1,6 +1,7 @@
 """Writing COCO: records and documents that the usual tools read, the same bytes for the same input.
 
-An original annotation is carried as it was read. What is written anew, a synthetic object or the copy of a
+An original annotation is carried as it was read, unless its box is empty inside the image: some readers stop at such a
+box, and evaluators count it as an object that is never found. What is written anew, a synthetic object or the copy of a
 real annotation for a new image, obeys every rule: integer ids from 1, `iscrowd` present, `area` above 0, an
 unrounded `bbox` inside the image, a `segmentation` only if it is polygons of at least 6 numbers or an RLE.
 Synthetic objects have no known outline, so they carry no `segmentation` unless the caller has a mask: a box
@@ -180,7 +181,7 @@ def augmented_document(
     new_images: Sequence[Mapping[str, Any]],
     new_annotations: Sequence[Mapping[str, Any]],
 ) -> Record:
-    """Return the source with new images and annotations appended; everything else is carried as it is.
+    """Return the source with new images and annotations appended; all else is carried, but for empty boxes.
 
     In a keypoint file new objects get keypoints that aren't labelled: readers of keypoints require them.
 
@@ -192,7 +193,7 @@ def augmented_document(
     return {
         **source_document,
         "images": [*source_document["images"], *new_images],
-        "annotations": [*source_document["annotations"], *_with_keypoints(source_document, new_annotations)],
+        "annotations": [*_solid(source_document), *_with_keypoints(source_document, new_annotations)],
     }
 
 
@@ -247,6 +248,17 @@ def _positive(name: str, value: SupportsIndex) -> int:
     if number < 1:
         raise ValueError(f"{name} must be an integer ≥ 1, got {value!r}")
     return number
+
+
+def _solid(source: Mapping[str, Any]) -> list[Record]:
+    """Return the annotations whose box isn't empty inside its image."""
+    sizes = {record["id"]: (record["width"], record["height"]) for record in source["images"]}
+    kept = []
+    for record in source["annotations"]:
+        (x, y, w, h), (width, height) = record["bbox"], sizes[record["image_id"]]
+        if min(x + w, width) > max(x, 0) and min(y + h, height) > max(y, 0):
+            kept.append(record)
+    return kept
 
 
 def _with_keypoints(

@@ -180,6 +180,19 @@ def test_the_augmented_document_appends_and_changes_nothing(tmp_path):
     assert len(document["images"]) == 4 and len(document["annotations"]) == 5
 
 
+@pytest.mark.parametrize(
+    "bbox", [[5, 5, 0, 0], [5, 5, 0, 9], [5, 5, 4, -2], [64, 5, 9, 9], [-9, 5, 9, 9], [5, 48.0, 1, 1]]
+)
+def test_the_augmented_document_holds_no_empty_boxes(bbox):
+    record = SOURCE["images"][0]
+    first = {**SOURCE["annotations"][0], "image_id": record["id"]}
+    sized = {**record, "width": 64, "height": 48}
+    source = {**SOURCE, "images": [sized], "annotations": [{**first, "bbox": bbox, "area": 0}]}
+    assert augmented_document(source, [], [])["annotations"] == []
+    thin = {**source, "annotations": [{**first, "bbox": [63.5, -3, 20, 3.5]}]}
+    assert augmented_document(thin, [], [])["annotations"] == thin["annotations"]
+
+
 def test_the_synthetic_document_holds_the_new_images_alone():
     images, annotations = grown(SOURCE)
     document = synthetic_document(SOURCE, images, annotations)
