@@ -188,13 +188,17 @@ def stages(painter: Any, pieces: Sequence[Piece], strengths: Sequence[float]) ->
     decoded = [np.round(p).astype(np.uint8) for p in through_autoencoder(painter, requests)]
     yield "autoencoder", [piece.stitched(picture) for piece, picture in zip(pieces, decoded, strict=True)]
     for strength in (*strengths, 1.0):
-        painter.strength = strength
-        asked = [replace(r, start=r.image) if strength < 1 else r for r in requests]
+        asked = [_started(r, strength, cell=painter.cell) if strength < 1 else r for r in requests]
         pictures = list(zip(pieces, painter.inpaint(asked), strict=True))
         done = [piece.stitched(picture) for piece, picture in pictures]
         yield (f"strength {strength:g}" if strength < 1 else "painted"), done
     for name, options in LEFT_OUT.items():
         yield f"painted, {name}", [piece.stitched(picture, **options) for piece, picture in pictures]
+
+
+def _started(request: InpaintRequest, strength: float, *, cell: int) -> InpaintRequest:
+    """Return the request painted from its own image, each masked pixel with one strength."""
+    return replace(request, change=strength * np.kron(request.cells, np.ones((cell, cell))))
 
 
 def mean_share(pieces: Sequence[Piece], reasons: Sequence[Reason], category_ids: Sequence[int]) -> float:

@@ -61,7 +61,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> GenerateConfig:
 @pytest.fixture(scope="module")
 def bare(config: GenerateConfig) -> RunContext:
     """A run's context without a filter."""
-    return open_context(*open_dataset(config.but(filter="off", steps=2)))
+    return open_context(*open_dataset(config.but(filter="off", steps=2, masks="off")))
 
 
 def with_loop(context: RunContext, **options: object) -> RunContext:
