@@ -17,6 +17,11 @@ from benchmarks.gain.detectors import DETECTORS
 Results = Sequence[Mapping[str, Any]]
 Group = tuple[str, float, str]
 COLUMNS = (("ap50", "AP50"), ("ap", "AP"), ("rare_ap50", "rare AP50"), ("calibration", "calibration error"))
+BASES = {
+    "none": "none",
+    "copy_paste": "Copy-Paste",
+    "paste_real": "AffinityPaste",
+}  # what arms are compared with
 
 SUMMARY = {
     "none": "no augmentation",
@@ -62,8 +67,9 @@ def markdown(results: Results) -> str:
     for (source, share, detector), arms in sorted(by_group(results).items()):
         parts.append(f"\n**{source}, {share:.0%} of the training images, {DETECTORS[detector]}**\n")
         head = " | ".join(title for _, title in COLUMNS)
-        parts.append(f"| arm | seeds | {head} | AP50 − none | AP50 − Copy-Paste |")
-        parts.append("|---|" + "---:|" * (len(COLUMNS) + 3))
+        compared = " | ".join(f"AP50 − {title}" for title in BASES.values())
+        parts.append(f"| arm | seeds | {head} | {compared} |")
+        parts.append("|---|" + "---:|" * (1 + len(COLUMNS) + len(BASES)))
         parts.extend(_row(arms, arm) for arm in ARMS if arm in arms)
     return "\n".join(parts)
 
@@ -89,7 +95,7 @@ def _row(arms: Mapping[str, Mapping[int, Mapping[str, Any]]], arm: str) -> str:
     cells = [ARMS[arm].title, str(len(arms[arm]))]
     for key, _ in COLUMNS:
         cells.append(_with_interval([f[key] for f in figures if f[key] is not None]))
-    for base in ("none", "copy_paste"):
+    for base in BASES:
         cells.append("" if arm == base else _with_interval(paired(arms, arm, base, "ap50"), signed=True))
     return "| " + " | ".join(cells) + " |"
 
