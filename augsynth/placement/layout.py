@@ -15,14 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augsynth.core.arrays import unique_ids, wholes
-from augsynth.core.boxes import box_areas, intersections
 from augsynth.core.scene import Dataset, FloatArray, IntArray, Scene
 from augsynth.core.seeding import derive_rng
 from augsynth.placement.boosting import BoostedTrees, Growth, fit_trees
 from augsynth.placement.free_standing import stand_free
+from augsynth.placement.layout_features import (
+    Comparison,
+    Pairs,
+    near_columns,
+    place_columns,
+    relation_columns,
+)
 from augsynth.placement.negatives import COMPARED, compared_objects, random_places, without_object
-from augsynth.placement.relative_position import OffsetCounts, Offsets, fit_offsets, offset_cells, offsets
-from augsynth.placement.size import Sizes, vertical_positions
+from augsynth.placement.relative_position import OffsetCounts, Offsets, fit_offsets
+from augsynth.placement.size import Sizes
 from augsynth.placement.size_fitting import SceneBoxes, fit_sizes
 
 _GROWTH = Growth()
@@ -31,7 +37,6 @@ _NUM_RANDOM = 30
 _MAX_OBJECTS = 2500
 _MAX_SCENES = 4000
 _MAX_RANKS = 16
-_FAR = 12.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,17 +111,16 @@ class Layout:
 
     def log_sizes(self, scene: Scene, boxes_xyxy: FloatArray, category_id: int) -> FloatArray:
         """Return (N,) log p(size | category, position, scene)."""
-        kind, (anchors, kinds) = self.index_of(category_id), self.anchors(scene)
-        deviation = self.sizes.deviation(anchors, kinds, scene.size_wh)
+        kind, deviation = self.index_of(category_id), self._deviation(scene)
         return self.sizes.log_densities(boxes_xyxy, kind, scene.size_wh, deviation=deviation)
 
     def usual_side(self, scene: Scene, category_id: int) -> float:
         """Return the longer side in pixels that an object of a category most likely has at mid height of a scene."""
-        kind, (anchors, kinds) = self.index_of(category_id), self.anchors(scene)
-        deviation = self.sizes.deviation(anchors, kinds, scene.size_wh)
-        return float(
-            np.exp(self.sizes.centres[kind] + deviation) * np.sqrt(np.prod(scene.size_wh, dtype=float))
-        )
+        log_side = self.sizes.centres[self.index_of(category_id)] + self._deviation(scene)
+        return float(np.exp(log_side) * np.sqrt(np.prod(scene.size_wh, dtype=float)))
+
+    def _deviation(self, scene: Scene) -> float:
+        return self.sizes.deviation(*self.anchors(scene), scene.size_wh)
 
     def anchors(self, scene: Scene) -> tuple[FloatArray, IntArray]:
         """Return (M, 4) boxes and (M,) category indices of objects; crowds and unknown kinds are left out."""
@@ -127,19 +131,19 @@ class Layout:
         anchors, kinds = self.anchors(scene)
         kind = self.index_of(category_id)
         free = stand_free(anchors, scene.size_wh)
-        return self._features(_comparison(scene, anchors, kinds, free, kind, boxes_xyxy))
+        return self._features(Comparison.of(scene, anchors, kinds, free, kind, boxes_xyxy))
 
-    def _features(self, at: _Comparison) -> FloatArray:
+    def _features(self, at: Comparison) -> FloatArray:
         n = len(at.boxes)
         deviation = self.sizes.deviation(at.anchors, at.kinds, at.size_wh, free=at.free)
         fit = self.sizes.log_densities(at.boxes, at.kind, at.size_wh, deviation=deviation)
         rank = np.full(n, float(min(self.ranks[at.kind], _MAX_RANKS)))
-        columns = [rank, fit, *_place_columns(at)]
-        pairs = _Pairs.of(at)
-        columns += _relation_columns(self.offsets, at, pairs)
+        columns = [rank, fit, *place_columns(at)]
+        pairs = Pairs.of(at)
+        columns += relation_columns(self.offsets, at, pairs)
         same = at.kinds == at.kind
         for chosen in (pairs, pairs.of_anchors(same), pairs.of_anchors(~same)):
-            columns += _near_columns(chosen, n)
+            columns += near_columns(chosen, n)
         return np.stack(columns, axis=1)
 
     def draw(
@@ -173,7 +177,7 @@ class Layout:
             box = scene.boxes_xyxy[a]
             offset = self.offsets.draw(int(kinds[a]), kind, num=len(mine), rng=rng)
             centres[mine] = (box[:2] + box[2:]) / 2 + offset * (box[2:] - box[:2]).max()
-        deviation = self.sizes.deviation(scene.boxes_xyxy[usable], kinds[usable], scene.size_wh)
+        deviation = self._deviation(scene)
         height = np.clip(centres[:, 1] / size[1], 0, 1) - 0.5
         half = self.sizes.draw(height, kind, scene.size_wh, deviation=deviation, rng=rng, alike=True) / 2
         boxes = np.hstack([centres - half, centres + half])
@@ -218,81 +222,6 @@ class Layout:
         return layout
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Comparison:
-    """Boxes of one size in one scene: in fitting, the real one first, then random ones.
-
-    `cells` are the (N, M) log-polar cells of the boxes as seen from the anchors, `free` the (M,) anchors that
-    stand free.
-    """
-
-    image_id: int
-    size_wh: tuple[int, int]
-    anchors: FloatArray
-    kinds: IntArray
-    free: NDArray[np.bool_]
-    kind: int
-    boxes: FloatArray
-    cells: IntArray
-
-
-def _comparison(
-    scene: Scene,
-    anchors: FloatArray,
-    kinds: IntArray,
-    free: NDArray[np.bool_],
-    kind: int,
-    boxes: FloatArray,
-) -> _Comparison:
-    cells = offset_cells(offsets(anchors, boxes)[0])
-    return _Comparison(scene.image_id, scene.size_wh, anchors, kinds, free, kind, boxes, cells)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Pairs:
-    """Each of N boxes against each of M anchors, lengths in longer sides.
-
-    Attributes:
-        offset: (N, M, 2) from the anchor's centre, in the anchor's sides; distance: (N, M) its length.
-        shared: (N, M) the distance in the mean of both sides; gaps: (N, M) between the edges, likewise.
-        inside: (N, M) share of the box that the anchor covers; covered: (N, M) share of the anchor.
-        larger: (N, M) side of the box over that of the anchor.
-    """
-
-    offset: FloatArray
-    distance: FloatArray
-    shared: FloatArray
-    gaps: FloatArray
-    inside: FloatArray
-    covered: FloatArray
-    larger: FloatArray
-
-    @classmethod
-    def of(cls, at: _Comparison) -> _Pairs:
-        """Measure the pairs of a comparison."""
-        anchors, boxes = at.anchors, at.boxes
-        offset, sides = offsets(anchors, boxes)
-        own = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)[:, None]
-        distance = np.hypot(offset[..., 0], offset[..., 1])
-        cover = intersections(boxes, anchors)
-        gap = np.clip(
-            np.maximum(boxes[:, None, :2] - anchors[:, 2:], anchors[:, :2] - boxes[:, None, 2:]), 0, None
-        )
-        return cls(
-            offset,
-            distance,
-            distance * np.sqrt(sides / own),
-            np.hypot(gap[..., 0], gap[..., 1]) / np.sqrt(sides * own),
-            cover / box_areas(boxes)[:, None],
-            cover / box_areas(anchors),
-            own / sides,
-        )
-
-    def of_anchors(self, chosen: NDArray[np.bool_]) -> _Pairs:
-        """Return the pairs with some of the anchors, by (M,) bool."""
-        return _Pairs(*(np.compress(chosen, getattr(self, name), axis=1) for name in self.__slots__))
-
-
 def _anchors(scene: Scene, index: Mapping[int, int]) -> tuple[FloatArray, IntArray]:
     keep = _known(scene, index)
     kinds = np.array([index[c] for c in scene.category_ids[keep].tolist()], np.int64)
@@ -320,7 +249,7 @@ def _folds(num: int, rng: np.random.Generator) -> IntArray:
     return np.asarray(rng.permutation(num) % _NUM_FOLDS)
 
 
-def _compare(dataset: Dataset, index: Mapping[int, int], rng: np.random.Generator) -> list[_Comparison]:
+def _compare(dataset: Dataset, index: Mapping[int, int], rng: np.random.Generator) -> list[Comparison]:
     """Return each real object (or a sample of them) with random places of its size."""
     total = sum(int((~s.is_crowd).sum()) for s in dataset.scenes)
     share = min(1.0, _MAX_OBJECTS / max(total, 1))
@@ -338,7 +267,7 @@ def _compare(dataset: Dataset, index: Mapping[int, int], rng: np.random.Generato
                 boxes = np.concatenate([box[None], random])
                 anchors, kinds = _anchors(rest, index)
                 known = _known(rest, index)
-                found.append(_comparison(scene, anchors, kinds, np.delete(free, k)[known], kind, boxes))
+                found.append(Comparison.of(scene, anchors, kinds, np.delete(free, k)[known], kind, boxes))
     return found
 
 
@@ -353,56 +282,3 @@ def _tables(
     table = fit_offsets(seen, len(ids))
     sizes = fit_sizes(scenes, len(ids), rng=derive_rng(seed, "sizes"))
     return Layout(ids, ranks, table, sizes, BoostedTrees.empty())
-
-
-def _place_columns(at: _Comparison) -> list[FloatArray]:
-    """Return columns of position, size and company that need no anchor."""
-    far = np.array(at.size_wh, np.float64)
-    wh = at.boxes[:, 2:] - at.boxes[:, :2]
-    side = wh.max(axis=1)
-    gaps = np.concatenate([at.boxes[:, :2], far - at.boxes[:, 2:]], axis=1) / side[:, None]
-    same = float((at.kinds == at.kind).sum())
-    n = len(at.boxes)
-    return [
-        vertical_positions(at.boxes, at.size_wh),
-        np.abs(at.boxes[:, [0, 2]].mean(axis=1) / far[0] - 0.5),
-        gaps.min(axis=1),
-        gaps[:, [0, 2]].min(axis=1),
-        np.log(side / np.sqrt(far.prod())),
-        np.log(wh[:, 0] / wh[:, 1]),
-        np.full(n, np.log1p(len(at.kinds))),
-        np.full(n, np.log1p(same)),
-    ]
-
-
-def _relation_columns(table: Offsets, at: _Comparison, pairs: _Pairs) -> list[FloatArray]:
-    """Return the log lifts of all anchors: mixture, product, best and nearest, for both kernels."""
-    n = len(at.boxes)
-    if not len(at.anchors):
-        return [np.zeros(n)] * 8
-    narrow, wide = table.log_lifts(at.kinds, at.kind, at.cells)
-    nearest = pairs.distance.argmin(axis=1)
-    columns = []
-    for lift in (narrow.astype(np.float64), wide.astype(np.float64)):
-        columns += [np.log(np.exp(lift).mean(axis=1)), lift.sum(axis=1), lift.max(axis=1)]
-        columns.append(lift[np.arange(n), nearest])
-    return columns
-
-
-def _near_columns(pairs: _Pairs, n: int) -> list[FloatArray]:
-    """Return columns about the nearest of some anchors and the crowd around."""
-    if not pairs.distance.shape[1]:
-        return [np.full(n, v) for v in (_FAR, _FAR, _FAR, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)]
-    nearest, row = pairs.shared.argmin(axis=1), np.arange(n)
-    unit = pairs.offset[row, nearest] / (pairs.distance[row, nearest] + 0.1)[:, None]
-    return [
-        np.minimum(pairs.shared[row, nearest], _FAR),
-        np.minimum(pairs.distance.min(axis=1), _FAR),
-        np.minimum(pairs.gaps.min(axis=1), _FAR),
-        pairs.inside.max(axis=1),
-        pairs.covered.max(axis=1),
-        unit[:, 1],
-        np.abs(unit[:, 0]),
-        np.log(pairs.larger[row, nearest]),
-        np.exp(-((pairs.shared / 3) ** 2) / 2).sum(axis=1),
-    ]
