@@ -167,26 +167,40 @@ def build_flux_fill():
     )
 
 
-def build_z_image():
-    """A Z-Image pipeline as its checkpoints are published: for text alone, not for inpainting."""
-    import torch
-    from diffusers import FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
+def build_letters():
+    """A Qwen tokenizer that knows single bytes alone."""
     from tokenizers import pre_tokenizers
-    from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3Model
+    from transformers import Qwen2Tokenizer
 
-    torch.manual_seed(0)
     letters = ["<|endoftext|>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
     tokenizer = Qwen2Tokenizer(vocab={letter: k for k, letter in enumerate(letters)}, merges=[])
     tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
-    text = Qwen3Config(
-        vocab_size=len(letters),
+    return tokenizer
+
+
+def build_text_config(tokenizer, num_layers):
+    from transformers import Qwen3Config
+
+    return Qwen3Config(
+        vocab_size=len(tokenizer),
         hidden_size=16,
         intermediate_size=16,
-        num_hidden_layers=2,
+        num_hidden_layers=num_layers,
         num_attention_heads=2,
         num_key_value_heads=2,
         head_dim=8,
     )
+
+
+def build_z_image():
+    """A Z-Image pipeline as its checkpoints are published: for text alone, not for inpainting."""
+    import torch
+    from diffusers import FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
+    from transformers import Qwen3Model
+
+    torch.manual_seed(0)
+    tokenizer = build_letters()
+    text = build_text_config(tokenizer, 2)
     return frozen(
         ZImagePipeline(
             scheduler=FlowMatchEulerDiscreteScheduler(),
@@ -217,22 +231,11 @@ def build_flux2_klein():
         Flux2KleinPipeline,
         Flux2Transformer2DModel,
     )
-    from tokenizers import pre_tokenizers
-    from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3ForCausalLM
+    from transformers import Qwen3ForCausalLM
 
     torch.manual_seed(0)
-    letters = ["<|endoftext|>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    tokenizer = Qwen2Tokenizer(vocab={letter: k for k, letter in enumerate(letters)}, merges=[])
-    tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
-    text = Qwen3Config(
-        vocab_size=len(letters),
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=28,  # the pipeline reads the layers 9, 18 and 27
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        head_dim=8,
-    )
+    tokenizer = build_letters()
+    text = build_text_config(tokenizer, 28)  # the pipeline reads the layers 9, 18 and 27
     vae = AutoencoderKLFlux2(
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,

@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 from augsynth.core.images import write_image
 from augsynth.core.records import Attempt, Box, Extra, Judgement, ObjectMask, PlannedObject, Window
 from augsynth.core.scene import Image, Reason
+from augsynth.generation.run_folder import RunFolder
 from augsynth.generation.statistics import Tally
 
 RANDOM = {"category_choice": "uniform", "placement": "uniform", "filter": "off", "masks": "off"}
@@ -26,6 +27,18 @@ def ignore(stage: str, tally: Tally) -> None:
 
 def files_of(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def counted_commits() -> tuple[list[int], Callable[..., None]]:
+    """The shards that a run commits from now on, and what takes the place of `RunFolder.commit` to count them."""
+    committed: list[int] = []
+    commit: Callable[..., None] = RunFolder.commit
+
+    def counted(self: RunFolder, index: int, *rest: object, **named: object) -> None:
+        commit(self, index, *rest, **named)
+        committed.append(index)
+
+    return committed, counted
 
 
 def provenance(out: Path) -> list[dict[str, object]]:

@@ -19,7 +19,7 @@ from augsynth.core.files import is_unfinished
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.run_folder import RunFolder
 from tests.generation.fake_run import NUM, generate, without_models, write_source
-from tests.generation.run_files import files_of
+from tests.generation.run_files import counted_commits, files_of
 from tests.power_cut import Disk, restore, tree_of
 from tests.tiny_kills import Kill, Killed
 
@@ -34,13 +34,7 @@ def test_a_power_cut_loses_no_committed_shard_and_no_finished_run(
     config: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     painted = without_models(monkeypatch, config)
-    committed: list[int] = []
-    commit: Callable[..., None] = RunFolder.commit
-
-    def counted(self: RunFolder, index: int, *rest: object, **named: object) -> None:
-        commit(self, index, *rest, **named)
-        committed.append(index)
-
+    committed, counted = counted_commits()
     root = tmp_path / "whole"
     root.mkdir()
     with monkeypatch.context() as patch:

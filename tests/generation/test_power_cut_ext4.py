@@ -19,7 +19,7 @@ from augsynth.generation.config import GenerateConfig
 from augsynth.generation.run_folder import RunFolder, read_state
 from augsynth.training.folder import claim, release, replace_folder, settle_folder
 from tests.generation.fake_run import NUM, generate, without_models, write_source
-from tests.generation.run_files import files_of
+from tests.generation.run_files import counted_commits, files_of
 from tests.generation.test_power_cut import write_bank, write_split
 from tests.tiny_kills import Kill, Killed
 
@@ -109,13 +109,7 @@ def cuts(
 
 def test_a_run(disk: Disk, config: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     painted = without_models(monkeypatch, config)
-    committed: list[int] = []
-    commit: Callable[..., None] = RunFolder.commit
-
-    def counted(self: RunFolder, index: int, *rest: object, **named: object) -> None:
-        commit(self, index, *rest, **named)
-        committed.append(index)
-
+    committed, counted = counted_commits()
     monkeypatch.setattr(RunFolder, "commit", counted)
     generate(config, tmp_path / "plain" / "out")
     wanted = files_of(tmp_path / "plain" / "out")
