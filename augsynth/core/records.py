@@ -54,8 +54,8 @@ class PlannedObject(Struct, frozen=True, kw_only=True, omit_defaults=True):
         alignment_score: Of the place; 0 where it was drawn without one.
         prompt, negative_prompt: Text; no negative one where the run's own holds.
         seed: Of the object.
-        init_image: Position in its bank of the real object that painting started from, None without any of the
-            category; unset where painting starts from noise.
+        init_image: Position in its bank of the real object that painting started from; unset where it started from
+            noise.
     """
 
     planned_xyxy: Box
@@ -65,7 +65,7 @@ class PlannedObject(Struct, frozen=True, kw_only=True, omit_defaults=True):
     prompt: str
     seed: int
     negative_prompt: str | None = None
-    init_image: int | UnsetType | None = UNSET
+    init_image: int | UnsetType = UNSET
 
 
 class Judgement(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -72,9 +72,7 @@ def open_context(config: GenerateConfig, dataset: Dataset) -> RunContext:
     left = _wanted_ids(config, dataset) - untold(rows, min_auc=config.filter_models.min_auc)
     return RunContext(
         dataset=dataset,
-        placing=replace(
-            _open_placing(config, dataset, left, model_window=inpainter.size), init_images=init_images
-        ),
+        placing=_open_placing(config, dataset, left, init_images, model_window=inpainter.size),
         painting=Painting(
             inpainter,
             prompts.limited_to(inpainter.tokenizer, _wanted_ids(config, dataset)),
@@ -95,14 +93,21 @@ def open_context(config: GenerateConfig, dataset: Dataset) -> RunContext:
 
 
 def _open_placing(
-    config: GenerateConfig, dataset: Dataset, wanted_ids: frozenset[int], *, model_window: int
+    config: GenerateConfig,
+    dataset: Dataset,
+    wanted_ids: frozenset[int],
+    init_images: InitImages | None,
+    *,
+    model_window: int,
 ) -> Placing:
     affinity, layout = _affinity_and_layout(config, dataset)
     rules, replacement = config.categories, config.replacement
+    quotas = {c.id: rules.quotas[c.name] for c in dataset.categories if c.name in rules.quotas}
+    uses = {} if init_images is None else init_images.quotas
     chooser = CategoryChooser(
         affinity,
         wanted_ids,
-        {c.id: rules.quotas[c.name] for c in dataset.categories if c.name in rules.quotas},
+        {**uses, **{c: min(quota, uses.get(c, quota)) for c, quota in quotas.items()}},
         rules,
         config.run.give_up_after,
         {} if rules.focus is None else read_missing(rules.focus, dataset.categories),
@@ -114,7 +119,7 @@ def _open_placing(
         share = 1.0 if chooser.is_uniform else replacement.replace_affinity
         related = related_categories(affinity.category_ids, affinity.matrix, share=share)
     placement = replace(config.placement, model_window=model_window)
-    return Placing(chooser, layout, appearance, placement, replacement, related)
+    return Placing(chooser, layout, appearance, placement, replacement, related, init_images)
 
 
 def _calibrated(

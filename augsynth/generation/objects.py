@@ -109,7 +109,7 @@ def record_object(window: PlannedWindow, verdict: Verdict, *, tile: int | None) 
             prompt=plan.prompt,
             seed=plan.seed,
             negative_prompt=plan.negative_prompt,
-            init_image=UNSET if window.init is None else window.init.position,
+            init_image=UNSET if window.init is None or window.init.position is None else window.init.position,
         ),
         judgement=Judgement(
             score=verdict.score,

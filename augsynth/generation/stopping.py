@@ -103,7 +103,10 @@ def shortfall_line(tally: Tally, out: Path) -> str:
         return ""
     names = ", ".join(tally.names[c] for c in sorted(tally.given_up))
     if tally.ended is End.QUOTAS:
-        why = "the quotas of all categories are full; raise quotas"
+        why = (
+            "the quotas of all categories are full, or all objects of --init-images are used up; add objects to that "
+            "bank, or raise quotas"
+        )
     elif tally.ended is End.GIVEN_UP:
         why = f"no category is left, for {names} had none accepted, {_leading(tally)}{_look(out)}"
     elif tally.yield_share >= 0.5:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,11 +52,12 @@ class InitImages:
     Attributes:
         bank: Opened bank.
         members: COCO id of the dataset -> positions in the bank; categories without a usable cut-out are absent.
+        patches: Position -> the cut-out in its own size, with an outline where one is known or found.
     """
 
     bank: Bank
     members: Mapping[int, IntArray]
-    _patches: dict[int, Patch] = field(default_factory=dict)
+    patches: Mapping[int, Patch]
 
     @classmethod
     def open(cls, path: str, categories: Sequence[Category]) -> InitImages:
@@ -71,7 +72,7 @@ class InitImages:
 
         Raises:
             BankError: The folder is no bank, or it is damaged.
-            ConfigError: It has no cut-out of any of the categories.
+            ConfigError: It has no whole object of any of the categories.
         """
         bank = Bank.open(path)
         ids = {category.name: category.id for category in categories}
@@ -101,6 +102,11 @@ class InitImages:
                 f"{path}: the bank has no whole object of any category; make one of more images with `augsynth bank`"
             )
         return cls(bank, members, patches)
+
+    @property
+    def quotas(self) -> dict[int, int]:
+        """Most objects of each category, by COCO id: each cut-out is used `MAX_USES` times."""
+        return {category_id: MAX_USES * len(positions) for category_id, positions in self.members.items()}
 
     def choose(
         self, category_id: int, scene: Scene, layout: Layout, *, uses: Counter[int], rng: np.random.Generator
@@ -134,7 +140,7 @@ class InitImages:
         )
         chances = np.exp(-_SCALE_PRICE * (change - change.min()))
         position = int(positions[rng.choice(left, p=chances / chances.sum())])
-        patch = self._patches[position]
+        patch = self.patches[position]
         if rng.random() < 0.5:
             patch = patch.flipped()
         return StartObject(position, patch)

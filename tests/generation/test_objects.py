@@ -134,7 +134,7 @@ def test_a_record_says_what_made_way_and_where_painting_started() -> None:
     assert record.replaced_annotation_id == scene.annotation_ids[0] and record.mode == "replace"
     assert record.replaced_category_id == scene.category_ids[0] == CUP
     assert (
-        record.painted.plan.init_image is None
+        record.painted.plan.init_image is UNSET
         and not record.accepted
         and record.painted.judgement.extras == ()
     )

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from augsynth.core.scene import Category, Placement, Scene
-from augsynth.generation.planning import PlannedWindow, make_plan, painted_rectangle, plan_cells
+from augsynth.generation.planning import (
+    PlannedWindow,
+    make_plan,
+    painted_rectangle,
+    plan_cells,
+    start_change,
+)
 from augsynth.generation.working_image import WorkingImage
 from augsynth.inpainting.prompts.book import PromptBook, PromptRules
 from augsynth.placement.proposal import PlacementRules
@@ -75,3 +81,24 @@ def test_a_planned_window_joins_the_scene_without_what_it_replaces() -> None:
     instead = replace(window, replaced=Replaced.of(SCENE, 0))
     assert instead.scene.annotation_ids.tolist() == [2]
     assert window.painted_xyxy.tolist() == painted_rectangle(plan, window.cells).tolist()
+
+
+def test_of_a_start_neighbours_stay_and_what_it_replaces_goes() -> None:
+    plan = plan_at([44, 26, 58, 46])
+    assert plan is not None
+    x1, y1, x2, y2 = plan.window_xyxy.tolist()
+    shown = np.zeros((90, 120), np.bool_)
+    shown[27:45, 46:57] = True
+    change = start_change(plan, SCENE, shown, strength=0.3, gone_xyxy=None)
+    assert change.shape == (y2 - y1, x2 - x1)
+
+    def at(x: int, y: int) -> float:
+        return float(change[y - y1, x - x1])
+
+    assert at(51, 36) == 0, "the core of the object"
+    assert at(45, 36) == pytest.approx(0.6, abs=0.05), "beside it"
+    neighbour = np.zeros((90, 120), np.bool_)
+    neighbour[30:42, 60:72] = True
+    assert change[neighbour[y1:y2, x1:x2]].max() == 0
+    change = start_change(plan, SCENE, shown, strength=0.1, gone_xyxy=np.array([44.0, 26, 58, 46]))
+    assert at(45, 36) > 0.9 and at(51, 36) == 0

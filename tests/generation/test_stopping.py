@@ -124,7 +124,8 @@ def test_full_quotas_end_a_run_without_further_attempts(
     assert tally.ended is End.QUOTAS and tally.accepted == len(few.wanted_ids)
     assert tally.attempts < 12 + 3 * 8
     assert shortfall_line(tally, Path(quick.output.out)).endswith(
-        "the quotas of all categories are full; raise quotas"
+        "the quotas of all categories are full, or all objects of --init-images are used up; add objects to that "
+        "bank, or raise quotas"
     )
 
 
