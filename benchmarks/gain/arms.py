@@ -124,6 +124,9 @@ ARMS = {
     "settled": Arm("painted from real objects", painted="settled"),
     "settled_both": Arm("painted from real objects + AffinityPaste", painted="settled", pasted="real"),
     "settled_unfiltered": Arm("painted from real objects, no filter", painted="settled_unfiltered"),
+    "settled_unfiltered_both": Arm(
+        "painted from real objects, no filter + AffinityPaste", painted="settled_unfiltered", pasted="real"
+    ),
     "settled_anywhere": Arm("painted from real objects, anywhere", painted="settled_anywhere"),
 }
 FROM_REAL = ("settled", "settled_unfiltered", "settled_anywhere")  # painted sets that start from real objects
