@@ -80,6 +80,8 @@ def _insertion(
     if category is None:
         return Edit(None, Reason.NO_CATEGORY, mode=mode)
     start = _start(placing, image.scene, yields, category, rng)
+    if start is None and placing.init_images is not None:
+        return Edit(None, Reason.NO_CATEGORY, mode=mode)
     shape = None if start is None else start.shape
     place = placing.place(image.scene, image.pixels, category_id=category, rng=rng, shape=shape)
     return Edit(category, place, mode=mode, start=start)
@@ -109,6 +111,8 @@ def _replacement(
     if category is None:
         return Edit(None, Reason.NO_CATEGORY, replaced, "replace")
     start = _start(placing, replaced.rest, yields, category, rng)
+    if start is None and placing.init_images is not None:
+        return Edit(None, Reason.NO_CATEGORY, replaced, "replace")
     return Edit(category, Placement(category, replaced.box_xyxy, None, 0.0), replaced, "replace", start)
 
 

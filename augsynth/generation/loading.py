@@ -43,13 +43,15 @@ MODELS = Path(__file__).parents[1] / "sample" / "models"
 CALIBRATION_IMAGES = 120
 OWN_DATA_MODEL = "stable-diffusion-v1-5/stable-diffusion-inpainting"
 OWN_DATA_DETECTOR = "IDEA-Research/grounding-dino-tiny"
+STRENGTH = 0.2
+UNSEEN_STRENGTH = 0.02  # the embedded model draws specks on photographs at 0.2; so it hardly changes a pixel
 
 
 def open_context(config: GenerateConfig, dataset: Dataset) -> RunContext:
     """Learn the scenes and load the models.
 
     Args:
-        config: With `model` filled in, and `detector` unless the filter is off.
+        config: With `model` and `strength` filled in, and `detector` unless the filter is off.
         dataset: Read with its images.
 
     Raises:
@@ -67,7 +69,8 @@ def open_context(config: GenerateConfig, dataset: Dataset) -> RunContext:
     classifier = _load_classifier(config, dataset, prompts)
     outliner = open_outliner(config, dataset, detector)
     unmasked = config.masking.unmasked
-    run = config.run
+    run, strength = config.run, config.painting.strength
+    assert strength is not None  # as the model
     thresholds, rows = (None, ()) if detector is None else _calibrated(config, dataset, detector)
     left = _wanted_ids(config, dataset) - untold(rows, min_auc=config.filter_models.min_auc)
     return RunContext(
@@ -77,7 +80,7 @@ def open_context(config: GenerateConfig, dataset: Dataset) -> RunContext:
             inpainter,
             prompts.limited_to(inpainter.tokenizer, _wanted_ids(config, dataset)),
             config.painting.feather,
-            config.painting.strength,
+            strength,
         ),
         judging=Judging(
             config.filter_rules,
@@ -104,6 +107,11 @@ def _open_placing(
     rules, replacement = config.categories, config.replacement
     quotas = {c.id: rules.quotas[c.name] for c in dataset.categories if c.name in rules.quotas}
     uses = {} if init_images is None else init_images.quotas
+    if init_images is not None and not (wanted_ids := wanted_ids & init_images.members.keys()):
+        raise ConfigError(
+            f"{config.painting.init_images}: the bank has no whole object of a category that is to be painted; make one "
+            "of more images with `augsynth bank`"
+        )
     chooser = CategoryChooser(
         affinity,
         wanted_ids,
@@ -244,10 +252,12 @@ def open_dataset(config: GenerateConfig) -> tuple[GenerateConfig, Dataset]:
 
         root = Path(config.output.out) / "sample"
         annotations, images = write_sample(root), root / "images"
-        model, detector = "embedded", "embedded"
+        model, detector, strength = "embedded", "embedded", STRENGTH
     else:
         annotations, images = Path(data.annotations), Path(data.images)
-        model, detector = OWN_DATA_MODEL, OWN_DATA_DETECTOR
+        model = OWN_DATA_MODEL if config.painting.init_images is None else "embedded"
+        detector = OWN_DATA_DETECTOR
+        strength = UNSEEN_STRENGTH if (config.painting.model or model) == "embedded" else STRENGTH
     dataset = read_dataset(annotations, images=images)
     names = {category.name for category in dataset.categories}
     models = config.filter_models
@@ -263,7 +273,10 @@ def open_dataset(config: GenerateConfig) -> tuple[GenerateConfig, Dataset]:
         read_missing(
             config.categories.focus, dataset.categories
         )  # a mistake is found before models are loaded
-    filled: dict[str, str | None] = {"model": config.painting.model or model}
+    filled: dict[str, str | float | None] = {
+        "model": config.painting.model or model,
+        "strength": config.painting.strength or strength,
+    }
     if models.asks_detector:
         filled["detector"] = models.detector or detector
     else:

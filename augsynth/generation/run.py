@@ -74,6 +74,7 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Tally:
         chooser = context.placing.chooser
         tally.filter_rows = context.filter_rows
         tally.notices += report_lines(context.filter_rows, min_auc=config.filter_models.min_auc)
+        tally.notices += _without_start(config, dataset, context)
         note_given_up(tally, chooser)
         progress("painting", tally)
         while (end := find_end(tally, config.run, chooser)) is None:
@@ -106,6 +107,24 @@ def _check_known(out: Path, shard: ShardRecord, dataset: Dataset) -> None:
                 f"{out}: a record of the run names {word} {min(unknown)}, which the dataset hasn't; "
                 "choose another --out"
             )
+
+
+def _without_start(config: GenerateConfig, dataset: Dataset, context: RunContext) -> list[str]:
+    """Return a line on the categories that are left out for want of an object to start from."""
+    starts = context.placing.init_images
+    asked = config.categories.categories
+    if starts is None:
+        return []
+    names = [
+        category.name
+        for category in dataset.categories_in_use(asked)
+        if category.id not in starts.members and (not asked or category.name in asked)
+    ]
+    return (
+        [f"{config.painting.init_images} has no whole object of {', '.join(names)}: left out"]
+        if names
+        else []
+    )
 
 
 def _paint_next(

@@ -19,7 +19,7 @@ class PaintingOptions:
     model: str | None = option(
         None,
         "Inpainting model: `embedded`, a diffusers folder or a hub id.",
-        unset="embedded for the sample, else Stable Diffusion 1.5 inpainting",
+        unset="embedded for the sample and with init_images, else Stable Diffusion 1.5 inpainting",
     )
     model_revision: str | None = option(None, "Commit or tag of that hub id.")
     lora: str | None = option(None, "LoRA of the model: a .safetensors file, a folder with one or a hub id.")
@@ -48,11 +48,12 @@ class PaintingOptions:
         "Object bank: painting starts from its real objects, put where the new ones are planned.",
         unset="painting starts from noise",
     )
-    strength: float = option(
-        0.2,
+    strength: float | None = option(
+        None,
         "How far such an object is repainted: up to 0.5 its edge and the ring around it only, 1 leaves nothing of it.",
         low=0.02,
         high=1.0,
+        unset="0.2; 0.02 where the embedded model meets images that it doesn't know",
     )
     feather: float = option(3.0, "Soft edge of the mask in pixels of the model's window.", low=0, high=64)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from augsynth.bank.cutting import CutRules
 from augsynth.bank.reader import Bank
@@ -150,3 +151,30 @@ def test_a_run_starts_from_real_objects_and_says_which(source: Path, tmp_path: P
             assert line["box_xyxy"] == line["planned_xyxy"], "a box that is known is the label"
             assert line["mask"] == "bank", "and so is a mask"
     assert tally.yield_share > 0.5, "what starts from a real object is recognised"
+
+
+def test_a_category_without_an_object_to_start_from_is_left_out(source: Path, tmp_path: Path) -> None:
+    """Nothing is painted from noise beside it, by a model that may not know the pictures; and no model is asked for."""
+    document = json.loads((source / "annotations" / "instances.json").read_text())
+    kept = document["categories"][0]
+    document["annotations"] = [a for a in document["annotations"] if a["category_id"] == kept["id"]]
+    (tmp_path / "one.json").write_text(json.dumps(document))
+    build_bank(tmp_path / "one.json", source / "images", tmp_path / "bank", rules=CutRules())
+    config = GenerateConfig.of(
+        n=2,
+        annotations=str(source / "annotations" / "instances.json"),
+        images=str(source / "images"),
+        out=str(tmp_path / "out"),
+        init_images=str(tmp_path / "bank"),
+        filter="off",
+    )
+    tally = generate(config, progress=lambda stage, tally: None)
+    (said,) = [notice for notice in tally.notices if "to start from" in notice or "left out" in notice]
+    assert kept["name"] not in said and all(c["name"] in said for c in document["categories"][1:4])
+    lines = [json.loads(line) for line in (tmp_path / "out" / "provenance.jsonl").read_text().splitlines()]
+    assert {line["category_id"] for line in lines} == {kept["id"]}
+    settings = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())
+    assert (settings["model"], settings["strength"]) == ("embedded", 0.02)
+    with pytest.raises(ConfigError, match="no whole object of a category that is to be painted"):
+        other = document["categories"][1]["name"]
+        generate(config.but(categories=(other,), out=str(tmp_path / "other")), progress=lambda *_: None)
