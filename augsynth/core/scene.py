@@ -195,6 +195,13 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def take(self, positions: IntArray) -> Detections:
+        """Return the detections at (K,) positions, in their order."""
+        masks = None if self.masks is None else self.masks[positions]
+        return Detections(
+            self.boxes_xyxy[positions], self.scores[positions], self.category_ids[positions], masks
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:

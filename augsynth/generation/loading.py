@@ -29,6 +29,7 @@ from augsynth.generation.context import (
     Placing,
     RunContext,
 )
+from augsynth.inpainting.change_map import KEEPS_CORE
 from augsynth.inpainting.loading import open_inpainter
 from augsynth.inpainting.prompts.book import PromptBook
 from augsynth.masking.segmenter import Segmenter
@@ -61,7 +62,10 @@ def open_context(config: GenerateConfig, dataset: Dataset) -> RunContext:
     """
     prompts = _prompt_book(config, dataset)
     bank = config.painting.init_images
-    init_images = None if bank is None else InitImages.open(bank, dataset.categories)
+    strength = config.painting.strength
+    assert strength is not None  # as the model
+    alone = strength > KEEPS_CORE
+    init_images = None if bank is None else InitImages.open(bank, dataset.categories, alone=alone)
     inpainter = open_inpainter(
         config.painting, device=config.run.device, negative_prompt=config.prompts.negative_prompt
     )
@@ -69,8 +73,7 @@ def open_context(config: GenerateConfig, dataset: Dataset) -> RunContext:
     classifier = _load_classifier(config, dataset, prompts)
     outliner = open_outliner(config, dataset, detector)
     unmasked = config.masking.unmasked
-    run, strength = config.run, config.painting.strength
-    assert strength is not None  # as the model
+    run = config.run
     thresholds, rows = (None, ()) if detector is None else _calibrated(config, dataset, detector)
     left = _wanted_ids(config, dataset) - untold(rows, min_auc=config.filter_models.min_auc)
     return RunContext(

@@ -63,7 +63,8 @@ def plan_object(
         change = start_change(plan, scene, start.shown, strength=painting.strength, gone_xyxy=gone)
         patch = edit.start.patch
         outline = start.shown if patch.has_mask and not patch.estimated else None
-        init = InitImage(start.pixels, change, edit.start.position, outline, patch)
+        others = start.others if len(start.others) else None
+        init = InitImage(start.pixels, change, edit.start.position, outline, patch, others)
     return PlannedWindow(
         image,
         slot,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from augsynth.core.boxes import clip_boxes, grow_box, square_window
 from augsynth.core.records import Side
-from augsynth.core.scene import FloatArray, Image, Placement, Plan, Scene
+from augsynth.core.scene import Detections, FloatArray, Image, Placement, Plan, Scene
 from augsynth.generation.working_image import WorkingImage
 from augsynth.inpainting.change_map import object_change
 from augsynth.inpainting.prompts.book import PromptBook, nearest_categories
@@ -29,6 +29,7 @@ class InitImage:
         position: Of the object in its bank, None where none was put in.
         outline: (H, W) bool pixels of the object where its own outline is known, else None.
         patch: The object as it was cut out, None where none was put in.
+        others: What came along with it, in pixels of the image; None where nothing did.
     """
 
     pixels: Image
@@ -36,6 +37,7 @@ class InitImage:
     position: int | None = None
     outline: NDArray[np.bool_] | None = None
     patch: Patch | None = None
+    others: Detections | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +71,11 @@ class PlannedWindow:
     def known_outline(self) -> NDArray[np.bool_] | None:
         """(H, W) bool pixels of the object where they are known from what painting started from."""
         return None if self.init is None or not self.keeps_start or self.replaced else self.init.outline
+
+    @property
+    def known_extras(self) -> Detections | None:
+        """What came along with the object that painting started from; None where nothing did."""
+        return None if self.init is None or not self.keeps_start else self.init.others
 
     @property
     def category_id(self) -> int:

@@ -200,7 +200,8 @@ def _verdict(judging: Judging, observed: ObservedWindow) -> Verdict:
     if observed.painted.is_blank:
         return Verdict(Reason.BLANK, None, 0.0, 0.0)
     if judging.thresholds is None:
-        return Verdict(Reason.ACCEPTED, None, 0.0, 0.0) if window.is_decoy else unfiltered(plan)
+        verdict = Verdict(Reason.ACCEPTED, None, 0.0, 0.0) if window.is_decoy else unfiltered(plan)
+        return replace(verdict, extras=window.known_extras)
     before, after = observed.before, observed.after
     thresholds, rules = judging.thresholds, judging.rules
     if window.is_decoy:
@@ -212,10 +213,16 @@ def _verdict(judging: Judging, observed: ObservedWindow) -> Verdict:
         return judge_replacement(
             plan, window.replaced, before=before, after=after, thresholds=thresholds, rules=rules
         )
-    verdict = judge(plan, before=before, after=after, scene=window.scene, thresholds=thresholds, rules=rules)
-    # A box that is known beats one that is found.
-    known = plan.placement.box_xyxy if verdict.accepted and window.keeps_start else verdict.box_xyxy
-    return replace(verdict, box_xyxy=known)
+    along, scene = window.known_extras, window.scene
+    if along is not None:  # what is known to come along is no surprise
+        for box, category_id in zip(along.boxes_xyxy, along.category_ids.tolist(), strict=True):
+            scene = scene.adding(box, category_id=category_id, annotation_id=0)
+    verdict = judge(plan, before=before, after=after, scene=scene, thresholds=thresholds, rules=rules)
+    if not (verdict.accepted and window.keeps_start):
+        return verdict
+    # What is known beats what is found.
+    found = verdict.extras if along is None else along
+    return replace(verdict, box_xyxy=plan.placement.box_xyxy, extras=found)
 
 
 def classify(classifier: Classifier, objects: Sequence[tuple[PaintedWindow, FloatArray]]) -> list[Standing]:

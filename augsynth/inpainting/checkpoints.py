@@ -15,8 +15,8 @@ from augsynth.core.yaml_file import MAX_BYTES, parse_yaml
 
 EMBEDDED = Path(__file__).parents[1] / "sample" / "models" / "inpainter"
 OFFLINE_ADVICE = (
-    "without a network start from your own objects: `augsynth bank`, `augsynth train-detector --paste 0.7`, then generate "
-    "with --init-images BANK --detector FOLDER (docs/own-data.md), or pass --model FOLDER (a diffusers folder)"
+    "without a network start from your own objects: `augsynth bank`, `augsynth train-detector --paste 0.7`, then "
+    "generate with --init-images BANK --detector FOLDER (docs/own-data.md), or pass --model FOLDER (a diffusers folder)"
 )
 STABLE_DIFFUSION = frozenset(
     {

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augsynth.bank.reader import Bank
+from augsynth.core.boxes import clip_boxes
 from augsynth.core.errors import ConfigError
-from augsynth.core.scene import Category, FloatArray, Image, IntArray, Scene
+from augsynth.core.scene import Category, Detections, FloatArray, Image, IntArray, Scene
 from augsynth.pasting.patch import Blend, Patch, paste
 from augsynth.pasting.segmented_outline import best_outline
 from augsynth.pasting.source_objects import bank_ids, bank_objects
@@ -60,15 +61,16 @@ class InitImages:
     patches: Mapping[int, Patch]
 
     @classmethod
-    def open(cls, path: str, categories: Sequence[Category]) -> InitImages:
+    def open(cls, path: str, categories: Sequence[Category], *, alone: bool = False) -> InitImages:
         """Open a bank; its categories are matched by name.
 
-        Cut-outs that the border of their picture cuts off, and those that show other objects, too, are left out; so are
-        those whose outline isn't found where others of the category have one.
+        Cut-outs that the border of their picture cuts off are left out. One that shows other objects brings them along,
+        in its whole box.
 
         Args:
             path: Folder of the bank.
             categories: Of the dataset.
+            alone: Leave out cut-outs that show other objects.
 
         Raises:
             BankError: The folder is no bank, or it is damaged.
@@ -89,11 +91,10 @@ class InitImages:
             usable = {}
             for position in positions.tolist():
                 patch = objects.cut(position)
-                if patch.is_cut_off() or len(patch.other_ids):
+                mixed = len(patch.other_ids) > 0
+                if patch.is_cut_off() or (alone and mixed):
                     continue
-                usable[position] = best_outline(patch)
-            outlined = {k: patch for k, patch in usable.items() if patch.has_mask}
-            usable = outlined or usable
+                usable[position] = patch if mixed else best_outline(patch)
             if usable:
                 members[category_id] = np.array(sorted(usable), np.int64)
                 patches.update(usable)
@@ -154,11 +155,13 @@ class PutObject:
         pixels: (H, W, 3) uint8.
         shown: (H, W) bool pixels of the object.
         box_xyxy: (4,) its box.
+        others: What came along with it, with scores of 1.
     """
 
     pixels: Image
     shown: NDArray[np.bool_]
     box_xyxy: FloatArray
+    others: Detections
 
 
 def put(image: Image, patch: Patch, box_xyxy: FloatArray) -> PutObject:
@@ -180,7 +183,10 @@ def put(image: Image, patch: Patch, box_xyxy: FloatArray) -> PutObject:
     shown[y1:y2, x1:x2] = opaque
     limit = np.tile(np.array(image.shape[1::-1], np.float64), 2)
     box = np.clip(scaled.fitted_box() + np.tile(low, 2), 0, limit)
-    return PutObject(pixels, shown, np.asarray(box, np.float64))
+    along = clip_boxes(scaled.others_xyxy + np.tile(low, 2), (image.shape[1], image.shape[0]))
+    inside = np.flatnonzero((along[:, 2:] > along[:, :2]).all(axis=1))
+    others = Detections(along, np.ones(len(along)), scaled.other_ids).take(inside)
+    return PutObject(pixels, shown, np.asarray(box, np.float64), others)
 
 
 def reference_picture(patch: Patch, *, size: int) -> Image:

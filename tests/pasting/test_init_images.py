@@ -178,3 +178,50 @@ def test_a_category_without_an_object_to_start_from_is_left_out(source: Path, tm
     with pytest.raises(ConfigError, match="no whole object of a category that is to be painted"):
         other = document["categories"][1]["name"]
         generate(config.but(categories=(other,), out=str(tmp_path / "other")), progress=lambda *_: None)
+
+
+def test_what_lies_in_the_box_of_an_object_comes_along_with_its_label(source: Path, tmp_path: Path) -> None:
+    """As with AffinityPaste: without an outline the whole box is put, and what else it shows is an object, too."""
+    document = json.loads((source / "annotations" / "instances.json").read_text())
+    inner, outer = (document["categories"][k]["id"] for k in (0, 1))
+    annotations, used = [], set()
+    for a in document["annotations"]:
+        x, y, w, h = a["bbox"]
+        if a["image_id"] in used or min(w, h) < 20:
+            continue
+        used.add(a["image_id"])
+        for category_id, part in ((outer, 1.0), (inner, 0.5)):
+            box = [x + w * (1 - part) / 2, y + h * (1 - part) / 2, w * part, h * part]
+            annotations.append(
+                {"id": len(annotations) + 1, "image_id": a["image_id"], "category_id": category_id, "bbox": box,
+                 "area": box[2] * box[3], "iscrowd": 0}
+            )  # fmt: skip
+    document["annotations"] = annotations
+    (tmp_path / "nested.json").write_text(json.dumps(document))
+    build_bank(tmp_path / "nested.json", source / "images", tmp_path / "bank", rules=CutRules())
+    categories = [Category(c["id"], c["name"]) for c in document["categories"]]
+    mixed = InitImages.open(str(tmp_path / "bank"), categories)
+    assert any(len(patch.other_ids) for patch in mixed.patches.values())
+    alone = InitImages.open(str(tmp_path / "bank"), categories, alone=True)
+    assert not any(len(patch.other_ids) for patch in alone.patches.values())
+    config = GenerateConfig.of(
+        n=4,
+        annotations=str(tmp_path / "nested.json"),
+        images=str(source / "images"),
+        out=str(tmp_path / "out"),
+        init_images=str(tmp_path / "bank"),
+        filter="off",
+        categories=(document["categories"][1]["name"],),
+    )
+    generate(config, progress=lambda stage, tally: None)
+    made = json.loads((tmp_path / "out" / "annotations" / "instances_augmented.json").read_text())
+    painted = [a for a in made["annotations"] if a.get("attributes", {}).get("synthetic")]
+    along = [a for a in painted if a["attributes"].get("extra")]
+    assert len(painted) - len(along) == 4 and along
+    boxes = {a["id"]: a["bbox"] for a in painted}
+    for a in along:
+        assert a["category_id"] == inner
+        x, y, w, h = a["bbox"]
+        u, v, s, t = boxes[a["id"] - 1]
+        assert u - 1 <= x and v - 1 <= y and x + w <= u + s + 1 and y + h <= v + t + 1, "inside of its object"
+        assert w / s == pytest.approx(0.5, abs=0.12)
