@@ -112,8 +112,8 @@ def _open_placing(
     uses = {} if init_images is None else init_images.quotas
     if init_images is not None and not (wanted_ids := wanted_ids & init_images.members.keys()):
         raise ConfigError(
-            f"{config.painting.init_images}: the bank has no whole object of a category that is to be painted; make one "
-            "of more images with `augsynth bank`"
+            f"{config.painting.init_images}: the bank has no whole object of a category that is to be painted; make "
+            "one of more images with `augsynth bank`"
         )
     chooser = CategoryChooser(
         affinity,

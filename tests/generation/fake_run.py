@@ -85,6 +85,7 @@ def without_models(patch: pytest.MonkeyPatch, config: GenerateConfig) -> list[in
                 chooser=chooser,
                 layout=layout,
                 rules=SimpleNamespace(mask_growth=1.0),
+                init_images=None,
             ),
             painting=SimpleNamespace(inpainter=SimpleNamespace(guidance=None), num_cells=8),
             loop=SimpleNamespace(slots=1),
