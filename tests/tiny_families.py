@@ -78,14 +78,15 @@ def build_text_encoder(tokenizer, width, *, projected=False):
 def build_scheduler(kind, prediction):
     import diffusers
 
+    own = {"clip_sample": False, "set_alpha_to_one": False}
+    own = {"final_sigmas_type": "zero", "timestep_spacing": "trailing"} if kind.startswith("DPM") else own
     return getattr(diffusers, kind)(
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="scaled_linear",
         prediction_type=prediction,
-        clip_sample=False,
-        set_alpha_to_one=False,
         steps_offset=1,
+        **own,
     )
 
 

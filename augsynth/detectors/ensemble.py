@@ -11,7 +11,7 @@ import numpy as np
 from augsynth.core.boxes import clip_boxes
 from augsynth.core.errors import BackendError
 from augsynth.core.scene import Detections, FloatArray, Image
-from augsynth.detectors.port import Detector, MaskDetector, has_masks, without_doubles
+from augsynth.detectors.port import Choice, Detector, MaskDetector, has_masks, without_doubles
 
 SAME_OBJECT_IOU = 0.55
 INSTALL = "pip install 'augsynth[ensemble]'"
@@ -56,10 +56,10 @@ class EnsembleDetector:
             for k, image in enumerate(images)
         ]
 
-    def detect_masks(self, images: Sequence[Image]) -> list[Detections]:
+    def detect_masks(self, images: Sequence[Image], *, of: Choice | None = None) -> list[Detections]:
         """Return what the first member with a mask head detects: boxes are fused, masks can't be."""
         member = next(member for member in self._members if has_masks(member))
-        return cast(MaskDetector, member).detect_masks(images)
+        return cast(MaskDetector, member).detect_masks(images, of=of)
 
     def _fuse_image(self, found: Sequence[Detections], size_wh: tuple[int, int]) -> Detections:
         # Fusion counts boxes, not detectors: one that reports an object twice would vote twice.

@@ -18,7 +18,7 @@ from augsynth.detectors.mmdet_files import (
     innermost,
     read_checkpoint,
 )
-from augsynth.detectors.port import match_categories
+from augsynth.detectors.port import Choice, chosen, match_categories
 
 DEFAULT_VIEW_PX = 640
 INSTALL = "pip install 'augsynth[mmdet]'"
@@ -98,9 +98,9 @@ class MmdetDetector:
         """
         return self._detect(images, with_masks=False)
 
-    def detect_masks(self, images: Sequence[Image]) -> list[Detections]:
-        """Return what `detect` does, with masks where the network has a mask head."""
-        return self._detect(images, with_masks=self.has_masks)
+    def detect_masks(self, images: Sequence[Image], *, of: Choice | None = None) -> list[Detections]:
+        """Return what `detect` does, or the chosen ones, with masks where the network has a mask head."""
+        return chosen(self._detect(images, with_masks=self.has_masks), of)
 
     def _detect(self, images: Sequence[Image], *, with_masks: bool) -> list[Detections]:
         found: dict[int, Detections] = {}

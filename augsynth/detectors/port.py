@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
 import numpy as np
 
 from augsynth.core.errors import ConfigError
 from augsynth.core.hub import plain_name
-from augsynth.core.scene import Category, Detections, Image
+from augsynth.core.scene import Category, Detections, Image, IntArray
 
 OFFLINE = (
     "for an offline run pass a local folder to --detector (one written by `augsynth train-detector`, or a "
     "downloaded transformers model), or leave --detector out to use the detector embedded for the sample"
 )
+
+
+Choice = Callable[[Detections], IntArray]  # positions of those detections whose masks are wanted
 
 
 class Detector(Protocol):
@@ -38,8 +41,11 @@ class MaskDetector(Detector, Protocol):
 
     has_masks: bool
 
-    def detect_masks(self, images: Sequence[Image]) -> list[Detections]:
-        """Return what `detect` does, with the `masks` of the detections."""
+    def detect_masks(self, images: Sequence[Image], *, of: Choice | None = None) -> list[Detections]:
+        """Return what `detect` does, with the `masks` of the detections; those of `of` alone, where it is given.
+
+        What isn't asked for isn't drawn where a mask head draws box by box.
+        """
         ...
 
 
@@ -48,9 +54,14 @@ def has_masks(detector: Detector) -> bool:
     return bool(getattr(detector, "has_masks", False))
 
 
-def detect_with_masks(detector: Detector, image: Image) -> Detections:
-    """Return the detections of one image with their masks, by a detector that has a mask head."""
-    return cast(MaskDetector, detector).detect_masks([image])[0]
+def detect_with_masks(detector: Detector, image: Image, *, of: Choice) -> Detections:
+    """Return the chosen detections of one image with their masks, by a detector that has a mask head."""
+    return cast(MaskDetector, detector).detect_masks([image], of=of)[0]
+
+
+def chosen(found: Sequence[Detections], of: Choice | None) -> list[Detections]:
+    """Return the chosen detections of each image, all of them without a choice."""
+    return list(found) if of is None else [seen.take(of(seen)) for seen in found]
 
 
 def without_doubles(found: Detections, *, max_iou: float) -> Detections:
@@ -66,8 +77,7 @@ def without_doubles(found: Detections, *, max_iou: float) -> Detections:
         torch.from_numpy(np.ascontiguousarray(found.category_ids)),
         max_iou,
     ).numpy()
-    masks = None if found.masks is None else found.masks[kept]
-    return Detections(found.boxes_xyxy[kept], found.scores[kept], found.category_ids[kept], masks)
+    return found.take(kept)
 
 
 def match_categories(names: Sequence[str], categories: Sequence[Category], *, source: str) -> dict[int, int]:

@@ -8,6 +8,7 @@ from typing import Any
 import PIL.Image
 
 from augsynth.core.scene import Detections, Image
+from augsynth.detectors.port import Choice, chosen
 from augsynth.detectors.transformers import ClosedSetDetector
 
 MAX_QUERIES = 100
@@ -23,8 +24,8 @@ class QueryMaskDetector(ClosedSetDetector):
         found = self.detect_masks(images)
         return [Detections(d.boxes_xyxy, d.scores, d.category_ids) for d in found]
 
-    def detect_masks(self, images: Sequence[Image]) -> list[Detections]:
-        """Return what `detect` does, with masks; images go through one by one, so that none is padded."""
+    def detect_masks(self, images: Sequence[Image], *, of: Choice | None = None) -> list[Detections]:
+        """Return what `detect` does, or the chosen ones, with masks; images go one by one, so that none is padded."""
         import torch
 
         found = []
@@ -36,7 +37,7 @@ class QueryMaskDetector(ClosedSetDetector):
                     **{k: v.to(self._device) for k, v in inputs.items() if k.startswith("pixel_")}
                 )
                 found.append(self._read_result(self._read_queries(outputs, size_wh), size_wh))
-        return found
+        return chosen(found, of)
 
     def _read_queries(self, outputs: Any, size_wh: tuple[int, int]) -> dict[str, Any]:
         """Return torch `boxes`, `scores`, `labels` and `masks` of an image's queries.

@@ -18,7 +18,7 @@ from augsynth.core.scene import Category, Detections, Image
 from augsynth.detectors.architectures import build_model, channels_last
 from augsynth.detectors.folder import DetectorConfig, read_config, read_weights
 from augsynth.detectors.mask_head import MaskHead
-from augsynth.detectors.port import match_categories
+from augsynth.detectors.port import Choice, chosen, match_categories
 
 
 def scaled_size(size_wh: tuple[int, int], image_scale: float) -> tuple[int, int]:
@@ -121,9 +121,9 @@ class TorchvisionDetector:
         """
         return self._detect(images, with_masks=False)
 
-    def detect_masks(self, images: Sequence[Image]) -> list[Detections]:
-        """Return what `detect` does, with masks where the network has a mask head."""
-        found = self._detect(images, with_masks=self._draws_masks)
+    def detect_masks(self, images: Sequence[Image], *, of: Choice | None = None) -> list[Detections]:
+        """Return what `detect` does, or the chosen ones, with masks where the network has a mask head."""
+        found = chosen(self._detect(images, with_masks=self._draws_masks), of)
         head = self._mask_head
         if self._draws_masks or head is None:
             return found

@@ -67,7 +67,8 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Tally:
         tally.notices += [*folder.notices, *notices, *repair_lines(dataset), *licence_notices(models)]
         progress("loading", tally)
         context = open_context(config, dataset)
-        config = config.but(guidance=context.painting.inpainter.guidance or None)
+        inpainter = context.painting.inpainter
+        config = config.but(guidance=inpainter.guidance or None, steps=inpainter.steps)
         order: Iterator[tuple[int, int]] = enumerate(source_order(len(dataset.scenes), seed=config.run.seed))
         for _ in range(sum(shard.jobs for shard in shards)):
             next(order)

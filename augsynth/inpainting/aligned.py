@@ -1,8 +1,9 @@
-"""DDIM inpainting whose surroundings are aligned with the source at every step.
+"""Inpainting whose surroundings are aligned with the source at every step.
 
 The rule is the paper's (arXiv 2408.02891) and Blended Latent Diffusion's (Avrahami et al., arXiv 2206.02779):
 z_t <- m * z_t + (1 - m) * z~_t, where z~_t is the source latent at the level of step t (see `alignment`).
-DDIM: Song et al., arXiv 2010.02502, eta = 0; few-step checkpoints: latent consistency models, arXiv 2310.04378.
+Samplers: DPM-Solver++(2M), arXiv 2211.01095; DDIM, arXiv 2010.02502, eta = 0; for few-step checkpoints latent
+consistency models, arXiv 2310.04378.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from augsynth.inpainting.change_map import replaced_share, to_cells
 from augsynth.inpainting.conditioning import Condition, Conditioner, guidance_embedding, join
 from augsynth.inpainting.options import PaintingOptions
 from augsynth.inpainting.port import InpaintRequest
-from augsynth.inpainting.schedulers import LCM_GUIDANCE, build_scheduler
+from augsynth.inpainting.schedulers import LCM_GUIDANCE, USUAL_STEPS, build_scheduler, choose_sampler
 
 if TYPE_CHECKING:
     import torch
 
 
 OWN_GUIDANCE = 2.0  # of models that `augsynth train-inpainter` trains, the embedded one among them
+GUIDED_NOISE = (0.28, 5.42)  # σ/α between which guidance matters: arXiv 2404.07724's interval for SDXL
+FINE_STEPS = 25  # of the road on which a picture is met half-way, so that a small strength is a small one
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,13 +83,13 @@ class AlignedInpainter:
     def __init__(self, parts: PipelineParts, painting: PaintingOptions, *, negative_prompt: str) -> None:
         self.name, self.vae, self.unet = painting.model or "", parts.vae, parts.unet
         self.plain = _is_plain(self.vae, self.unet, self.name)
-        self.scheduler = build_scheduler(
-            parts.scheduler, sampler=painting.sampler, steps=painting.steps, name=self.name
-        )
-        self._draws_noise = type(self.scheduler).__name__ == "LCMScheduler"
-        if painting.alignment == "inversion" and self._draws_noise:
+        sampler = choose_sampler(parts.scheduler, sampler=painting.sampler, alignment=painting.alignment)
+        self.steps = painting.steps or USUAL_STEPS[sampler]
+        self.scheduler = build_scheduler(parts.scheduler, sampler=sampler, steps=self.steps, name=self.name)
+        self._draws_noise, self._limits_guidance = sampler == "lcm", sampler == "dpm"
+        if painting.alignment == "inversion" and sampler != "ddim":
             raise ConfigError(
-                "alignment inversion needs DDIM, and this is an LCM sampler; choose renoise or off"
+                f"alignment inversion needs DDIM, and the sampler is {sampler}; choose renoise or off"
             )
         self.cell = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.size = _window_size(self.unet, self.cell, painting.window_size)
@@ -99,7 +102,7 @@ class AlignedInpainter:
             zero_empty=parts.force_zeros_for_empty_prompt,
             aesthetics=parts.requires_aesthetics_score,
         )
-        self.steps, self.alignment, self.batch_size = painting.steps, painting.alignment, painting.batch_size
+        self.alignment, self.batch_size = painting.alignment, painting.batch_size
         self.guidance = painting.guidance or (LCM_GUIDANCE if self._draws_noise else OWN_GUIDANCE)
         self.negative_prompt = negative_prompt
         told = (
@@ -130,7 +133,11 @@ class AlignedInpainter:
         """Return how many of the last steps a request takes; 0 stands for all of them from noise alone."""
         if request.change is None:
             return 0
-        return max(1, round(self.steps * float(request.change.max())))
+        return max(1, round(self._road(is_start=True) * float(request.change.max())))
+
+    def _road(self, *, is_start: bool) -> int:
+        """Return the steps from noise to picture, of which a picture to start from needs the last ones."""
+        return max(self.steps, FINE_STEPS) if is_start and not self._draws_noise else self.steps
 
     def _pictures(self, requests: Sequence[InpaintRequest], num_steps: int) -> list[Image | None]:
         import torch
@@ -177,11 +184,12 @@ class AlignedInpainter:
         drawn = self._encode(pixels, generators) if self.plain else None
         noise = self._draw(mask, generators)
         fixed = self._fixed(pixels, mask, generators)
-        condition = self.conditioner.wanted([r.prompt for r in requests])
+        wanted = both = self.conditioner.wanted([r.prompt for r in requests])
         if self._guided:
             negatives = [self.negative_prompt if r.negative is None else r.negative for r in requests]
-            condition = join(self.conditioner.unwanted(negatives), condition)
-        self.scheduler.set_timesteps(self.steps)
+            both = join(self.conditioner.unwanted(negatives), wanted)
+        road = self._road(is_start=num_steps > 0)
+        self.scheduler.set_timesteps(road)
         timesteps = self.scheduler.timesteps[-num_steps:]
         latents, changes = noise * self.scheduler.init_noise_sigma, None
         around = self._known_region(pixels, drawn, noise, timesteps, is_start=num_steps > 0)
@@ -189,18 +197,28 @@ class AlignedInpainter:
             changes = self._steps_of_change(requests, mask)
             assert around is not None  # the image, which painting starts from
             mask = (changes > 0).float()
-            latents = torch.where(changes >= self.steps, latents, around.at(0))
+            latents = torch.where(changes >= road, latents, around.at(0))
         for step, t in enumerate(timesteps):
             if around is not None and step >= around.first:
                 free = mask if changes is None else (changes >= len(timesteps) - step).float()
                 latents = free * latents + (1 - free) * around.at(step)
-            predicted = self._predict(latents, t, fixed, condition)
+            predicted = self._predict(latents, t, fixed, both if self._guides_at(t) else wanted)
             extra = {"generator": generators} if self._draws_noise else {}
             latents = self.scheduler.step(predicted, t, latents, return_dict=False, **extra)[0]
         if around is not None:
             latents = mask * latents + (1 - mask) * around.source
         result: torch.Tensor = latents
         return result
+
+    def _guides_at(self, t: torch.Tensor) -> bool:
+        """Tell whether guidance matters at a timestep: neither in the strongest noise nor in the weakest.
+
+        Kynkäänniemi et al., arXiv 2404.07724. DDIM and LCM are sampled as their pipelines do, guided throughout.
+        """
+        if not self._limits_guidance:
+            return True
+        alpha = float(self.scheduler.alphas_cumprod[int(t)])
+        return GUIDED_NOISE[0] ** 2 * alpha <= 1 - alpha <= GUIDED_NOISE[1] ** 2 * alpha
 
     def _steps_of_change(self, requests: Sequence[InpaintRequest], mask: torch.Tensor) -> torch.Tensor:
         """Return (N, 1, h, w) in how many of the last steps each cell is free."""
@@ -209,7 +227,8 @@ class AlignedInpainter:
         num_cells = mask.shape[-1]
         cells = np.stack([to_cells(r.change, num_cells) for r in requests if r.change is not None])
         strength = torch.from_numpy(cells)[:, None].to(mask.device) * mask
-        return torch.where(strength > 0, (strength * self.steps).round().clamp(min=1), 0)
+        road = self._road(is_start=True)
+        return torch.where(strength > 0, (strength * road).round().clamp(min=1), 0)
 
     def _known_region(
         self,

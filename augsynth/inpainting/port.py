@@ -43,6 +43,7 @@ class Inpainter(Protocol):
         name: What provenance calls the model.
         size: Side of its window in pixels.
         cell: Pixels per latent cell.
+        steps: Denoising steps from noise.
         guidance: Guidance scale in effect.
         tokenizer: What reads the prompts, of the transformers library; None when that isn't known.
     """
@@ -50,6 +51,7 @@ class Inpainter(Protocol):
     name: str
     size: int
     cell: int
+    steps: int
     guidance: float
     tokenizer: Any
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from augsynth.core.boxes import ious, view_around
 from augsynth.core.masks import Mask, fitted
-from augsynth.core.scene import FloatArray, Image, IntArray
+from augsynth.core.scene import Detections, FloatArray, Image, IntArray
 from augsynth.detectors.port import Detector, detect_with_masks
 from augsynth.masking.matting import matte
 from augsynth.masking.segmenter import Segmenter
@@ -103,15 +103,17 @@ class DetectorOutlines:
     def _mask(self, painted: PaintedObject) -> Mask | None:
         view = view_around(painted.window_xyxy, painted.size_wh, side=self._detector.view_px)
         x1, y1, x2, y2 = (int(v) for v in view)
-        found = detect_with_masks(self._detector, np.ascontiguousarray(painted.after[y1:y2, x1:x2]))
+
+        def nearest(found: Detections) -> IntArray:
+            fit = ious(found.boxes_xyxy + np.tile(view[:2], 2), painted.box_xyxy[None])[:, 0]
+            fit = np.where(found.category_ids == painted.category_id, fit, 0.0)
+            return np.flatnonzero((fit == fit.max(initial=0.0)) & (fit >= _MIN_SAME_IOU))[:1]
+
+        pixels = np.ascontiguousarray(painted.after[y1:y2, x1:x2])
+        found = detect_with_masks(self._detector, pixels, of=nearest)
         if found.masks is None or not len(found):
             return None
-        fit = ious(found.boxes_xyxy + np.tile(view[:2], 2), painted.box_xyxy[None])[:, 0]
-        fit = np.where(found.category_ids == painted.category_id, fit, 0.0)
-        best = int(np.argmax(fit))
-        if fit[best] < _MIN_SAME_IOU:
-            return None
-        return fitted(_placed(found.masks[best], (x1, y1), painted.size_wh), painted.box_xyxy)
+        return fitted(_placed(found.masks[0], (x1, y1), painted.size_wh), painted.box_xyxy)
 
 
 class SegmenterOutlines:

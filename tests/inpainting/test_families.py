@@ -32,6 +32,11 @@ FAMILIES = {
     "sd 9 v": (build_sd, {"prediction": "v_prediction"}),
     "sd 4": (build_sd, {"channels": 4}),
     "sd 4 v": (build_sd, {"channels": 4, "prediction": "v_prediction"}),
+    "sd 9 dpm": (build_sd, {"scheduler": "DPMSolverMultistepScheduler"}),
+    "sd 4 v dpm": (
+        build_sd,
+        {"channels": 4, "prediction": "v_prediction", "scheduler": "DPMSolverMultistepScheduler"},
+    ),
     "sd 9 lcm": (build_sd, {"scheduler": "LCMScheduler"}),
     "sd 4 lcm told": (build_sd, {"channels": 4, "scheduler": "LCMScheduler", "time_cond_proj_dim": 9}),
     "sdxl 9": (build_sdxl, {}),
@@ -56,6 +61,9 @@ def families():
 
 
 def aligned(pipeline, *, negative_prompt="", **options):
+    """Our sampler on a pipeline, by its own kind of steps."""
+    kind = type(pipeline.scheduler).__name__
+    options.setdefault("sampler", {"DDIMScheduler": "ddim", "LCMScheduler": "lcm"}.get(kind, "dpm"))
     return AlignedInpainter(
         PipelineParts.of(pipeline), PaintingOptions(**options), negative_prompt=negative_prompt
     )
@@ -63,7 +71,8 @@ def aligned(pipeline, *, negative_prompt="", **options):
 
 @pytest.mark.parametrize("guidance", [1.0, 4.0])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_without_alignment_a_family_equals_its_own_pipeline(families, name, guidance):
+def test_without_alignment_a_family_equals_its_own_pipeline(families, name, guidance, monkeypatch):
+    monkeypatch.setattr("augsynth.inpainting.aligned.GUIDED_NOISE", (0, np.inf))  # pipelines guide throughout
     pipeline, request = families(name), make_request(1)
     ours = aligned(pipeline, steps=5, guidance=guidance, alignment="off").sample_latents([request]).numpy()
     options = {"num_inference_steps": 5, "guidance_scale": guidance, "output_type": "latent"}
@@ -111,7 +120,9 @@ def test_a_folder_of_a_family_is_loaded_and_painted_with(families, name, tmp_pat
     assert (painter.size, painter.cell) == (32, 2)
     assert painter.guidance == (1.5 if "lcm" in name else 2.0)
     assert all(p.shape == (32, 32, 3) and p.dtype == np.uint8 for p in pictures)
-    straight = aligned(pipeline, steps=2, guidance=painter.guidance).inpaint([make_request(0)])[0]
+    straight = aligned(pipeline, steps=2, guidance=painter.guidance, sampler="auto").inpaint(
+        [make_request(0)]
+    )[0]
     assert np.abs(pictures[0].astype(int) - straight).max() <= 1
 
 
@@ -119,6 +130,14 @@ def test_a_sampler_can_be_asked_for(families):
     few = aligned(families("sd 9"), steps=4, sampler="lcm")
     assert type(few.scheduler).__name__ == "LCMScheduler"
     assert type(aligned(families("sd 9 lcm"), sampler="ddim").scheduler).__name__ == "DDIMScheduler"
+    usual = {
+        ("sd 9", "auto"): 10, ("sd 9", "ddim"): 25, ("sd 9 lcm", "auto"): 6, ("sd 9 dpm", "ddim"): 25,
+    }  # fmt: skip
+    assert {key: aligned(families(key[0]), sampler=key[1]).steps for key in usual} == usual
+    backwards = aligned(families("sd 9"), sampler="auto", alignment="inversion")
+    assert (type(backwards.scheduler).__name__, backwards.steps) == ("DDIMScheduler", 25)
+    with pytest.raises(ConfigError, match="needs DDIM, and the sampler is dpm"):
+        aligned(families("sd 9"), sampler="dpm", alignment="inversion")
     with pytest.raises(ConfigError, match="LCM sampler takes 1 to 50"):
         aligned(families("sd 9 lcm"), steps=60)
     with pytest.raises(ConfigError, match="renoise or off"):
@@ -289,7 +308,8 @@ def test_a_lora_equals_the_pipeline_with_that_lora(tmp_path):
     pipeline = build_sdxl()
     pipeline.save_pretrained(tmp_path / "model")
     lora = make_lora(pipeline, tmp_path / "mine.safetensors")
-    painter = load_inpainter(str(tmp_path / "model"), steps=3, guidance=3.0, alignment="off", lora=str(lora))
+    like_its_pipeline = {"steps": 3, "guidance": 3.0, "alignment": "off", "sampler": "ddim"}
+    painter = load_inpainter(str(tmp_path / "model"), lora=str(lora), **like_its_pipeline)
     pipeline.load_lora_weights(str(tmp_path), weight_name="mine.safetensors")
     pipeline.fuse_lora()
     options = {"num_inference_steps": 3, "guidance_scale": 3.0, "output_type": "latent"}
@@ -385,3 +405,32 @@ def test_licences_come_from_the_card_or_the_table(tmp_path):
     assert is_non_commercial(read_licence(str(fill)))
     for licence in ("apache-2.0", "openrail++", "creativeml-openrail-m", "sync-license", None):
         assert not is_non_commercial(licence)
+
+
+def test_guidance_is_asked_for_where_it_matters_only(families, monkeypatch):
+    """Neither in the strongest noise nor in the weakest; each such step is one evaluation instead of two."""
+    painter = aligned(families("sd 9 dpm"), guidance=4.0)
+    seen = []
+    forward = painter.unet.forward
+
+    def counted(latents, t, *rest, **named):
+        seen.append((int(t), len(latents)))
+        return forward(latents, t, *rest, **named)
+
+    monkeypatch.setattr(painter.unet, "forward", counted)
+    painter.sample_latents([make_request(1)])
+    alphas = painter.scheduler.alphas_cumprod
+    noise = {t: float(((1 - alphas[t]) / alphas[t]) ** 0.5) for t, _ in seen}
+    assert [num for _, num in seen] == [2 if 0.28 <= noise[t] <= 5.42 else 1 for t, _ in seen]
+    assert len(seen) == 10 and {num for _, num in seen} == {1, 2}
+
+
+def test_a_weak_start_is_weak_however_few_the_steps(families):
+    """A picture to start from is met on a finer road than noise is, so 0.04 is one step of 25 and not one of 10."""
+    request = make_request(1)
+    started = replace(request, change=0.04 * np.kron(request.cells, np.ones((2, 2))))
+    few, many = (aligned(families("sd 9 dpm"), steps=steps, guidance=1.0) for steps in (4, 25))
+    assert few._num_steps(started) == many._num_steps(started) == 1
+    np.testing.assert_array_equal(
+        few.sample_latents([started], num_steps=1), many.sample_latents([started], num_steps=1)
+    )
