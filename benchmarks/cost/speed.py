@@ -101,7 +101,10 @@ def run_contender(args: argparse.Namespace) -> dict[str, Any]:
     if args.full_size:
         options |= {"model": str(args.checkpoint), "precision": args.precision, "filter": "off", "steps": 20}
         data = args.work.parent / "data"
-        options |= {"annotations": str(data / "annotations" / "instances.json"), "images": str(data / "images")}
+        options |= {
+            "annotations": str(data / "annotations" / "instances.json"),
+            "images": str(data / "images"),
+        }
     config = GenerateConfig.of(**options)
     if args.contender == "augsynth":
         from augsynth.generation.run import generate
@@ -282,7 +285,9 @@ def main() -> None:
                 rounds[name].append(figures)
                 print(f"round {number + 1}, {name}: {json.dumps(figures)}", file=sys.stderr, flush=True)
     print(table(rounds))
-    print(f"\n{args.threads} threads, {platform.machine()}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}")
+    print(
+        f"\n{args.threads} threads, {platform.machine()}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}"
+    )
 
 
 if __name__ == "__main__":
