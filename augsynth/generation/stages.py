@@ -201,7 +201,7 @@ def _verdict(judging: Judging, observed: ObservedWindow) -> Verdict:
         return Verdict(Reason.BLANK, None, 0.0, 0.0)
     if judging.thresholds is None:
         verdict = Verdict(Reason.ACCEPTED, None, 0.0, 0.0) if window.is_decoy else unfiltered(plan)
-        return replace(verdict, extras=window.known_extras)
+        return verdict if window.known_extras is None else replace(verdict, extras=window.known_extras)
     before, after = observed.before, observed.after
     thresholds, rules = judging.thresholds, judging.rules
     if window.is_decoy:

@@ -16,6 +16,7 @@ SECOND_ORDER = {
     "final_sigmas_type": "zero",
     "timestep_spacing": "trailing",
 }
+LEAST_SIGNAL = 1e-6
 LCM_GUIDANCE = 1.5  # LCM-LoRA's authors advise 1 to 2; higher scales burn in
 
 
@@ -57,7 +58,11 @@ def build_scheduler(scheduler: Any, *, sampler: Sampler, steps: int, name: str =
             f"{name or 'checkpoint'}: its noise schedule ({kind}) isn't Stable Diffusion's; choose another checkpoint"
         )
     if sampler == "dpm":
-        return DPMSolverMultistepScheduler.from_config(scheduler.config, **SECOND_ORDER)
+        # its steps are logarithms of signal over noise, which mustn't be of none at all
+        ends_in_noise = bool(scheduler.alphas_cumprod[-1] < LEAST_SIGNAL)
+        return DPMSolverMultistepScheduler.from_config(
+            scheduler.config, **SECOND_ORDER, rescale_betas_zero_snr=ends_in_noise
+        )
     # without the key DDIM would clip latents as if they were pixels
     options = {"clip_sample": scheduler.config.get("clip_sample", False)}
     if sampler == "ddim":

@@ -160,12 +160,11 @@ def open_pipeline(config: Any) -> Any:
 
 def planned_windows(context: Any, seed: int) -> Iterator[Any]:
     """Yield windows as a run plans them, one an image."""
-    from augsynth.filtering.yields import CategoryYields
-
     from augsynth.core.images import read_image
     from augsynth.generation.engine import source_order
     from augsynth.generation.objects import plan_object
     from augsynth.generation.planning import PlannedWindow
+    from augsynth.generation.statistics import CategoryYields
     from augsynth.generation.working_image import WorkingImage
 
     yields = CategoryYields()

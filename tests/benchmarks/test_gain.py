@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MANY_IMAGES = ["paste_prob=0.5", "paste_objects=3", "gamma=1", "paste_until=0.75"]  # as the configs paste
 
 
-STARTED = {"settled", "settled_both", "settled_unfiltered", "settled_anywhere"}  # from real objects
+STARTED = {name for name, arm in ARMS.items() if arm.from_real}  # from real objects
 
 
 @pytest.fixture(scope="module")

@@ -345,7 +345,7 @@ def test_each_stage_changes_the_object_alone_and_more_than_the_one_before(sample
 
     dataset = read_dataset(sample_root / "annotations/instances.json", images=sample_root / "images")
     dataset = replace(dataset, scenes=dataset.scenes[:12])
-    painter = load_inpainter("embedded", steps=2, batch_size=8)
+    painter = load_inpainter("embedded", steps=2, batch_size=8, sampler="ddim")
     detector = load_detector(EMBEDDED_DETECTOR, dataset.categories)
     pieces = stages.draw_pieces(dataset, painter, per_category=2, seed=1)
     kinds = [piece.plan.placement.category_id for piece in pieces]

@@ -82,3 +82,19 @@ def test_the_embedded_detector_has_masks():
     assert detector.has_masks
     found = detector.detect_masks([render_scene(42, 0).image])[0]
     assert len(found) and found.masks.shape[0] == len(found)
+
+
+def test_masks_that_were_not_asked_for_are_not_drawn(monkeypatch):
+    detector = load_detector(EMBEDDED, CATEGORIES)
+    image = render_scene(42, 0).image
+    whole = detector.detect_masks([image])[0]
+    drawn = []
+    masks = MaskHead.masks
+    monkeypatch.setattr(
+        MaskHead, "masks", lambda self, image, boxes: drawn.append(len(boxes)) or masks(self, image, boxes)
+    )
+    (one,) = detector.detect_masks([image], of=lambda found: np.array([2]))
+    assert drawn == [1] and len(one) == 1
+    assert one.boxes_xyxy.tolist() == whole.boxes_xyxy[2:3].tolist()
+    assert one.category_ids.tolist() == whole.category_ids[2:3].tolist()
+    assert (one.masks[0] != whole.masks[2]).mean() < 0.002

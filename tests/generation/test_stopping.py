@@ -23,7 +23,7 @@ from tests.generation.run_files import RANDOM, files_of, ignore, provenance
 class Painter:
     """Blanks each window whose prompt names one of some words, and leaves the others as they are."""
 
-    name, size, cell, guidance = "painter", 64, 4, 1.0
+    name, size, cell, steps, guidance = "painter", 64, 4, 4, 1.0
 
     def __init__(self, *blanked: str) -> None:
         self.blanked = blanked

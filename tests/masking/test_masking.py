@@ -107,6 +107,8 @@ def test_mask2former_finds_boxes_around_its_masks(tmp_path: Path) -> None:
         assert found.masks.shape == (len(found), *image.shape[:2]) and len(found)
         assert set(found.category_ids) <= {3, 7} and (np.diff(found.scores) <= 0).all()
         assert plain.masks is None and (plain.scores == found.scores).all()
+        (last,) = detector.detect_masks([image], of=lambda found: np.array([len(found) - 1]))
+        assert len(last) == 1 and (last.masks[0] == found.masks[-1]).all()
         for box, mask in zip(found.boxes_xyxy, found.masks, strict=True):
             rows, columns = np.nonzero(mask)
             assert box.tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
@@ -147,6 +149,8 @@ def test_an_ensemble_asks_the_member_with_a_mask_head() -> None:
     assert not EnsembleDetector([plain]).has_masks
     both = EnsembleDetector([plain, mask_rcnn()])
     found = both.detect_masks(pictures(1))[0]
+    (first,) = both.detect_masks(pictures(1), of=lambda found: np.array([0]))
+    assert len(first) == 1 and (first.masks[0] == found.masks[0]).all()
     assert both.has_masks and found.masks is not None and len(found) == len(found.masks)
 
 

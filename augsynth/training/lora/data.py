@@ -14,6 +14,7 @@ from augsynth.core.scene import Category, Dataset, Image, IntArray, Scene
 from augsynth.core.seeding import derive_rng, derive_seed
 from augsynth.inpainting.aligned import AlignedInpainter
 from augsynth.inpainting.prompts.book import BACKGROUND_PROMPT, PromptBook, PromptRules
+from augsynth.inpainting.schedulers import build_scheduler
 from augsynth.training.loop import Progress
 from augsynth.training.lora.latents import Latents, cache_latents, encode_texts
 from augsynth.training.lora.objective import Objective, Pools
@@ -137,7 +138,7 @@ def _objective(
     said = [say(int(label), i) for i, label in enumerate(latents.labels)]
     return Objective(
         painter.unet,
-        painter.scheduler,
+        build_scheduler(painter.scheduler, sampler="ddim", steps=1),
         latents,
         encode_texts(painter, said, further=[say(label, -label) for label in others]),
         plain=painter.plain,
