@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.gain import sources
-from benchmarks.gain.arms import ARMS, Arm, Recipe, settings_of, with_settings
+from benchmarks.gain.arms import ARMS, Arm, Recipe, recipe_of, settings_of
 from benchmarks.gain.cells import Cell, claim, finish, merge, put_on_record, read_record, read_results
 from benchmarks.gain.detectors import DETECTORS
 
@@ -92,7 +92,7 @@ def options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def wanted_cells(args: argparse.Namespace, recipe: Recipe) -> list[Cell]:
+def wanted_cells(args: argparse.Namespace) -> list[Cell]:
     """Return the cells that are asked for, all arms of a seed together."""
     from benchmarks.gain.synthesis import model_identity
     from benchmarks.gain.training import design
@@ -116,7 +116,7 @@ def wanted_cells(args: argparse.Namespace, recipe: Recipe) -> list[Cell]:
                             "start": start,
                         }
                         models = model_identity(source, arm)
-                        settings = settings_of(arm, recipe)
+                        settings = settings_of(arm, recipe_of(arm, args.set))
                         cells.append(Cell(name, share, key, detector, seed, settings, schedule, models))
     return cells
 
@@ -139,7 +139,7 @@ def start_weights(args: argparse.Namespace) -> Path:
     return path
 
 
-def work_at(cell: Cell, args: argparse.Namespace, recipe: Recipe) -> None:
+def work_at(cell: Cell, args: argparse.Namespace) -> None:
     """Do one cell: make what it trains on, train, detect, judge."""
     import numpy as np
 
@@ -148,6 +148,7 @@ def work_at(cell: Cell, args: argparse.Namespace, recipe: Recipe) -> None:
     from benchmarks.gain.synthesis import Workshop
 
     arm, folder = ARMS[cell.arm], cell.folder(args.work)
+    recipe = recipe_of(arm, args.set)
     source = sources.prepare(cell.source, data=args.data, work=args.work)
     share = sources.take_share(source, cell.share, cell.seed, work=args.work)
     shop = Workshop(source, share, args.work / "made" / f"{source.name}_{share.stem}", args.device)
@@ -214,27 +215,26 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     torch.set_num_threads(args.threads)
-    recipe = with_settings(Recipe(), args.set)
     args.work.mkdir(parents=True, exist_ok=True)
     args.work = args.work.resolve()
     known = set() if args.anew else {Cell(**r["cell"]).key for r in read_record()}
-    left = [c for c in wanted_cells(args, recipe) if not c.is_done(args.work) and c.key not in known]
+    left = [c for c in wanted_cells(args) if not c.is_done(args.work) and c.key not in known]
     print(f"{len(left)} cells to do", flush=True)
     while left:
-        waiting = [cell for cell in left if not try_at(cell, args, recipe)]
+        waiting = [cell for cell in left if not try_at(cell, args)]
         left = [c for c in waiting if not c.is_done(args.work)]
         if left:
             time.sleep(WAIT_S)
 
 
-def try_at(cell: Cell, args: argparse.Namespace, recipe: Recipe) -> bool:
+def try_at(cell: Cell, args: argparse.Namespace) -> bool:
     """Do a cell unless another process is at it; return False where it waits for what another one makes."""
     from benchmarks.gain.synthesis import Busy
 
     with claim(cell.folder(args.work)) as free:
         if free and not cell.is_done(args.work):
             try:
-                work_at(cell, args, recipe)
+                work_at(cell, args)
             except Busy as error:
                 print(f"{cell.key}: waits for {error}", flush=True)
                 return False
@@ -244,15 +244,15 @@ def try_at(cell: Cell, args: argparse.Namespace, recipe: Recipe) -> bool:
 def table(args: argparse.Namespace) -> None:
     from benchmarks.gain import table as tables
 
-    recipe = with_settings(Recipe(), args.set)
     made = read_results(args.work) if args.work else []
     if args.record:
         put_on_record(made)
+    usual = {name: settings_of(arm, recipe_of(arm, args.set)) for name, arm in ARMS.items()}
     results = [
         r
         for r in merge([*read_record(), *made])
         if (not args.share or r["cell"]["share"] in args.share)
-        and r["cell"]["settings"] == settings_of(ARMS[r["cell"]["arm"]], recipe)
+        and r["cell"]["settings"] == usual[r["cell"]["arm"]]
         and r["cell"]["schedule"]["iterations"] == (args.iterations or usual_iterations_of(r["cell"]))
     ]
     print(tables.summary(results) if args.summary else tables.markdown(results))

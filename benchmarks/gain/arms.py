@@ -145,6 +145,20 @@ SWITCHES: dict[str, dict[str, Any]] = {
 }
 
 
+def recipe_of(arm: Arm, settings: list[str]) -> Recipe:
+    """Return the recipe of an arm, with `key=value` settings.
+
+    Real objects are many times cheaper to settle than others are to paint, and few; an image gets more of them.
+
+    Raises:
+        SystemExit: As `with_settings`.
+    """
+    usual = Recipe()
+    if arm.from_real:
+        usual = replace(usual, new_per_image=10.0, max_new=500, objects_per_image=6)
+    return with_settings(usual, settings)
+
+
 def with_settings(recipe: Recipe, settings: list[str]) -> Recipe:
     """Return a recipe with `key=value` settings.
 

@@ -29,8 +29,8 @@ SUMMARY = {
     "paste_real": "AffinityPaste",
     "augsynth": "augsynth",
     "both": "augsynth + AffinityPaste",
-    "settled": "from real objects",
-    "settled_both": "from real objects + AffinityPaste",
+    "settled_unfiltered": "from real objects",
+    "settled_unfiltered_both": "from real objects + AffinityPaste",
 }
 
 

@@ -15,7 +15,7 @@ from PIL import Image as PilImage
 
 from augsynth.sample import write_sample
 from benchmarks.gain import sources, table
-from benchmarks.gain.arms import ARMS, LATER, Recipe, settings_of, with_settings
+from benchmarks.gain.arms import ARMS, LATER, Recipe, recipe_of, settings_of, with_settings
 from benchmarks.gain.cells import Cell, claim, finish, merge, put_on_record, read_record, read_results
 from benchmarks.gain.figures import judge
 
@@ -69,6 +69,10 @@ def test_only_settings_of_the_arm_change_its_cells():
     stronger = with_settings(Recipe(), ["strength=0.4"])
     changed = {k for k, arm in ARMS.items() if settings_of(arm, stronger) != settings_of(arm, Recipe())}
     assert changed == STARTED
+    assert recipe_of(ARMS["augsynth"], ["gamma=1"]) == replace(Recipe(), gamma=1.0)
+    assert recipe_of(ARMS["settled"], ["max_new=7"]) == replace(
+        Recipe(), new_per_image=10.0, objects_per_image=6, max_new=7
+    )
     with pytest.raises(SystemExit, match="key among"):
         with_settings(Recipe(), ["nothing=1"])
     with pytest.raises(SystemExit, match="is no float"):
