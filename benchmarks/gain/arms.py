@@ -155,7 +155,7 @@ def recipe_of(arm: Arm, settings: list[str]) -> Recipe:
     """
     usual = Recipe()
     if arm.from_real:
-        usual = replace(usual, new_per_image=10.0, max_new=500, objects_per_image=6)
+        usual = replace(usual, new_per_image=20.0, max_new=500, objects_per_image=6)
     return with_settings(usual, settings)
 
 

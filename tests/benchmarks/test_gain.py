@@ -71,7 +71,7 @@ def test_only_settings_of_the_arm_change_its_cells():
     assert changed == STARTED
     assert recipe_of(ARMS["augsynth"], ["gamma=1"]) == replace(Recipe(), gamma=1.0)
     assert recipe_of(ARMS["settled"], ["max_new=7"]) == replace(
-        Recipe(), new_per_image=10.0, objects_per_image=6, max_new=7
+        Recipe(), new_per_image=20.0, objects_per_image=6, max_new=7
     )
     with pytest.raises(SystemExit, match="key among"):
         with_settings(Recipe(), ["nothing=1"])
