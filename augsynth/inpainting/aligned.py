@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
 
 OWN_GUIDANCE = 2.0  # of models that `augsynth train-inpainter` trains, the embedded one among them
-GUIDED_NOISE = (0.28, 5.42)  # σ/α between which guidance matters: arXiv 2404.07724's interval for SDXL
-FINE_STEPS = 25  # of the road on which a picture is met half-way, so that a small strength is a small one
+GUIDED_NOISE = (0.28, 5.42)  # σ/α between which guidance is asked for; see benchmarks/README.md
+START_STEPS = (
+    25  # at least, from noise to picture, where a picture is started from: a strength of 0.04 is one step
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,11 +135,11 @@ class AlignedInpainter:
         """Return how many of the last steps a request takes; 0 stands for all of them from noise alone."""
         if request.change is None:
             return 0
-        return max(1, round(self._road(is_start=True) * float(request.change.max())))
+        return max(1, round(self._num_timesteps(is_start=True) * float(request.change.max())))
 
-    def _road(self, *, is_start: bool) -> int:
+    def _num_timesteps(self, *, is_start: bool) -> int:
         """Return the steps from noise to picture, of which a picture to start from needs the last ones."""
-        return max(self.steps, FINE_STEPS) if is_start and not self._draws_noise else self.steps
+        return max(self.steps, START_STEPS) if is_start and not self._draws_noise else self.steps
 
     def _pictures(self, requests: Sequence[InpaintRequest], num_steps: int) -> list[Image | None]:
         import torch
@@ -188,8 +190,8 @@ class AlignedInpainter:
         if self._guided:
             negatives = [self.negative_prompt if r.negative is None else r.negative for r in requests]
             both = join(self.conditioner.unwanted(negatives), wanted)
-        road = self._road(is_start=num_steps > 0)
-        self.scheduler.set_timesteps(road)
+        num_timesteps = self._num_timesteps(is_start=num_steps > 0)
+        self.scheduler.set_timesteps(num_timesteps)
         timesteps = self.scheduler.timesteps[-num_steps:]
         latents, changes = noise * self.scheduler.init_noise_sigma, None
         around = self._known_region(pixels, drawn, noise, timesteps, is_start=num_steps > 0)
@@ -197,7 +199,7 @@ class AlignedInpainter:
             changes = self._steps_of_change(requests, mask)
             assert around is not None  # the image, which painting starts from
             mask = (changes > 0).float()
-            latents = torch.where(changes >= road, latents, around.at(0))
+            latents = torch.where(changes >= num_timesteps, latents, around.at(0))
         for step, t in enumerate(timesteps):
             if around is not None and step >= around.first:
                 free = mask if changes is None else (changes >= len(timesteps) - step).float()
@@ -213,7 +215,8 @@ class AlignedInpainter:
     def _guides_at(self, t: torch.Tensor) -> bool:
         """Tell whether guidance matters at a timestep: neither in the strongest noise nor in the weakest.
 
-        Kynkäänniemi et al., arXiv 2404.07724. DDIM and LCM are sampled as their pipelines do, guided throughout.
+        The idea is that of Kynkäänniemi et al., arXiv 2404.07724. DDIM and LCM are sampled as their pipelines do, guided
+        throughout.
         """
         if not self._limits_guidance:
             return True
@@ -227,8 +230,8 @@ class AlignedInpainter:
         num_cells = mask.shape[-1]
         cells = np.stack([to_cells(r.change, num_cells) for r in requests if r.change is not None])
         strength = torch.from_numpy(cells)[:, None].to(mask.device) * mask
-        road = self._road(is_start=True)
-        return torch.where(strength > 0, (strength * road).round().clamp(min=1), 0)
+        num_timesteps = self._num_timesteps(is_start=True)
+        return torch.where(strength > 0, (strength * num_timesteps).round().clamp(min=1), 0)
 
     def _known_region(
         self,

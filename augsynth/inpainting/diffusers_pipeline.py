@@ -15,7 +15,7 @@ from augsynth.inpainting.options import PaintingOptions
 from augsynth.inpainting.port import InpaintRequest
 
 REFERENCE = "image_reference"  # the argument of FLUX.2 klein and FLUX.1 Kontext
-USUAL_STEPS = 25
+PIPELINE_STEPS = 25
 NATIVE_SIZE = 1024  # of the flow models whose pipelines don't say
 
 
@@ -52,7 +52,7 @@ class PipelineInpainter:
         self._scale_name, self._told = _guidance_argument(pipeline, self.takes)
         own = inspect.signature(type(pipeline).__call__).parameters.get(self._scale_name)
         self.guidance = float(painting.guidance or (own.default if own and own.default else 0))
-        self.steps, self.alignment = painting.steps or USUAL_STEPS, painting.alignment
+        self.steps, self.alignment = painting.steps or PIPELINE_STEPS, painting.alignment
         self.batch_size = painting.batch_size
         self.negative_prompt = negative_prompt
         pipeline.set_progress_bar_config(disable=True)

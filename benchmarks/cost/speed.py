@@ -1,7 +1,7 @@
 """What an accepted object costs: the script that everybody writes, the same in batches, and `augsynth generate`.
 
     python -m benchmarks.cost.speed [--num 24] [--rounds 3] [--threads 1]
-    python -m benchmarks.cost.speed --full-size --device cuda --precision bfloat16   # not run on a GPU yet
+    python -m benchmarks.cost.speed --full-size --device cuda --precision bfloat16   # never run yet
 
 `loop` calls the diffusers inpainting pipeline for one object a time, `batched` for eight; both with DDIM, 25 steps and
 the checkpoint's guidance, both paste the result into the image. They get their places planned for nothing, and the
@@ -46,7 +46,6 @@ class Meter:
         samples: Latents that went through it.
         seconds: Time that it took.
         first: Seconds from the start of the process to its first call, None before.
-        wanted: Windows after which `second_batch` isn't asked any more.
     """
 
     device: str

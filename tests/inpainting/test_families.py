@@ -426,7 +426,7 @@ def test_guidance_is_asked_for_where_it_matters_only(families, monkeypatch):
 
 
 def test_a_weak_start_is_weak_however_few_the_steps(families):
-    """A picture to start from is met on a finer road than noise is, so 0.04 is one step of 25 and not one of 10."""
+    """A picture to start from has at least 25 steps, so 0.04 is one of 25 and not one of 10."""
     request = make_request(1)
     started = replace(request, change=0.04 * np.kron(request.cells, np.ones((2, 2))))
     few, many = (aligned(families("sd 9 dpm"), steps=steps, guidance=1.0) for steps in (4, 25))
