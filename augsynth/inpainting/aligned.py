@@ -215,8 +215,8 @@ class AlignedInpainter:
     def _guides_at(self, t: torch.Tensor) -> bool:
         """Tell whether guidance matters at a timestep: neither in the strongest noise nor in the weakest.
 
-        The idea is that of Kynkäänniemi et al., arXiv 2404.07724. DDIM and LCM are sampled as their pipelines do, guided
-        throughout.
+        The idea is that of Kynkäänniemi et al., arXiv 2404.07724. DDIM and LCM are sampled as their pipelines do, with
+        guidance throughout.
         """
         if not self._limits_guidance:
             return True
