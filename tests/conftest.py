@@ -2,10 +2,17 @@
 
 import importlib
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
+# What runs learn of a dataset is kept for the other tests of the session, and for them alone; workers inherit it.
+_CACHE = None
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _CACHE = tempfile.mkdtemp(prefix="augsynth-tests-")
+    os.environ["AUGSYNTH_CACHE"] = _CACHE
 if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has a core; two threads on it would wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -23,6 +30,12 @@ def what_is_missing(module: str) -> str:
     except ImportError as error:
         return f"needs {module}: {error}"
     return ""
+
+
+def pytest_sessionfinish() -> None:
+    """Remove what the session kept."""
+    if _CACHE is not None:
+        shutil.rmtree(_CACHE, ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -43,7 +43,7 @@ def data(tmp_path_factory):
 @pytest.fixture
 def environment(data, monkeypatch, tmp_path):
     for name in list(os.environ):
-        if name.startswith("AUGSYNTH_") and name != "AUGSYNTH_REQUIRE_MMDET":
+        if name.startswith("AUGSYNTH_") and name not in ("AUGSYNTH_REQUIRE_MMDET", "AUGSYNTH_CACHE"):
             monkeypatch.delenv(name)
     values = {
         "DATA": data / "data", "AUGMENTED": data / "runs", "BANK": data / "bank", "TEACHER": data / "teacher.pth",

@@ -72,16 +72,22 @@ def is_affinity_file(path: Path) -> bool:
 
 
 def write(path: Path, fields: Mapping[str, Any], layout: Mapping[str, Any]) -> None:
-    """Write the file beside its place and move it there, a key a line; missing folders are made.
+    """Write the file beside its place and move it there; missing folders are made.
 
     Raises:
         OutputError: The file can't be written.
     """
+    content = to_bytes(fields, layout)
+    write_atomically(path, lambda file: file.write(content))
+
+
+def to_bytes(fields: Mapping[str, Any], layout: Mapping[str, Any]) -> bytes:
+    """Return the file's content, a key a line."""
     body = ",\n".join(f"  {json.dumps(key)}: {_dumps(value)}" for key, value in fields.items())
     text = (
         f'{_HEAD}"version": {VERSION},\n"affinity": {{\n{body}\n}},\n"layout": {_dumps(dict(layout))}\n}}\n'
     )
-    write_atomically(path, lambda file: file.write(text.encode()))
+    return text.encode()
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -90,10 +96,29 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
         DatasetError: The file can't be read, isn't an affinity file, or a field of it is damaged.
     """
+    return from_bytes(read_bytes(path), path=path)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return what a file holds.
+
+    Raises:
+        DatasetError: It can't be read.
+    """
     try:
-        document = json.loads(path.read_bytes(), parse_constant=_refuse)
+        return path.read_bytes()
     except OSError as error:
         raise DatasetError(f"{path}: can't be read ({error.strerror}); check the path") from None
+
+
+def from_bytes(content: bytes, *, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what `read` does from a file's content; `path` is what an error names.
+
+    Raises:
+        DatasetError: As `read`.
+    """
+    try:
+        document = json.loads(content, parse_constant=_refuse)
     except (ValueError, RecursionError):
         raise DatasetError(f"{path}: isn't JSON, perhaps cut short; {_REMEDY}") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:

@@ -117,11 +117,9 @@ def observe_objects(
     seed: int,
 ) -> list[ObservedView]:
     """Look at real objects as the filter will. Arguments as for `calibrate`."""
-    scenes = [scene for scene in dataset.scenes if (~scene.is_crowd).any()]
-    order = derive_rng(seed, "calibrate").permutation(len(scenes))[:max_images]
     observed: list[ObservedView] = []
-    for k in sorted(order.tolist()):
-        scene, image = scenes[k], read_image(scenes[k])
+    for scene in observed_scenes(dataset, max_images=max_images, seed=seed):
+        image = read_image(scene)
         views = _views(scene, side=detector.view_px)
         crops = [np.ascontiguousarray(image[v[1] : v[3], v[0] : v[2]]) for v, _ in views]
         for (view, counted), found in zip(views, detector.detect(crops), strict=True):
@@ -129,6 +127,13 @@ def observe_objects(
             moved = Detections(boxes, found.scores, found.category_ids)
             observed.append(ObservedView(scene, view, counted, moved))
     return observed
+
+
+def observed_scenes(dataset: Dataset, *, max_images: int, seed: int) -> list[Scene]:
+    """Return the scenes whose images `observe_objects` reads with the same arguments."""
+    scenes = [scene for scene in dataset.scenes if (~scene.is_crowd).any()]
+    order = derive_rng(seed, "calibrate").permutation(len(scenes))[:max_images]
+    return [scenes[k] for k in sorted(order.tolist())]
 
 
 def thresholds_from_views(

@@ -6,20 +6,15 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from augsynth.affinity.focus import read_missing
-from augsynth.affinity.model import DEFAULT_MEASURE, Affinity
 from augsynth.coco.reader import read_dataset
-from augsynth.core.errors import ConfigError, DatasetError
-from augsynth.core.images import read_image
-from augsynth.core.scene import Dataset, Image, Scene
+from augsynth.core.errors import ConfigError
+from augsynth.core.scene import Dataset
 from augsynth.detectors.loading import load_detector
 from augsynth.detectors.port import Detector, has_masks
 from augsynth.filtering.class_labels import Vocabulary
 from augsynth.filtering.classifiers import Classifier, check_classifier, load_classifier
-from augsynth.filtering.real_objects import FilterRow, check_filter, judge_real_objects, untold
-from augsynth.filtering.thresholds import Thresholds, observe_objects, thresholds_from_views
+from augsynth.filtering.real_objects import untold
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.context import (
     CategoryChooser,
@@ -29,19 +24,21 @@ from augsynth.generation.context import (
     Placing,
     RunContext,
 )
+from augsynth.generation.learning import (
+    calibrate_filter,
+    draw_sample,
+    learn_scenes,
+    learn_surroundings,
+    wanted_ids,
+)
 from augsynth.inpainting.change_map import KEEPS_CORE
 from augsynth.inpainting.loading import open_inpainter
 from augsynth.inpainting.prompts.book import PromptBook
 from augsynth.masking.segmenter import Segmenter
 from augsynth.masking.sources import DetectorOutlines, MattingOutlines, Outliner, SegmenterOutlines
 from augsynth.pasting.init_images import InitImages
-from augsynth.placement.appearance import Appearance
-from augsynth.placement.layout import Layout
 from augsynth.placement.replacement import related_categories
-from augsynth.placement.scene_model import load_affinity
 
-MODELS = Path(__file__).parents[1] / "sample" / "models"
-CALIBRATION_IMAGES = 120
 OWN_DATA_MODEL = "stable-diffusion-v1-5/stable-diffusion-inpainting"
 OWN_DATA_DETECTOR = "IDEA-Research/grounding-dino-tiny"
 STRENGTH = 0.2
@@ -74,14 +71,14 @@ def open_context(config: GenerateConfig, dataset: Dataset) -> RunContext:
     outliner = open_outliner(config, dataset, detector)
     unmasked = config.masking.unmasked
     run = config.run
-    thresholds, rows = (None, ()) if detector is None else _calibrated(config, dataset, detector)
-    left = _wanted_ids(config, dataset) - untold(rows, min_auc=config.filter_models.min_auc)
+    thresholds, rows = (None, ()) if detector is None else calibrate_filter(config, dataset, detector)
+    left = wanted_ids(config, dataset) - untold(rows, min_auc=config.filter_models.min_auc)
     return RunContext(
         dataset=dataset,
         placing=_open_placing(config, dataset, left, init_images, model_window=inpainter.size),
         painting=Painting(
             inpainter,
-            prompts.limited_to(inpainter.tokenizer, _wanted_ids(config, dataset)),
+            prompts.limited_to(inpainter.tokenizer, wanted_ids(config, dataset)),
             config.painting.feather,
             strength,
         ),
@@ -106,7 +103,8 @@ def _open_placing(
     *,
     model_window: int,
 ) -> Placing:
-    affinity, layout = _affinity_and_layout(config, dataset)
+    scenes = learn_scenes(config, dataset)
+    affinity = scenes.affinity
     rules, replacement = config.categories, config.replacement
     quotas = {c.id: rules.quotas[c.name] for c in dataset.categories if c.name in rules.quotas}
     uses = {} if init_images is None else init_images.quotas
@@ -125,31 +123,12 @@ def _open_placing(
     )
     appearance, related = None, {}
     if config.placement.placement == "aligned":
-        appearance = Appearance.fit(dataset, partial(_read_or_blank, dataset), seed=config.run.seed)
+        appearance = learn_surroundings(config, dataset)
     if replacement.mode != "insert":
         share = 1.0 if chooser.is_uniform else replacement.replace_affinity
         related = related_categories(affinity.category_ids, affinity.matrix, share=share)
     placement = replace(config.placement, model_window=model_window)
-    return Placing(chooser, layout, appearance, placement, replacement, related, init_images)
-
-
-def _calibrated(
-    config: GenerateConfig, dataset: Dataset, detector: Detector
-) -> tuple[Thresholds, tuple[FilterRow, ...]]:
-    """Return the thresholds, and what the filter says with them of real objects of the wanted categories.
-
-    Raises:
-        ConfigError: It accepts none of them, or no category's can be told from background.
-    """
-    models, rules, seed = config.filter_models, config.filter_rules, config.run.seed
-    read = partial(_read_or_blank, dataset)
-    views = observe_objects(detector, dataset, read, max_images=CALIBRATION_IMAGES, seed=seed)
-    thresholds = thresholds_from_views(views, quantile=models.score_quantile)
-    wanted = _wanted_ids(config, dataset)
-    names = {c.id: c.name for c in dataset.categories if c.id in wanted}
-    rows = judge_real_objects(views, names=names, thresholds=thresholds, rules=rules, seed=seed)
-    check_filter(rows, detector=detector.name, min_auc=models.min_auc)
-    return thresholds, rows
+    return Placing(chooser, scenes.layout, appearance, placement, replacement, related, init_images)
 
 
 def _prompt_book(config: GenerateConfig, dataset: Dataset) -> PromptBook:
@@ -208,34 +187,10 @@ def _load_classifier(config: GenerateConfig, dataset: Dataset, prompts: PromptBo
 def _vocabulary(config: GenerateConfig, dataset: Dataset, prompts: PromptBook) -> Vocabulary:
     return Vocabulary(
         dataset.categories_in_use(config.categories.categories),
-        _wanted_ids(config, dataset),
+        wanted_ids(config, dataset),
         {category_id: words.synonyms for category_id, words in prompts.words.items()},
         config.filter_models.class_map,
     )
-
-
-def _wanted_ids(config: GenerateConfig, dataset: Dataset) -> frozenset[int]:
-    """Return the ids of the categories that are painted: those asked for by name, else those that annotate anything."""
-    asked = config.categories.categories
-    categories = dataset.categories_in_use(asked)
-    return frozenset(category.id for category in categories if not asked or category.name in asked)
-
-
-def _affinity_and_layout(config: GenerateConfig, dataset: Dataset) -> tuple[Affinity, Layout]:
-    rules = config.categories
-    if rules.affinity is None:
-        return Affinity.fit(dataset, measure=rules.measure or DEFAULT_MEASURE), Layout.fit(dataset)
-    model = load_affinity(rules.affinity)
-    model.affinity.check_matches(dataset, title=rules.affinity)
-    return model.affinity, model.layout
-
-
-def _read_or_blank(dataset: Dataset, scene: Scene) -> Image:
-    """Read an image; one that can't be read teaches nothing, and is reported when a job meets it."""
-    try:
-        return read_image(dataset, scene)
-    except DatasetError:
-        return np.zeros((scene.size_wh[1], scene.size_wh[0], 3), np.uint8)
 
 
 def open_dataset(config: GenerateConfig) -> tuple[GenerateConfig, Dataset]:
@@ -251,10 +206,8 @@ def open_dataset(config: GenerateConfig) -> tuple[GenerateConfig, Dataset]:
     """
     data = config.data
     if data.annotations is None or data.images is None:
-        from augsynth.sample import write_sample
-
         root = Path(config.output.out) / "sample"
-        annotations, images = write_sample(root), root / "images"
+        annotations, images = draw_sample(root), root / "images"
         model, detector, strength = "embedded", "embedded", STRENGTH
     else:
         annotations, images = Path(data.annotations), Path(data.images)

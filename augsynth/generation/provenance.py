@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from augsynth import __version__
 from augsynth.affinity.focus import focus_file
+from augsynth.core.cache import environment
 from augsynth.core.scene import Dataset
 from augsynth.detectors.loading import detector_files, split_detectors
+from augsynth.filtering.options import FilterModels
 from augsynth.generation.config import GenerateConfig, plain_config
-from augsynth.generation.loading import MODELS
-from augsynth.inpainting.checkpoints import inspect_checkpoint, is_non_commercial, read_licence
+from augsynth.inpainting.checkpoints import EMBEDDED, inspect_checkpoint, is_non_commercial, read_licence
 from augsynth.inpainting.lora import find_lora
 
-_LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
 _SETTINGS_SUFFIXES = frozenset({".json", ".txt", ".model", ".yaml"})
 # What a run may change without becoming another run: where it runs and what it shows.
 _FREE_KEYS = frozenset({"out", "device", "batch_size", "bank", "mask_format", "min_yield", "give_up_after"})
@@ -52,15 +52,7 @@ def fingerprint(config: GenerateConfig, dataset: Dataset) -> dict[str, Any]:
             "segmenter": settings_digest(config.masking.segmenter),
         },
     }
-    return {**values, **digests, "version": __version__, **_environment()}
-
-
-def _environment() -> dict[str, Any]:
-    """Return what the same models compute with: versions of libraries, number of threads."""
-    import torch
-
-    versions = {f"{name}_version": metadata.version(name) for name in _LIBRARIES}
-    return {**versions, "num_threads": torch.get_num_threads()}
+    return {**values, **digests, "version": __version__, **environment()}
 
 
 def describe_models(config: GenerateConfig) -> dict[str, Any]:
@@ -119,7 +111,7 @@ def weights_digest(model: str | None) -> str | None:
     """Return the SHA-256 of a local model's weight files, or None for a hub id or where there is no model."""
     if model is None:
         return None
-    path = MODELS if model == "embedded" else Path(model)
+    path = EMBEDDED.parent if model == "embedded" else Path(model)
     if path.is_dir():
         return _digest(sorted(path.rglob("*.safetensors")))
     return _digest([path]) if path.is_file() else None
@@ -132,7 +124,7 @@ def settings_digest(model: str | None) -> str | None:
     """
     if model is None:
         return None
-    path = MODELS if model == "embedded" else Path(model)
+    path = EMBEDDED.parent if model == "embedded" else Path(model)
     if not path.is_dir():
         return None
     return _digest(sorted(p for p in path.rglob("*") if p.suffix in _SETTINGS_SUFFIXES), root=path)
@@ -146,6 +138,21 @@ def detector_digest(detector: str | None) -> str | None:
         return weights_digest(detector)
     files = detector_files(detector)
     return _digest(files) if files else None
+
+
+def detector_key(models: FilterModels) -> dict[str, Any] | None:
+    """Return JSON values that identify a run's detectors; None where a hub id without a commit is among them."""
+    assert models.detector is not None
+    names = split_detectors(models.detector)
+    local = [name == "embedded" or bool(detector_files(name)) for name in names]
+    if not all(local) and not re.fullmatch("[0-9a-f]{40}", models.detector_revision or ""):
+        return None
+    return {
+        "names": names,
+        "revision": models.detector_revision,
+        "weights": detector_digest(models.detector),
+        "settings": [settings_digest(name) for name in names],
+    }
 
 
 def _digest(paths: list[Path], *, root: Path | None = None) -> str | None:

@@ -69,8 +69,7 @@ class Appearance:
         counts = np.array([number.get(c, 0) for c in ids], np.int64)
         ranks = np.argsort(np.argsort(-counts, kind="stable"), kind="stable")
         model = cls(ids, ranks, BoostedTrees.empty())
-        scenes = [s for s in dataset.scenes if (~s.is_crowd).any()]
-        chosen = np.sort(rng.permutation(len(scenes))[:max_images])
+        scenes, chosen = _with_objects(dataset), _chosen(dataset, rng, max_images)
         total = sum(int((~scenes[i].is_crowd).sum()) for i in chosen)
         share = min(1.0, _MAX_OBJECTS / max(total, 1))
         parts: list[FloatArray] = []
@@ -95,6 +94,12 @@ class Appearance:
             growth=_GROWTH,
         )
         return cls.from_dict(cls(ids, ranks, trees).to_dict())
+
+    @staticmethod
+    def scenes_read(dataset: Dataset, *, max_images: int = 400, seed: int = 42) -> list[Scene]:
+        """Return the scenes whose images `fit` reads with the same arguments."""
+        scenes = _with_objects(dataset)
+        return [scenes[i] for i in _chosen(dataset, derive_rng(seed, "appearance"), max_images)]
 
     def _comparisons(
         self, scene: Scene, image: Image, picked: IntArray, rng: np.random.Generator
@@ -161,6 +166,15 @@ class Appearance:
             return cls(category_ids, ranks, BoostedTrees.from_dict(data["evidence"]))
         except (KeyError, TypeError) as error:
             raise ValueError(f"not an appearance model: {error!r}") from error
+
+
+def _with_objects(dataset: Dataset) -> list[Scene]:
+    return [scene for scene in dataset.scenes if (~scene.is_crowd).any()]
+
+
+def _chosen(dataset: Dataset, rng: np.random.Generator, max_images: int) -> IntArray:
+    """Draw the scenes that are learnt from: sorted places in `_with_objects`."""
+    return np.sort(rng.permutation(len(_with_objects(dataset)))[:max_images])
 
 
 # Typical spread of the signature's columns within an image: brightness, colours, grain, bands, directions.

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from augsynth.affinity import file as affinity_file
 from augsynth.affinity.cooccurrence import Pair
 from augsynth.affinity.embeddings import Embeddings
 from augsynth.affinity.model import (
     DEFAULT_MEASURE,
     SOURCES,
     Affinity,
-    load_affinity_file,
     save_affinity_file,
 )
 from augsynth.core.errors import ConfigError, DatasetError
@@ -61,6 +61,33 @@ class SceneModel:
             DatasetError: The file can't be written.
         """
         save_affinity_file(Path(path), self.affinity, self.layout.to_dict())
+
+    def to_bytes(self) -> bytes:
+        """Return the content of the affinity file."""
+        return affinity_file.to_bytes(affinity_file.encode(self.affinity), self.layout.to_dict())
+
+    @classmethod
+    def from_bytes(cls, content: bytes, *, path: Path) -> SceneModel:
+        """Return the model of `to_bytes`.
+
+        Args:
+            content: Of an affinity file.
+            path: What an error names.
+
+        Raises:
+            DatasetError: It isn't an affinity file, or is damaged.
+        """
+        fields, values = affinity_file.from_bytes(content, path=path)
+        affinity = Affinity(**fields)
+        try:
+            layout = Layout.from_dict(values)
+            if layout.category_ids != tuple(affinity.category_ids.tolist()):
+                raise ValueError("category_ids: must be those of the affinity")
+        except ValueError as error:
+            raise DatasetError(
+                f"{path}: layout: {error}; build it again with `augsynth build-affinity`"
+            ) from None
+        return cls(affinity, layout)
 
     def heat_map(self) -> Picture:
         """Draw the matrix: row present, column added."""
@@ -125,16 +152,7 @@ def load_affinity(path: str | Path) -> SceneModel:
     Raises:
         DatasetError: It can't be read, isn't an affinity file, or is damaged.
     """
-    affinity, values = load_affinity_file(Path(path))
-    try:
-        layout = Layout.from_dict(values)
-        if layout.category_ids != tuple(affinity.category_ids.tolist()):
-            raise ValueError("category_ids: must be those of the affinity")
-    except ValueError as error:
-        raise DatasetError(
-            f"{path}: layout: {error}; build it again with `augsynth build-affinity`"
-        ) from None
-    return SceneModel(affinity, layout)
+    return SceneModel.from_bytes(affinity_file.read_bytes(Path(path)), path=Path(path))
 
 
 def propose_places(

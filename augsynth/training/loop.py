@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from augsynth.core.cache import Entry, load, store
 from augsynth.core.errors import BackendError, ResumeError
-from augsynth.training.cache import Entry, load, store
 
 if TYPE_CHECKING:
     import torch

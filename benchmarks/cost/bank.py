@@ -37,7 +37,7 @@ from augsynth.core.boxes import clip_boxes, grow_box, square_window
 from augsynth.core.errors import DatasetError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Category, Dataset
-from augsynth.generation.loading import MODELS
+from augsynth.inpainting.checkpoints import EMBEDDED
 from augsynth.inpainting.stitching import cells_xyxy, cut_window, mask_cells, stitch
 from augsynth.masking.matting import matte
 from augsynth.masking.sources import PaintedObject
@@ -184,7 +184,7 @@ def autoencoder() -> Callable[[np.ndarray], np.ndarray]:
     import torch
     from diffusers import AutoencoderKL
 
-    vae = AutoencoderKL.from_pretrained(MODELS / "inpainter" / "vae").eval()
+    vae = AutoencoderKL.from_pretrained(EMBEDDED.parent / "inpainter" / "vae").eval()
 
     @torch.inference_mode()
     def rebuild(window: np.ndarray) -> np.ndarray:

@@ -58,16 +58,17 @@ def test_categories_that_are_turned_down_are_tried_more_often(config: GenerateCo
 def test_a_category_that_cant_be_told_from_background_is_left_out(
     config: GenerateConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from augsynth.generation import loading
+    from augsynth.generation import learning
 
-    judged = loading.judge_real_objects
+    judged = learning.judge_real_objects
 
     def blurred(*given: object, **rest: object) -> tuple[FilterRow, ...]:
         first, *others = judged(*given, **rest)
         return (msgspec.structs.replace(first, auc=0.55), *others)
 
-    monkeypatch.setattr(loading, "judge_real_objects", blurred)
-    monkeypatch.setattr(loading, "CALIBRATION_IMAGES", 10)
+    monkeypatch.setattr(learning, "judge_real_objects", blurred)
+    monkeypatch.setattr(learning, "CALIBRATION_IMAGES", 10)
+    monkeypatch.setenv("AUGSYNTH_CACHE", "")
     filled, dataset = open_dataset(config.but(placement="uniform", masks="off"))
     context = open_context(filled, dataset)
     used = {c.id for c in dataset.categories_in_use()}

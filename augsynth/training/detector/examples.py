@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -60,12 +58,6 @@ def hold_out(dataset: Dataset, *, seed: int, share: float = 0.1) -> tuple[Datase
     kept = tuple(scene for k, scene in enumerate(dataset.scenes) if k not in judged)
     held = tuple(scene for k, scene in enumerate(dataset.scenes) if k in judged)
     return replace(dataset, scenes=kept), replace(dataset, scenes=held), True
-
-
-def digest_of(document: Mapping[str, Any]) -> str:
-    """Return a hex digest of a JSON document."""
-    text = json.dumps(document, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def dataset_fingerprint(dataset: Dataset) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from augsynth.core.cache import digest_of
 from augsynth.core.errors import BackendError, DatasetError
 from augsynth.core.outputs import check_output_folder
 from augsynth.core.scene import Dataset, Image, Scene
@@ -25,7 +26,6 @@ from augsynth.training.detector.examples import (
     ExampleStream,
     choose_image_scale,
     dataset_fingerprint,
-    digest_of,
     hold_out,
     training_canvas,
 )

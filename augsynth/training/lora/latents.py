@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from augsynth.core.cache import cached
 from augsynth.core.scene import Dataset, Image, IntArray, Scene
 from augsynth.core.seeding import derive_seed
 from augsynth.inpainting.aligned import AlignedInpainter
 from augsynth.inpainting.conditioning import Condition, join
-from augsynth.training.cache import cached
 from augsynth.training.loop import Progress, processes
 from augsynth.training.windows import WindowRules, Windows, cut_windows
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from augsynth.core.cache import cached
 from augsynth.core.scene import Dataset, Image, Scene
 from augsynth.inpainting.prompts.book import BACKGROUND_PROMPT, category_prompt, check_distinct
 from augsynth.inpainting.prompts.file import Words, tidy
-from augsynth.training.cache import cached
 from augsynth.training.folder import WORK, check_out, claim, settle_folder
 from augsynth.training.loop import Progress, Schedule, Stage
 from augsynth.training.painter.autoencoder import new_autoencoder, train_autoencoder
