@@ -75,6 +75,7 @@ class Judgement(Struct, frozen=True, kw_only=True, omit_defaults=True):
         score, iou, box_xyxy: As of `Verdict`.
         found_category_id, found_score: As of `Verdict`: the class that was found instead.
         class_rank, class_probability: As of `Standing`, where a classifier looked.
+        class_found: The label that a classifier found instead, where the rank isn't 1.
         extras: Second objects that are labelled, too.
         tile: Position of the window's picture in the shard, where one is kept.
         surplus: Whether the object was accepted, but more than were wanted; it is in no image.
@@ -88,6 +89,7 @@ class Judgement(Struct, frozen=True, kw_only=True, omit_defaults=True):
     found_score: float | None = None
     class_rank: int | None = None
     class_probability: float | None = None
+    class_found: str | None = None
     extras: tuple[Extra, ...] = ()
     tile: Position | None = None
     surplus: bool = False

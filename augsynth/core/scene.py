@@ -210,10 +210,12 @@ class Standing:
     Attributes:
         rank: 1 for the best; labels that fit as well count as better.
         probability: In [0, 1], as the classifier gives it.
+        best: The label that fits best, in the classifier's words; for CLIP and SigLIP the category's name.
     """
 
     rank: int
     probability: float
+    best: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

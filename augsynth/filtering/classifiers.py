@@ -99,13 +99,17 @@ def load_classifier(
         raise BackendError(f"{model}: its weights lack {part}; {ADVICE}")
     name = kind.source.title
     network = network.eval().to(device)
+    shared: dict[str, Any] = {"name": name, "device": device, "batch_size": batch_size}
     if kind.reads_text:
-        return TextClassifier(
-            network, processor, name=name, texts=texts_of(vocabulary), device=device, batch_size=batch_size
-        )
-    labels = match_labels(kind.config.id2label, vocabulary, source=model)
+        names = [category.name for category in vocabulary.categories]
+        return TextClassifier(network, processor, texts=texts_of(vocabulary), labels=names, **shared)
+    id2label = kind.config.id2label
     return LabelClassifier(
-        network, processor, name=name, labels_of=labels, device=device, batch_size=batch_size
+        network,
+        processor,
+        labels_of=match_labels(id2label, vocabulary, source=model),
+        labels=[str(id2label.get(k, k)) for k in range(len(id2label))],
+        **shared,
     )
 
 
@@ -129,6 +133,7 @@ class LabelClassifier:
 
     Args:
         labels_of: The labels that stand for each category, by COCO id; the best of them counts.
+        labels: What each label is called.
     """
 
     def __init__(
@@ -138,6 +143,7 @@ class LabelClassifier:
         *,
         name: str,
         labels_of: Mapping[int, Sequence[int]],
+        labels: Sequence[str],
         device: str,
         batch_size: int,
     ) -> None:
@@ -145,6 +151,7 @@ class LabelClassifier:
         self._network = network
         self._processor = processor
         self._labels_of = labels_of
+        self._labels = labels
         self._device = device
         self._batch_size = batch_size
 
@@ -161,7 +168,7 @@ class LabelClassifier:
                     logits.float().cpu().numpy(), self._chances(logits).float().cpu().numpy(), strict=True
                 )
                 for k, (fit, chances) in enumerate(rows, start):
-                    found.append(stand(fit, chances, self._labels_of[category_ids[k]]))
+                    found.append(stand(fit, chances, self._labels_of[category_ids[k]], self._labels))
         return found
 
     def _logits(self, pictures: list[PIL.Image.Image]) -> Any:
@@ -180,6 +187,7 @@ class TextClassifier(LabelClassifier):
 
     Args:
         texts: What is said of each category, by COCO id in the dataset's order.
+        labels: Their names, in the same order.
     """
 
     def __init__(
@@ -189,12 +197,19 @@ class TextClassifier(LabelClassifier):
         *,
         name: str,
         texts: Mapping[int, Sequence[str]],
+        labels: Sequence[str],
         device: str,
         batch_size: int,
     ) -> None:
-        labels = {category_id: [label] for label, category_id in enumerate(texts)}
+        labels_of = {category_id: [label] for label, category_id in enumerate(texts)}
         super().__init__(
-            network, processor, name=name, labels_of=labels, device=device, batch_size=batch_size
+            network,
+            processor,
+            name=name,
+            labels_of=labels_of,
+            labels=labels,
+            device=device,
+            batch_size=batch_size,
         )
         self._lengths = [len(words) for words in texts.values()]
         self._text_vectors = self._encode([text for words in texts.values() for text in words])
@@ -221,17 +236,23 @@ class TextClassifier(LabelClassifier):
         return logits.sigmoid() if hasattr(self._network, "logit_bias") else logits.softmax(-1)
 
 
-def stand(fit: FloatArray, chances: FloatArray, labels: Sequence[int]) -> Standing:
+def stand(fit: FloatArray, chances: FloatArray, labels: Sequence[int], names: Sequence[str] = ()) -> Standing:
     """Return where the best of some labels stands; others that fit as well, or aren't a number, are before it.
 
     Args:
         fit: (L,) how well each label fits.
         chances: (L,) their probabilities.
         labels: Positions of the labels that are meant.
+        names: What the labels are called.
     """
     own = max(labels, key=lambda label: float(fit[label]))
     behind = np.delete(fit, list(labels)) < fit[own]
-    return Standing(1 + int((~behind).sum()), round(float(np.nan_to_num(chances[own])), 6))
+    best = int(np.nan_to_num(fit, nan=-np.inf).argmax())
+    return Standing(
+        1 + int((~behind).sum()),
+        round(float(np.nan_to_num(chances[own])), 6),
+        names[best] if names else "",
+    )
 
 
 def _unit(output: Any) -> Any:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 import numpy as np
 
 from augsynth.core.boxes import clip_boxes, grow_box, intersections, ious
 from augsynth.core.errors import ConfigError
-from augsynth.core.scene import FloatArray, IntArray, Placement, Plan, Reason, Verdict
+from augsynth.core.scene import (
+    FloatArray,
+    Image,
+    IntArray,
+    Placement,
+    Plan,
+    Reason,
+    Scene,
+    Standing,
+    Verdict,
+)
 from augsynth.core.seeding import derive_rng
-from augsynth.filtering.judge import judge
+from augsynth.filtering.classifiers import Classifier, crop_object
+from augsynth.filtering.judge import judge, judge_class
 from augsynth.filtering.options import FilterRules
 from augsynth.filtering.thresholds import MIN_INSTANCES, SAME_PLACE_IOU, ObservedView, Thresholds
 from augsynth.placement.replacement import Replaced
@@ -23,6 +34,8 @@ PLACES = 3  # of background for each object
 LOW_SHARE = 0.5
 _TOUCHING_IOU = 0.1
 _MOST_ROWS, _MOST_NAMES = 20, 5
+Standings = dict[tuple[int, int], Standing]
+"""By image id and position of the object in its scene."""
 
 
 class FilterRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,8 +45,8 @@ class FilterRow(msgspec.Struct, frozen=True, kw_only=True):
         objects: Real objects that were judged.
         accepted: Those of them that the filter accepts.
         rejected: Reason -> number.
-        threshold: Least score of a detection.
-        threshold_objects: Real objects that the threshold comes from; None for a fixed one.
+        threshold: Least score of a detection; None where no detector looks.
+        threshold_objects: Real objects that the threshold comes from; None for a fixed one, or for none.
         auc: Chance that an accepted real object scores higher than a random background place of its size, ties
             counting half; None where there is nothing to compare.
     """
@@ -43,7 +56,7 @@ class FilterRow(msgspec.Struct, frozen=True, kw_only=True):
     objects: int
     accepted: int
     rejected: dict[str, int]
-    threshold: float
+    threshold: float | None
     threshold_objects: int | None
     auc: float | None
 
@@ -60,6 +73,7 @@ def judge_real_objects(
     thresholds: Thresholds,
     rules: FilterRules,
     seed: int,
+    standings: Standings | None = None,
 ) -> tuple[FilterRow, ...]:
     """Judge real objects as if they had just been painted where they are, and score random background.
 
@@ -69,6 +83,7 @@ def judge_real_objects(
         thresholds: Scores from which a detection counts.
         rules: What must hold.
         seed: Draws the background places.
+        standings: From `classify_real_objects`, where a classifier is asked as well.
     """
     rng = derive_rng(seed, "background")
     verdicts: dict[int, list[Verdict]] = {c: [] for c in names}
@@ -77,7 +92,10 @@ def judge_real_objects(
         for k in np.flatnonzero(view.counted):
             category_id = int(view.scene.category_ids[k])
             if category_id in names and len(verdicts[category_id]) < MAX_OBJECTS:
-                verdicts[category_id].append(_judge_one(view, int(k), thresholds, rules))
+                verdict = _judge_one(view, int(k), thresholds, rules)
+                if verdict.accepted and standings is not None:
+                    verdict = judge_class(verdict, standings[view.scene.image_id, int(k)], rules=rules)
+                verdicts[category_id].append(verdict)
                 background[category_id] += _background_scores(view, int(k), rng)
     rows = []
     for category_id, name in names.items():
@@ -97,6 +115,48 @@ def judge_real_objects(
             )
         )
     return tuple(rows)
+
+
+def classify_real_objects(
+    classifier: Classifier,
+    scenes: Sequence[Scene],
+    read_image: Callable[[Scene], Image],
+    *,
+    ids: Collection[int],
+) -> Standings:
+    """Return where the real objects of the categories `ids` stand for a classifier; crowds aren't looked at."""
+    found: Standings = {}
+    for scene in scenes:
+        chosen = np.flatnonzero(~scene.is_crowd & np.isin(scene.category_ids, sorted(ids))).tolist()
+        image = read_image(scene) if chosen else None
+        if image is not None:
+            crops = [crop_object(image, scene.boxes_xyxy[k]) for k in chosen]
+            standings = classifier.standings(crops, scene.category_ids[chosen].tolist())
+            found |= {(scene.image_id, k): standing for k, standing in zip(chosen, standings, strict=True)}
+    return found
+
+
+def rows_of_classifier(
+    standings: Standings, scenes: Sequence[Scene], *, names: Mapping[int, str], rules: FilterRules
+) -> tuple[FilterRow, ...]:
+    """Return what a classifier alone says of real objects: accepted are those within its best `top_k` labels."""
+    by_id = {scene.image_id: scene for scene in scenes}
+    passed: dict[int, list[bool]] = {c: [] for c in names}
+    for (image_id, k), standing in standings.items():
+        passed[int(by_id[image_id].category_ids[k])].append(standing.rank <= rules.top_k)
+    return tuple(
+        FilterRow(
+            category_id=category_id,
+            category=name,
+            objects=len(passed[category_id]),
+            accepted=sum(passed[category_id]),
+            rejected={str(Reason.NOT_IN_TOP_K): num} if (num := passed[category_id].count(False)) else {},
+            threshold=None,
+            threshold_objects=None,
+            auc=None,
+        )
+        for category_id, name in names.items()
+    )
 
 
 def _judge_one(view: ObservedView, k: int, thresholds: Thresholds, rules: FilterRules) -> Verdict:
@@ -150,19 +210,25 @@ def untold(rows: Sequence[FilterRow], *, min_auc: float) -> frozenset[int]:
     return frozenset(row.category_id for row in rows if row.auc is not None and row.auc < min_auc)
 
 
-def check_filter(rows: Sequence[FilterRow], *, detector: str, min_auc: float) -> None:
-    """Raise ConfigError where nothing that is painted could be accepted rightly; not with a `min_auc` of 0."""
+def check_filter(rows: Sequence[FilterRow], *, models: str, min_auc: float) -> None:
+    """Raise ConfigError where nothing that is painted could be accepted rightly; not with a `min_auc` of 0.
+
+    Args:
+        rows: What the filter says of real objects.
+        models: The option and the name of what judges, for the message: "--detector NAME".
+        min_auc: Of `FilterModels`.
+    """
     objects, accepted = sum(row.objects for row in rows), sum(row.accepted for row in rows)
     rejected = sum((Counter(row.rejected) for row in rows), Counter[str]())
     if min_auc and objects >= MIN_INSTANCES and not accepted:
         raise ConfigError(
             f"the filter accepts none of {objects} real objects (mostly {rejected.most_common(1)[0][0]}), so it won't "
-            f"accept painted ones; train or choose another --detector than {detector}, or go on with --min-auc 0"
+            f"accept painted ones; choose another than {models}, or go on with --min-auc 0"
         )
     if rows and len(untold(rows, min_auc=min_auc)) == len(rows):
         raise ConfigError(
-            f"the scores of {detector} don't tell real objects from background in any category; train or choose "
-            "another --detector, or go on with --min-auc 0"
+            f"the scores don't tell real objects from background in any category; choose another than {models}, or go "
+            "on with --min-auc 0"
         )
 
 
@@ -170,9 +236,11 @@ def report_lines(rows: Sequence[FilterRow], *, min_auc: float) -> list[str]:
     """Return what the user should know of the filter before painting: a table, and what to beware of."""
     shown = sorted((row for row in rows if row.objects), key=lambda row: row.share)
     width = max((len(row.category) for row in shown[:_MOST_ROWS]), default=0)
-    lines = ["the filter on real objects: accepted, threshold" if shown else ""]
+    scored = any(row.threshold is not None for row in shown)
+    lines = [f"the filter on real objects: accepted{', threshold' if scored else ''}" if shown else ""]
     lines += [
-        f"  {row.category:<{width}}  {row.accepted:>3} of {row.objects:>3} ({row.share:4.0%})  {row.threshold:.2f}"
+        f"  {row.category:<{width}}  {row.accepted:>3} of {row.objects:>3} ({row.share:4.0%})"
+        + ("" if row.threshold is None else f"  {row.threshold:.2f}")
         for row in shown[:_MOST_ROWS]
     ]
     if len(shown) > _MOST_ROWS:
@@ -185,9 +253,12 @@ def report_lines(rows: Sequence[FilterRow], *, min_auc: float) -> list[str]:
     ]
     out = untold(rows, min_auc=min_auc)
     left_out = [f"{row.category} ({row.auc:.2f})" for row in rows if row.category_id in out]
+    remedy = "a better --detector, or a lower --score-quantile"
+    if not scored:
+        remedy = "another --classifier, a higher --top-k, or a class_map"
     lines += [
         f"fewer than half of the real objects are accepted: {_some(low)}; good painted ones will be turned down as "
-        "well: a better --detector, or a lower --score-quantile"
+        f"well: {remedy}"
         if low
         else "",
         f"thresholds from fewer than {MIN_INSTANCES} real objects: {_some(few)}; these are uncertain: look closely at "

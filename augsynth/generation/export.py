@@ -333,6 +333,8 @@ def _caption(attempt: Attempt, names: Mapping[int, str], *, filtered: bool) -> s
     painted = attempt.painted
     name, judgement = names[painted.category_id], painted.judgement
     rank = f", rank {judgement.class_rank}" if judgement.class_rank is not None else ""
+    if judgement.class_found is not None and not attempt.accepted:
+        rank += f" behind {judgement.class_found}"
     if attempt.replaced_category_id is not None:
         name = f"{names[attempt.replaced_category_id]} → {name}"
     if attempt.accepted:

@@ -19,7 +19,15 @@ from augsynth.core.files import make_folder, writing
 from augsynth.core.images import image_path, read_image
 from augsynth.core.scene import Dataset, Image, Scene
 from augsynth.detectors.port import Detector
-from augsynth.filtering.real_objects import FilterRow, check_filter, judge_real_objects
+from augsynth.filtering.class_labels import Vocabulary
+from augsynth.filtering.classifiers import Classifier
+from augsynth.filtering.real_objects import (
+    FilterRow,
+    check_filter,
+    classify_real_objects,
+    judge_real_objects,
+    rows_of_classifier,
+)
 from augsynth.filtering.thresholds import (
     Thresholds,
     observe_objects,
@@ -27,7 +35,7 @@ from augsynth.filtering.thresholds import (
     thresholds_from_views,
 )
 from augsynth.generation.config import GenerateConfig
-from augsynth.generation.provenance import detector_key
+from augsynth.generation.provenance import filter_key
 from augsynth.placement.appearance import Appearance
 from augsynth.placement.layout import Layout
 from augsynth.placement.scene_model import SceneModel, load_affinity
@@ -70,16 +78,29 @@ def learn_surroundings(config: GenerateConfig, dataset: Dataset) -> Appearance:
 
 
 def calibrate_filter(
-    config: GenerateConfig, dataset: Dataset, detector: Detector
-) -> tuple[Thresholds, tuple[FilterRow, ...]]:
+    config: GenerateConfig,
+    dataset: Dataset,
+    detector: Detector | None,
+    classifier: Classifier | None,
+    vocabulary: Vocabulary,
+) -> tuple[Thresholds | None, tuple[FilterRow, ...]]:
     """Return the thresholds, and what the filter says with them of real objects of the wanted categories.
+
+    Args:
+        config: Of the run.
+        dataset: Its real objects.
+        detector: None where none is asked; then there are no thresholds.
+        classifier: None where none is asked.
+        vocabulary: What the classifier calls the categories.
 
     Raises:
         ConfigError: It accepts none of them, or no category's can be told from background.
     """
     models, seed = config.filter_models, config.run.seed
-    judged = partial(_judge_objects, config, dataset, detector)
-    known = detector_key(models)
+    if detector is None and classifier is None:
+        return None, ()
+    judged = partial(_judge_objects, config, dataset, detector, classifier)
+    known = filter_key(models)
     if known is None:
         document = judged()
     else:
@@ -87,7 +108,8 @@ def calibrate_filter(
         key = {
             "data": fingerprint(dataset),
             "images": _images_digest(dataset, looked_at),
-            "detector": known,
+            "models": known,
+            "vocabulary": repr(vocabulary) if classifier is not None else None,
             "device": config.run.device,
             "categories": sorted(config.categories.categories),
             "rules": msgspec.to_builtins(config.filter_rules),
@@ -96,18 +118,32 @@ def calibrate_filter(
         }
         document = remembered("filter", key, judged)
     rows = tuple(msgspec.convert(row, FilterRow) for row in document["rows"])
-    check_filter(rows, detector=detector.name, min_auc=models.min_auc)
-    return Thresholds.from_dict(document["thresholds"]), rows
+    asked = {"--detector": detector, "--classifier": classifier}
+    title = " and ".join(f"{option} {model.name}" for option, model in asked.items() if model is not None)
+    check_filter(rows, models=title, min_auc=models.min_auc)
+    return None if detector is None else Thresholds.from_dict(document["thresholds"]), rows
 
 
-def _judge_objects(config: GenerateConfig, dataset: Dataset, detector: Detector) -> dict[str, Any]:
+def _judge_objects(
+    config: GenerateConfig, dataset: Dataset, detector: Detector | None, classifier: Classifier | None
+) -> dict[str, Any]:
     models, seed = config.filter_models, config.run.seed
-    read = partial(_read_or_blank, dataset)
-    views = observe_objects(detector, dataset, read, max_images=CALIBRATION_IMAGES, seed=seed)
-    thresholds = thresholds_from_views(views, quantile=models.score_quantile)
+    rules, read = config.filter_rules, partial(_read_or_blank, dataset)
     wanted = wanted_ids(config, dataset)
     names = {c.id: c.name for c in dataset.categories if c.id in wanted}
-    rows = judge_real_objects(views, names=names, thresholds=thresholds, rules=config.filter_rules, seed=seed)
+    standings = None
+    if classifier is not None:
+        scenes = observed_scenes(dataset, max_images=CALIBRATION_IMAGES, seed=seed)
+        standings = classify_real_objects(classifier, scenes, read, ids=names)
+        if detector is None:
+            rows = rows_of_classifier(standings, scenes, names=names, rules=rules)
+            return {"rows": [msgspec.to_builtins(row) for row in rows]}
+    assert detector is not None
+    views = observe_objects(detector, dataset, read, max_images=CALIBRATION_IMAGES, seed=seed)
+    thresholds = thresholds_from_views(views, quantile=models.score_quantile)
+    rows = judge_real_objects(
+        views, names=names, thresholds=thresholds, rules=rules, seed=seed, standings=standings
+    )
     return {"thresholds": thresholds.as_dict(), "rows": [msgspec.to_builtins(row) for row in rows]}
 
 

@@ -71,7 +71,8 @@ def open_context(config: GenerateConfig, dataset: Dataset) -> RunContext:
     outliner = open_outliner(config, dataset, detector)
     unmasked = config.masking.unmasked
     run = config.run
-    thresholds, rows = (None, ()) if detector is None else calibrate_filter(config, dataset, detector)
+    vocabulary = _vocabulary(config, dataset, prompts)
+    thresholds, rows = calibrate_filter(config, dataset, detector, classifier, vocabulary)
     left = wanted_ids(config, dataset) - untold(rows, min_auc=config.filter_models.min_auc)
     return RunContext(
         dataset=dataset,

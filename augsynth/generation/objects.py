@@ -120,6 +120,7 @@ def record_object(window: PlannedWindow, verdict: Verdict, *, tile: int | None) 
             found_score=verdict.found_score,
             class_rank=None if standing is None else standing.rank,
             class_probability=None if standing is None else standing.probability,
+            class_found=None if standing is None or standing.rank == 1 else standing.best or None,
             extras=_extras(verdict),
             tile=tile,
         ),

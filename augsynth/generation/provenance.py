@@ -140,19 +140,29 @@ def detector_digest(detector: str | None) -> str | None:
     return _digest(files) if files else None
 
 
-def detector_key(models: FilterModels) -> dict[str, Any] | None:
-    """Return JSON values that identify a run's detectors; None where a hub id without a commit is among them."""
-    assert models.detector is not None
-    names = split_detectors(models.detector)
+def filter_key(models: FilterModels) -> dict[str, Any] | None:
+    """Return JSON values that identify what filters; None where a hub id without a commit is among it."""
+    names = [] if models.detector is None else split_detectors(models.detector)
     local = [name == "embedded" or bool(detector_files(name)) for name in names]
-    if not all(local) and not re.fullmatch("[0-9a-f]{40}", models.detector_revision or ""):
+    known = all(local) or _is_commit(models.detector_revision)
+    if models.classifier is not None:
+        known = known and (Path(models.classifier).is_dir() or _is_commit(models.classifier_revision))
+    if not known:
         return None
     return {
-        "names": names,
-        "revision": models.detector_revision,
-        "weights": detector_digest(models.detector),
-        "settings": [settings_digest(name) for name in names],
+        "detectors": names,
+        "detector_revision": models.detector_revision,
+        "detector_weights": detector_digest(models.detector),
+        "detector_settings": [settings_digest(name) for name in names],
+        "classifier": models.classifier,
+        "classifier_revision": models.classifier_revision,
+        "classifier_weights": weights_digest(models.classifier),
+        "classifier_settings": settings_digest(models.classifier),
     }
+
+
+def _is_commit(revision: str | None) -> bool:
+    return re.fullmatch("[0-9a-f]{40}", revision or "") is not None
 
 
 def _digest(paths: list[Path], *, root: Path | None = None) -> str | None:

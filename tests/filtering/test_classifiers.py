@@ -187,6 +187,7 @@ def test_ranks() -> None:
     assert stand(fit, fit, [2]).rank == 2
     assert stand(fit, fit, [1]).rank == 4, "what fits as well is before it"
     assert stand(fit, fit, [1, 3]).rank == 3, "labels of one category don't compete"
+    assert stand(fit, fit, [2], "abcd").best == stand(fit, fit, [0], "abcd").best == "a"
     assert stand(np.full(4, np.nan), np.full(4, np.nan), [1]) == Standing(4, 0.0)
     assert stand(np.zeros(4), np.zeros(4), [1]).rank == 4
 
@@ -307,9 +308,14 @@ def test_a_run_with_a_classifier_alone(config: GenerateConfig, tmp_path: Path) -
         assert (line["reason"] == "accepted") == (line["class_rank"] <= 6)
         assert line["box_xyxy"] == line["planned_xyxy"] and line["detector"] is None
         assert line["score"] == line["class_probability"] and line["iou"] == 1.0
+        assert (line.get("class_found") is None) == (line["class_rank"] == 1)
         assert line["classifier"] == config.filter_models.classifier and len(line["classifier_sha256"]) == 64
     written = yaml.safe_load((tmp_path / "a" / "config.yaml").read_text())
     assert written["detector"] is None and written["filter"] == "classifier"
+    real = json.loads((tmp_path / "a" / "summary.json").read_text())["real_objects"]
+    assert 0 < sum(row["accepted"] for row in real) < sum(row["objects"] for row in real)
+    assert {row["threshold"] for row in real} == {None}
+    assert {reason for row in real for reason in row["rejected"]} == {"not_in_top_k"}
     assert (tmp_path / "a" / "contact_sheet_rejected.png").is_file()
 
 

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 
 from augsynth.core.errors import ConfigError
-from augsynth.core.scene import Category, Dataset, Detections, Image, Scene
+from augsynth.core.scene import Category, Dataset, Detections, Image, Scene, Standing
 from augsynth.filtering.options import FilterRules
 from augsynth.filtering.real_objects import (
     FilterRow,
     area_under_curve,
     check_filter,
+    classify_real_objects,
     judge_real_objects,
     report_lines,
+    rows_of_classifier,
     untold,
 )
 from augsynth.filtering.thresholds import observe_objects, thresholds_from_views
@@ -52,13 +54,17 @@ class Told:
         )
 
 
-def rows_of(rows, *, num: int = 20, **rules) -> tuple[FilterRow, ...]:
+def plain(scene: Scene) -> Image:
+    return np.full((200, 200, 3), scene.image_id, np.uint8)
+
+
+def rows_of(rows, *, num: int = 20, classifier=None, **rules) -> tuple[FilterRow, ...]:
     dataset = dataset_of(num)
-    views = observe_objects(
-        Told(rows), dataset, lambda s: np.full((200, 200, 3), s.image_id, np.uint8), max_images=99, seed=1
-    )
+    views = observe_objects(Told(rows), dataset, plain, max_images=99, seed=1)
     thresholds = thresholds_from_views(views, quantile=0.05)
     options = {"names": NAMES, "thresholds": thresholds, "rules": FilterRules(**rules)}
+    if classifier is not None:
+        options["standings"] = classify_real_objects(classifier, dataset.scenes, plain, ids=NAMES)
     rows = judge_real_objects(views, **options, seed=1)
     assert rows == judge_real_objects(views, **options, seed=1)
     return rows
@@ -115,16 +121,58 @@ def test_the_report_shows_the_lowest_shares_first_and_warns() -> None:
     assert report_lines([], min_auc=0.6) == []
 
 
+class Calling:
+    """A classifier that calls cups cups, and everything else a cup as well; it says how bright a crop is."""
+
+    name = "calling"
+
+    def standings(self, crops: Sequence[Image], category_ids: Sequence[int]) -> list[Standing]:
+        return [
+            Standing(1 if category_id == CUP else 2, round(float(crop.mean()) / 255, 3), "cup")
+            for crop, category_id in zip(crops, category_ids, strict=True)
+        ]
+
+
+def test_a_classifier_alone_and_behind_a_detector() -> None:
+    bright = np.zeros((200, 200, 3), np.uint8)
+    bright[10:50, 10:50] = 255
+    scene = Scene(
+        1,
+        "a.png",
+        (200, 200),
+        np.array([*THERE, (60.0, 60, 90, 90)]),
+        np.array([CUP, CAN, CUP]),
+        np.array([1, 2, 3]),
+        np.array([False, False, True]),
+    )
+    standings = classify_real_objects(Calling(), [scene], lambda _: bright, ids=NAMES)
+    assert standings == {(1, 0): Standing(1, 1.0, "cup"), (1, 1): Standing(2, 0.0, "cup")}, (
+        "no crowd, own crops"
+    )
+    assert classify_real_objects(Calling(), [scene], lambda _: bright, ids=[CAN]).keys() == {(1, 1)}
+    cup, can, lid = rows_of_classifier(standings, [scene], names=NAMES, rules=FilterRules(top_k=1))
+    assert (cup.objects, cup.accepted, cup.threshold, cup.auc) == (1, 1, None, None)
+    assert (can.objects, can.accepted, can.rejected) == (1, 0, {"not_in_top_k": 1}) and lid.share == 1.0
+    lines = report_lines([cup, can, lid], min_auc=0.6)
+    assert lines[0] == "the filter on real objects: accepted"
+    assert lines[1].split() == ["can", "0", "of", "1", "(", "0%)"] and "--top-k" in lines[3]
+    cup, can, _ = rows_of(good_at_cups, classifier=Calling(), top_k=1)
+    assert (cup.accepted, cup.rejected) == (19, {"low_score": 1})
+    assert (can.accepted, can.rejected) == (0, {"wrong_class": 15, "not_in_top_k": 5})
+
+
 def test_a_filter_that_accepts_nothing_real_is_refused() -> None:
     blind = rows_of(lambda _: [])
-    with pytest.raises(ConfigError, match=r"none of 40 real objects \(mostly not_found\).* than told"):
-        check_filter(blind, detector="told", min_auc=0.6)
-    check_filter(blind, detector="told", min_auc=0.0)
-    check_filter(rows_of(lambda _: [], num=2), detector="told", min_auc=0.6)  # too few to say
-    check_filter(rows_of(good_at_cups), detector="told", min_auc=0.6)
+    with pytest.raises(
+        ConfigError, match=r"none of 40 real objects \(mostly not_found\).* than --detector told"
+    ):
+        check_filter(blind, models="--detector told", min_auc=0.6)
+    check_filter(blind, models="--detector told", min_auc=0.0)
+    check_filter(rows_of(lambda _: [], num=2), models="--detector told", min_auc=0.6)  # too few to say
+    check_filter(rows_of(good_at_cups), models="--detector told", min_auc=0.6)
     [cup, *_] = rows_of(everywhere, rival_factor=1.0, extra_objects="label")
     with pytest.raises(ConfigError, match="in any category"):
-        check_filter([cup], detector="told", min_auc=0.6)
+        check_filter([cup], models="--detector told", min_auc=0.6)
 
 
 def test_the_area_under_the_curve_counts_ties_half() -> None:

@@ -14,7 +14,7 @@ from augsynth.filtering.options import FilterModels
 from augsynth.generation import learning
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.loading import open_context, open_dataset
-from augsynth.generation.provenance import detector_key
+from augsynth.generation.provenance import filter_key
 from augsynth.sample import write_sample
 
 
@@ -135,7 +135,7 @@ def test_the_sample_is_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_hub_id_is_known_by_its_commit_only(tmp_path: Path) -> None:
     def key(detector: str, revision: str | None = None) -> object:
-        return detector_key(FilterModels(detector=detector, detector_revision=revision))
+        return filter_key(FilterModels(detector=detector, detector_revision=revision))
 
     assert key("someone/something") is None and key("someone/something", "main") is None
     assert key("embedded,someone/something") is None
