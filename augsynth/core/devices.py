@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
 
 from augsynth.core.errors import ConfigError
 
@@ -39,6 +43,30 @@ class Process:
         if device != "cuda":
             raise ConfigError(f"device {device!r} is one GPU for {self.count} processes; say cuda")
         return f"cuda:{self.local_rank}"
+
+
+def fast_precision(device: str) -> Literal["float32", "bfloat16"]:
+    """Return in which precision networks answer fastest on a device without a loss: bfloat16 on CPUs with AMX.
+
+    These multiply matrices of bfloat16 in hardware (Intel Xeon from 2023 on). Elsewhere it is float32.
+    """
+    return "bfloat16" if device == "cpu" and _has_amx() else "float32"
+
+
+def autocast(device: str) -> AbstractContextManager[Any]:
+    """Compute in the precision of `fast_precision`; weights stay as they are."""
+    import torch
+
+    dtype = getattr(torch, fast_precision(device))
+    return torch.autocast("cpu", dtype=dtype) if dtype != torch.float32 else nullcontext()
+
+
+@lru_cache(maxsize=1)
+def _has_amx() -> bool:
+    try:
+        return " amx_bf16" in Path("/proc/cpuinfo").read_text("utf-8", errors="replace")
+    except OSError:
+        return False
 
 
 def check_device(device: str) -> None:

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from augsynth.core.devices import autocast
 from augsynth.core.errors import BackendError
 from augsynth.core.scene import FloatArray, Image
 
@@ -130,7 +131,7 @@ class MaskHead:
             boxes = boxes_xyxy[start : start + BATCH_SIZE]
             crops = torch.from_numpy(np.stack([cut_crop(image, box) for box in boxes]))
             colours = crops.permute(0, 3, 1, 2).float().div(255).to(self._device)
-            with torch.inference_mode():
+            with torch.inference_mode(), autocast(self._device):
                 chances = self._network(as_inputs(colours)).sigmoid().float().cpu().numpy()
             for k, (box, chance) in enumerate(zip(boxes, chances, strict=True)):
                 _put(found[start + k], chance, box)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from augsynth.core.errors import ConfigError
 from augsynth.core.hub import plain_name
-from augsynth.core.scene import Category, Detections, Image, IntArray
+from augsynth.core.scene import Category, Detections, FloatArray, Image, IntArray
 
 OFFLINE = (
     "for an offline run pass a local folder to --detector (one written by `augsynth train-detector`, or a "
@@ -17,6 +18,7 @@ OFFLINE = (
 )
 
 
+BoxMasks = Callable[[Image, FloatArray], NDArray[np.bool_]]  # (N, H, W) masks of (N, 4) boxes
 Choice = Callable[[Detections], IntArray]  # positions of those detections whose masks are wanted
 
 
@@ -57,6 +59,12 @@ def has_masks(detector: Detector) -> bool:
 def detect_with_masks(detector: Detector, image: Image, *, of: Choice) -> Detections:
     """Return the chosen detections of one image with their masks, by a detector that has a mask head."""
     return cast(MaskDetector, detector).detect_masks([image], of=of)[0]
+
+
+def box_masks(detector: Detector) -> BoxMasks | None:
+    """Return what draws masks from an image and its boxes alone, None where a detector has no such head."""
+    found: BoxMasks | None = getattr(detector, "box_masks", None)
+    return found
 
 
 def chosen(found: Sequence[Detections], of: Choice | None) -> list[Detections]:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from augsynth.core.devices import autocast
 from augsynth.core.errors import BackendError, ConfigError
 from augsynth.core.scene import Category, Detections, Image
 from augsynth.detectors.architectures import build_model, channels_last
@@ -75,6 +76,7 @@ class TorchvisionDetector:
         self._mask_head = mask_head
         self._draws_masks = heads is not None and heads.has_mask()
         self.has_masks = self._draws_masks or mask_head is not None
+        self.box_masks = None if self._draws_masks or mask_head is None else mask_head.masks
         self._lookup = np.full(len(config.categories) + 1, -1, np.int64)
         for label, category_id in category_of_label.items():
             self._lookup[label + 1] = category_id
@@ -149,7 +151,7 @@ class TorchvisionDetector:
         height, width = images[0].shape[:2]
         size_wh = scaled_size((width, height), self.config.image_scale)
         tensors = [to_tensor(resize_image(image, size_wh)).to(self._device) for image in images]
-        with torch.no_grad():
+        with torch.no_grad(), autocast(self._device):
             outputs = self._network(tensors)
         back = np.array([width / size_wh[0], height / size_wh[1]] * 2)
         return [self._read_output(output, back, (width, height), with_masks=with_masks) for output in outputs]
@@ -163,5 +165,5 @@ class TorchvisionDetector:
         ids = self._lookup[output["labels"].cpu().numpy()]
         keep = (ids >= 0) & (scores >= self._min_score) & (boxes[:, 2:] > boxes[:, :2]).all(1)
         order = np.flatnonzero(keep)[np.argsort(-scores[keep], kind="stable")]
-        masks = resize_masks(output["masks"][order.tolist(), 0], size_wh) if with_masks else None
+        masks = resize_masks(output["masks"].float()[order.tolist(), 0], size_wh) if with_masks else None
         return Detections(boxes[order], scores[order], ids[order], masks)

@@ -82,6 +82,13 @@ class RunOptions:
         high=4,
     )
     device: str = option("cpu", "Torch device of all models.")
+    processes: int | None = option(
+        None,
+        "Processes that paint on a CPU, with one thread each; their number changes no result.",
+        low=1,
+        high=256,
+        unset="one for each core with a painting model of less than 1 GB, else a single one with all threads",
+    )
 
     def __post_init__(self) -> None:
         check_options(self)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -14,13 +15,14 @@ from augsynth.coco.writer import new_file_name
 from augsynth.core.errors import DatasetError
 from augsynth.core.images import read_image
 from augsynth.core.records import Attempt, Decoy, NewImage, ShardRecord
-from augsynth.core.scene import Dataset, Image, Scene
+from augsynth.core.scene import Dataset, Image, Reason, Scene
 from augsynth.core.seeding import derive_rng
 from augsynth.generation.context import RunContext
 from augsynth.generation.decoys import num_decoys, plan_decoy, record_decoy
 from augsynth.generation.objects import plan_object, record_object, unread_image
 from augsynth.generation.planning import PlannedWindow
-from augsynth.generation.stages import JudgedWindow, detect, judge_windows, paint, settle, visible_masks
+from augsynth.generation.processes import PaintAndJudge, paint_and_judge
+from augsynth.generation.stages import JudgedWindow, settle, visible_masks
 from augsynth.generation.statistics import CategoryYields
 from augsynth.generation.working_image import WorkingImage
 from augsynth.inpainting.change_map import KEEPS_CORE
@@ -55,6 +57,7 @@ def paint_shard(
     budget: int,
     before: CategoryYields,
     write_image: WriteImage,
+    perform: PaintAndJudge | None = None,
 ) -> PaintedShard:
     """Paint new images for the jobs and write those that got an object.
 
@@ -65,13 +68,16 @@ def paint_shard(
         budget: Attempts that may still be made.
         before: What the run has done so far; left as it is.
         write_image: Called with `file_name` and pixels of each new image.
+        perform: Paints and judges windows; without it this process does, all of a round together.
     """
     opened = [_open(context.dataset, job, scene) for job, scene in jobs]
     objects = _Objects(context, budget, before.copy(), [o for o in opened if isinstance(o, Attempt)])
-    images = _fill(context, [o for o in opened if isinstance(o, WorkingImage)], objects)
+    perform = perform or partial(paint_and_judge, context.painting, context.judging)
+    images = _fill(context, [o for o in opened if isinstance(o, WorkingImage)], objects, perform)
     kept, attempts = _take_wanted(images, objects.records, wanted)
     _record_masks(context, kept, attempts)
-    kept, decoys = paint_decoys(context, [replace(image, versions=(), masks=()) for image in kept])
+    bare = [replace(image, versions=(), masks=()) for image in kept]
+    kept, decoys = paint_decoys(context, bare, perform=perform)
     record = ShardRecord(
         jobs=len(jobs),
         attempts=tuple(attempts),
@@ -82,7 +88,7 @@ def paint_shard(
 
 
 def paint_decoys(
-    context: RunContext, images: Sequence[WorkingImage]
+    context: RunContext, images: Sequence[WorkingImage], *, perform: PaintAndJudge | None = None
 ) -> tuple[list[WorkingImage], list[Decoy]]:
     """Paint decoys into new images that have their objects.
 
@@ -91,12 +97,14 @@ def paint_decoys(
     Args:
         context: What the run works with; its rules say how many decoys there are for each new object.
         images: With at least one new object each.
+        perform: As for `paint_shard`.
 
     Returns:
         The images, and a record of each decoy that was tried.
     """
     decoys = _Decoys(context)
-    return _fill(context, images, decoys), decoys.records
+    perform = perform or partial(paint_and_judge, context.painting, context.judging)
+    return _fill(context, images, decoys, perform), decoys.records
 
 
 class _Work(Protocol[Record]):
@@ -121,30 +129,49 @@ class _Work(Protocol[Record]):
         """Return the record of an attempt that was judged."""
 
 
-def _fill(context: RunContext, images: Sequence[WorkingImage], work: _Work[Record]) -> list[WorkingImage]:
-    """Return the images with all that was accepted; each slot of an image has `retries` attempts."""
+def _fill(
+    context: RunContext, images: Sequence[WorkingImage], work: _Work[Record], perform: PaintAndJudge
+) -> list[WorkingImage]:
+    """Return the images with all that was accepted; each slot of an image has `retries` attempts.
+
+    In each round every image that isn't full has its next attempt: at the same slot after a rejection, else at the
+    next one.
+    """
     now = {image.job: image for image in images}
     slots = {image.job: work.num_slots(image) for image in images}
-    for slot in range(max(slots.values(), default=0)):
-        waiting = [job for job in now if slots[job] > slot]
-        for retry in range(context.loop.retries):
-            waiting = waiting[: work.num_left()]
-            plans = [work.plan(now[job], slot, retry) for job in waiting]
-            windows = [plan for plan in plans if isinstance(plan, PlannedWindow)]
-            observed = detect(context.judging.detector, paint(context.painting, windows))
-            judged = iter(judge_windows(context.judging, observed))
-            settled = set()
-            for job, plan in zip(waiting, plans, strict=True):
-                if isinstance(plan, PlannedWindow):
-                    result = next(judged)
-                    now[job] = settle(result, number=len(work.records))
-                    work.records.append(work.record(result))
-                    if result.verdict.accepted:
-                        settled.add(job)
-                elif plan is not None:
-                    work.records.append(plan)
-            waiting = [job for job in waiting if job not in settled]
+    due = {job: (0, 0) for job in now if slots[job]}  # slot and number of the next attempt
+    while asked := list(due.items())[: work.num_left()]:
+        plans: list[PlannedWindow | Record | None] = []
+        judged = iter(perform(_planned(now, asked, work, plans)))
+        for (job, (slot, retry)), plan in zip(asked, plans, strict=True):
+            accepted = False
+            if isinstance(plan, PlannedWindow):
+                result = next(judged)
+                now[job] = settle(result, number=len(work.records))
+                work.records.append(work.record(result))
+                accepted = result.verdict.accepted
+            elif plan is not None:
+                work.records.append(plan)
+            ends = accepted or retry + 1 == context.loop.retries
+            due[job] = (slot + 1, 0) if ends else (slot, retry + 1)
+            if not isinstance(plan, PlannedWindow) and plan is not None and plan.reason is Reason.NO_CATEGORY:
+                due[job] = (slots[job], 0)  # there is none for its other slots either
+        due = {job: turn for job, turn in due.items() if turn[0] < slots[job]}
     return list(now.values())
+
+
+def _planned(
+    now: Mapping[int, WorkingImage],
+    asked: Sequence[tuple[int, tuple[int, int]]],
+    work: _Work[Record],
+    plans: list[PlannedWindow | Record | None],
+) -> Iterator[PlannedWindow]:
+    """Plan the next attempts one after the other while earlier ones are painted; every plan is put into `plans`."""
+    for job, (slot, retry) in asked:
+        plan = work.plan(now[job], slot, retry)
+        plans.append(plan)
+        if isinstance(plan, PlannedWindow):
+            yield plan
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from augsynth.affinity.focus import read_missing
 from augsynth.coco.reader import read_dataset
+from augsynth.core.devices import fast_precision
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import Dataset
 from augsynth.detectors.loading import load_detector
@@ -233,6 +234,7 @@ def open_dataset(config: GenerateConfig) -> tuple[GenerateConfig, Dataset]:
     filled: dict[str, str | float | None] = {
         "model": config.painting.model or model,
         "strength": config.painting.strength or strength,
+        "precision": config.painting.precision or fast_precision(config.run.device),
     }
     if models.asks_detector:
         filled["detector"] = models.detector or detector

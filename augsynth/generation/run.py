@@ -17,21 +17,21 @@ from augsynth.core.errors import LowYieldError, ResumeError
 from augsynth.core.records import Attempt, ShardRecord
 from augsynth.core.scene import Dataset
 from augsynth.filtering.real_objects import report_lines
-from augsynth.generation.config import GenerateConfig
+from augsynth.generation.config import GenerateConfig, RunOptions
 from augsynth.generation.context import RunContext
 from augsynth.generation.engine import PaintedShard, paint_shard, source_order
 from augsynth.generation.export import REJECTED_SHEET, SUMMARY, publish_dataset, write_contact_sheets
 from augsynth.generation.export_bank import write_bank
 from augsynth.generation.foresight import foresee
 from augsynth.generation.loading import open_context, open_dataset
+from augsynth.generation.processes import PaintAndJudge, is_small, open_processes, threads_of
 from augsynth.generation.provenance import describe_models, fingerprint, licence_notices
 from augsynth.generation.run_folder import RunFolder, check_output
 from augsynth.generation.source_pictures import SourcePictures
 from augsynth.generation.statistics import End, Tally
-from augsynth.generation.stopping import find_end, low_yield_line, note_given_up
+from augsynth.generation.stopping import FIRST_ATTEMPTS, find_end, low_yield_line, note_given_up
 
-JOBS_PER_SHARD = 8
-
+_PIXELS_PER_SHARD = 100_000_000
 
 Progress = Callable[[str, Tally], None]
 
@@ -55,7 +55,10 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Tally:
     progress("reading", Tally(config.run.n))
     config, dataset = open_dataset(config)
     notices = foresee(config, dataset)
-    with RunFolder(out, fingerprint(config, dataset), SourcePictures.of(dataset)) as folder:
+    with (
+        threads_of(config),
+        RunFolder(out, fingerprint(config, dataset), SourcePictures.of(dataset)) as folder,
+    ):
         tally = Tally(config.run.n, names={c.id: c.name for c in dataset.categories})
         shards = folder.read_shards()
         for shard in shards:
@@ -78,14 +81,17 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Tally:
         tally.notices += _without_start(config, dataset, context)
         note_given_up(tally, chooser)
         progress("painting", tally)
-        while (end := find_end(tally, config.run, chooser)) is None:
-            budget = config.run.attempt_budget - tally.attempts
-            painted = _paint_next(context, order, tally, folder, budget=budget)
-            folder.commit(len(shards), painted.record, tiles=painted.tiles)
-            shards.append(painted.record)
-            tally.add(painted.record)
-            note_given_up(tally, chooser)
-            progress("painting", tally)
+        most = jobs_per_shard(config, dataset)
+        with open_processes(config, context) as perform:
+            while (end := find_end(tally, config.run, chooser)) is None:
+                painted = _paint_next(
+                    context, order, tally, folder, most=most, run=config.run, perform=perform
+                )
+                folder.commit(len(shards), painted.record, tiles=painted.tiles)
+                shards.append(painted.record)
+                tally.add(painted.record)
+                note_given_up(tally, chooser)
+                progress("painting", tally)
         if end is End.LOW_YIELD:
             raise _low_yield(folder, shards, tally, config)
         tally.ended = end
@@ -95,6 +101,19 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Tally:
         tally.finished = True
     progress("done", tally)
     return tally
+
+
+def jobs_per_shard(config: GenerateConfig, dataset: Dataset) -> int:
+    """Return how many new images are painted and committed together.
+
+    More of them where the painting model is small, so that all processes have work to the end; fewer where the images
+    are so large that they would fill the memory.
+    """
+    most = 32 if is_small(config.painting.model) else 8
+    pixels = sum(scene.size_wh[0] * scene.size_wh[1] for scene in dataset.scenes) / max(
+        1, len(dataset.scenes)
+    )
+    return max(4, min(most, round(_PIXELS_PER_SHARD / max(1.0, pixels))))
 
 
 def _check_known(out: Path, shard: ShardRecord, dataset: Dataset) -> None:
@@ -129,14 +148,29 @@ def _without_start(config: GenerateConfig, dataset: Dataset, context: RunContext
 
 
 def _paint_next(
-    context: RunContext, order: Iterator[tuple[int, int]], tally: Tally, folder: RunFolder, *, budget: int
+    context: RunContext,
+    order: Iterator[tuple[int, int]],
+    tally: Tally,
+    folder: RunFolder,
+    *,
+    most: int,
+    run: RunOptions,
+    perform: PaintAndJudge,
 ) -> PaintedShard:
     """Paint the next shard of a run: no more images than the wanted objects may need."""
     left = tally.wanted - tally.accepted
-    num_jobs = max(1, min(JOBS_PER_SHARD, -(-left // context.loop.slots)))
+    if tally.attempts < FIRST_ATTEMPTS:
+        most = min(most, 16)  # a yield that is too low, or a category that never passes, is soon seen
+    num_jobs = max(1, min(most, -(-left // context.loop.slots)))
     jobs = [(number, context.dataset.scenes[place]) for number, place in itertools.islice(order, num_jobs)]
     painted = paint_shard(
-        context, jobs, wanted=left, budget=budget, before=tally.yields, write_image=folder.write_image
+        context,
+        jobs,
+        wanted=left,
+        budget=run.attempt_budget - tally.attempts,
+        before=tally.yields,
+        write_image=folder.write_image,
+        perform=perform,
     )
     folder.pictures.check(scene.file_name for _, scene in jobs)
     return painted

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from augsynth.core.devices import fast_precision
 from augsynth.core.errors import BackendError
 from augsynth.core.hub import first_line
 from augsynth.core.options import build
@@ -68,7 +69,7 @@ def open_inpainter(painting: PaintingOptions, *, device: str, negative_prompt: s
     if painting.lora is not None:
         find_lora(painting.lora)
     with _quiet():
-        pipeline = _load_pipeline(checkpoint, painting.precision)
+        pipeline = _load_pipeline(checkpoint, painting.precision or fast_precision(device))
         if painting.lora is not None:
             add_lora(pipeline, painting.lora, scale=painting.lora_scale, name=painting.model)
         pipeline.to(device)

@@ -11,7 +11,7 @@ import numpy as np
 from augsynth.core.boxes import ious, view_around
 from augsynth.core.masks import Mask, fitted
 from augsynth.core.scene import Detections, FloatArray, Image, IntArray
-from augsynth.detectors.port import Detector, detect_with_masks
+from augsynth.detectors.port import Detector, box_masks, detect_with_masks
 from augsynth.masking.matting import matte
 from augsynth.masking.segmenter import Segmenter
 
@@ -97,19 +97,25 @@ class DetectorOutlines:
         self._detector = detector
 
     def outline(self, objects: Sequence[PaintedObject]) -> list[Mask | None]:
-        """Return the masks of the detections whose boxes were accepted, seen in the view that was judged."""
+        """Return the masks of the detections whose boxes were accepted, seen in the view that was judged.
+
+        A head that draws from a box alone draws from the accepted one; otherwise the detector looks once more.
+        """
         return [self._mask(painted) for painted in objects]
 
     def _mask(self, painted: PaintedObject) -> Mask | None:
         view = view_around(painted.window_xyxy, painted.size_wh, side=self._detector.view_px)
         x1, y1, x2, y2 = (int(v) for v in view)
+        pixels = np.ascontiguousarray(painted.after[y1:y2, x1:x2])
+        if (draw := box_masks(self._detector)) is not None:
+            [mask] = draw(pixels, (painted.box_xyxy - np.tile(view[:2], 2))[None])
+            return fitted(_placed(mask, (x1, y1), painted.size_wh), painted.box_xyxy)
 
         def nearest(found: Detections) -> IntArray:
             fit = ious(found.boxes_xyxy + np.tile(view[:2], 2), painted.box_xyxy[None])[:, 0]
             fit = np.where(found.category_ids == painted.category_id, fit, 0.0)
             return np.flatnonzero((fit == fit.max(initial=0.0)) & (fit >= _MIN_SAME_IOU))[:1]
 
-        pixels = np.ascontiguousarray(painted.after[y1:y2, x1:x2])
         found = detect_with_masks(self._detector, pixels, of=nearest)
         if found.masks is None or not len(found):
             return None

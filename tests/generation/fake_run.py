@@ -1,5 +1,6 @@
 """A run without models: every attempt is accepted, and what it paints is told from its job."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -91,7 +92,8 @@ def without_models(patch: pytest.MonkeyPatch, config: GenerateConfig) -> list[in
             loop=SimpleNamespace(slots=1),
         )
 
-    patch.setattr(run, "JOBS_PER_SHARD", 1)
+    patch.setattr(run, "open_processes", lambda config, context: nullcontext())
+    patch.setattr(run, "jobs_per_shard", lambda config, dataset: 1)
     patch.setattr(run, "open_dataset", lambda config: (config, dataset))
     patch.setattr(run, "fingerprint", lambda config, dataset: {"seed": config.run.seed})
     patch.setattr(run, "describe_models", lambda config: {"model": "none"})

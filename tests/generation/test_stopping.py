@@ -35,7 +35,7 @@ class Painter:
 @pytest.fixture
 def quick(config: GenerateConfig, tmp_path: Path) -> GenerateConfig:
     return config.but(
-        out=str(tmp_path / "out"), bank=False, originals="omit", n=100, max_attempts=130, **RANDOM
+        out=str(tmp_path / "out"), bank=False, originals="omit", n=100, max_attempts=180, **RANDOM
     )
 
 
@@ -97,7 +97,7 @@ def test_a_run_with_a_low_yield_stops_for_a_decision_and_goes_on(
         generate(asked, progress=ignore)
     assert files_of(out / "shards") == before
     tally = generate(asked.but(min_yield=0.0), progress=ignore)
-    assert tally.finished and tally.attempts == 130 == len(provenance(out)) and tally.ended is End.BUDGET
+    assert tally.finished and tally.attempts == 180 == len(provenance(out)) and tally.ended is End.BUDGET
 
 
 def test_the_command_ends_with_exit_code_3_and_one_line(

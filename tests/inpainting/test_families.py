@@ -114,7 +114,7 @@ def test_each_window_gets_its_own_result_whatever_shares_its_batch(families, nam
 def test_a_folder_of_a_family_is_loaded_and_painted_with(families, name, tmp_path):
     pipeline = families(name)
     pipeline.save_pretrained(tmp_path)
-    painter = load_inpainter(str(tmp_path), steps=2)
+    painter = load_inpainter(str(tmp_path), steps=2, precision="float32")
     pictures = painter.inpaint([make_request(n) for n in range(2)])
     assert isinstance(painter, AlignedInpainter)
     assert (painter.size, painter.cell) == (32, 2)
@@ -309,6 +309,7 @@ def test_a_lora_equals_the_pipeline_with_that_lora(tmp_path):
     pipeline.save_pretrained(tmp_path / "model")
     lora = make_lora(pipeline, tmp_path / "mine.safetensors")
     like_its_pipeline = {"steps": 3, "guidance": 3.0, "alignment": "off", "sampler": "ddim"}
+    like_its_pipeline["precision"] = "float32"
     painter = load_inpainter(str(tmp_path / "model"), lora=str(lora), **like_its_pipeline)
     pipeline.load_lora_weights(str(tmp_path), weight_name="mine.safetensors")
     pipeline.fuse_lora()

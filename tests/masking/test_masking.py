@@ -19,6 +19,7 @@ from augsynth import cli
 from augsynth.bank.reader import Bank
 from augsynth.commands.progress import summary_lines
 from augsynth.core.boxes import ious
+from augsynth.core.devices import autocast
 from augsynth.core.errors import ConfigError
 from augsynth.core.masks import as_rle, decoded
 from augsynth.core.scene import Category, Dataset
@@ -77,12 +78,12 @@ def test_the_masks_of_mask_rcnn_are_torchvisions() -> None:
     assert has_masks(detector) and not has_masks(load_detector(boxes_only(), sample_categories()))
     image = pictures(1)[0]
     [found], [plain] = detector.detect_masks([image]), detector.detect([image])
-    with torch.no_grad():
+    with torch.no_grad(), autocast("cpu"):
         output = tiny_mask_rcnn(2).eval()([to_tensor(image)])[0]
     assert found.masks is not None and found.masks.shape == (len(found), 40, 60) and len(found) > 3
     assert plain.masks is None and (plain.boxes_xyxy == found.boxes_xyxy).all()
-    order = np.argsort(-np.round(output["scores"].numpy().astype(np.float64), 4), kind="stable")
-    assert (found.masks == (output["masks"][order, 0] > 0.5).numpy()).all() and found.masks.any()
+    order = np.argsort(-np.round(output["scores"].float().numpy().astype(np.float64), 4), kind="stable")
+    assert (found.masks == (output["masks"][order, 0].float() > 0.5).numpy()).all() and found.masks.any()
 
 
 def test_masks_have_the_size_of_the_image_whatever_the_network_sees() -> None:
