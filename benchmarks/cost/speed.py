@@ -1,13 +1,14 @@
 """What an accepted object costs: the script that everybody writes, the same in batches, and `augsynth generate`.
 
-    python -m benchmarks.cost.speed [--num 24] [--rounds 3] [--threads 1]
+    python -m benchmarks.cost.speed [--num 24] [--rounds 3] [--cores 1]
     python -m benchmarks.cost.speed --full-size --device cuda --precision bfloat16   # never run yet
 
-`loop` calls the diffusers inpainting pipeline for one object a time, `batched` for eight; both with DDIM, 25 steps and
-the checkpoint's guidance, both paste the result into the image. They get their places planned for nothing, and the
-same detector with the same rules and thresholds judges what they paint. `augsynth` runs with its defaults, planning,
-masks and writing included. Each contender is a process of its own, one after the other, in turn, `--rounds` times;
-medians are printed. From the first window on counts; what comes before is a column of its own.
+`loop` calls the diffusers inpainting pipeline for one object a time, `batched` for eight; both with DDIM, 25 steps, the
+checkpoint's guidance and float32, both paste the result into the image. They get their places planned for nothing, and
+the same detector with the same rules and thresholds judges what they paint. `augsynth` runs with its defaults, planning,
+masks and writing included. With `--cores` the scripts have so many threads, `augsynth` as many processes of one thread;
+the denoiser's share is that of the time of all cores. Each contender is a process of its own, one after the other, in
+turn, `--rounds` times; medians are printed. From the first window on counts; what comes before is a column of its own.
 
 `--full-size` takes a checkpoint of Stable Diffusion 1.5's size with random weights, and no filter.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import multiprocessing
 import os
 import platform
 import resource
@@ -43,16 +45,26 @@ class Meter:
     """What the denoiser did, counted at its forward pass.
 
     Attributes:
-        samples: Latents that went through it.
-        seconds: Time that it took.
-        first: Seconds from the start of the process to its first call, None before.
+        device: Of the model.
+        cores: How many processes may paint at once.
     """
 
     device: str
-    samples: int = 0
-    seconds: float = 0.0
-    first: float | None = None
-    _started: float = field(default=0.0)
+    cores: int = 1
+    # Seen by forked processes, too: latents, seconds that they took, seconds from the start to the first of them.
+    _samples: Any = field(default_factory=lambda: multiprocessing.Value("q", 0))
+    _seconds: Any = field(default_factory=lambda: multiprocessing.Value("d", 0.0))
+    _first: Any = field(default_factory=lambda: multiprocessing.Value("d", 0.0))
+
+    @property
+    def samples(self) -> int:
+        """Latents that went through the denoiser."""
+        return int(self._samples.value)
+
+    @property
+    def first(self) -> float:
+        """Seconds from the start of the process to its first call, 0 before."""
+        return float(self._first.value)
 
     def watch(self) -> None:
         """Count every call of a UNet from here on."""
@@ -63,27 +75,28 @@ class Meter:
 
         def counted(network: Any, sample: Any, *rest: Any, **named: Any) -> Any:
             started = time.monotonic()
-            if self.first is None:
-                self.first = started - BORN
+            with self._first.get_lock():
+                self._first.value = self._first.value or started - BORN
             answer = forward(network, sample, *rest, **named)
             if self.device.startswith("cuda"):
                 torch.cuda.synchronize()
-            self.seconds += time.monotonic() - started
-            self.samples += len(sample)
+            with self._seconds.get_lock(), self._samples.get_lock():
+                self._seconds.value += time.monotonic() - started
+                self._samples.value += len(sample)
             return answer
 
         UNet2DConditionModel.forward = counted
 
     def report(self, *, accepted: int, attempts: int) -> dict[str, Any]:
         """Return the figures of a contender that has just finished."""
-        seconds = time.monotonic() - BORN - (self.first or 0.0)
+        seconds = time.monotonic() - BORN - self.first
         return {
             "accepted": accepted,
             "attempts": attempts,
             "seconds": seconds,
             "first": self.first,
             "samples": self.samples,
-            "share": self.seconds / seconds,
+            "share": self._seconds.value / seconds / self.cores,
             "gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         }
 
@@ -94,18 +107,21 @@ def run_contender(args: argparse.Namespace) -> dict[str, Any]:
 
     from augsynth.generation.config import GenerateConfig
 
-    torch.set_num_threads(args.threads)
-    meter = Meter(args.device)
+    torch.set_num_threads(args.cores)
+    ours = args.contender == "augsynth"
+    meter = Meter(args.device, args.cores if ours and args.device == "cpu" else 1)
     options: dict[str, Any] = {"n": args.num, "out": str(args.work / "run"), "device": args.device}
+    options["processes"] = args.cores if ours else None
+    options["precision"] = None if ours and not args.full_size else args.precision
     if args.full_size:
-        options |= {"model": str(args.checkpoint), "precision": args.precision, "filter": "off", "steps": 20}
+        options |= {"model": str(args.checkpoint), "filter": "off", "steps": 20}
         data = args.work.parent / "data"
         options |= {
             "annotations": str(data / "annotations" / "instances.json"),
             "images": str(data / "images"),
         }
     config = GenerateConfig.of(**options)
-    if args.contender == "augsynth":
+    if ours:
         from augsynth.generation.run import generate
 
         meter.watch()
@@ -218,9 +234,9 @@ def pasted(window: Any, picture: Any) -> Any:
 def measure(args: argparse.Namespace, contender: str, work: Path) -> dict[str, Any]:
     """Run a contender in a process of its own and return its figures."""
     words = ["--contender", contender, "--work", str(work), "--num", str(args.num), "--device", args.device]
-    words += ["--threads", str(args.threads), "--precision", args.precision]
+    words += ["--cores", str(args.cores), "--precision", args.precision]
     words += ["--full-size", "--checkpoint", str(args.checkpoint)] if args.full_size else []
-    environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(args.cores)}
     command = [sys.executable, "-m", "benchmarks.cost.speed", *words]
     run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=environment)
     lines = [line for line in run.stdout.splitlines() if line.startswith("MEASURED ")]
@@ -258,7 +274,7 @@ def main() -> None:
     )
     parser.add_argument("--num", type=int, default=24, help="accepted objects of each contender")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--cores", type=int, default=1, help="threads of the scripts, processes of augsynth")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--full-size", action="store_true")
@@ -285,7 +301,7 @@ def main() -> None:
                 print(f"round {number + 1}, {name}: {json.dumps(figures)}", file=sys.stderr, flush=True)
     print(table(rounds))
     print(
-        f"\n{args.threads} threads, {platform.machine()}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}"
+        f"\n{args.cores} cores used, {platform.machine()}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}"
     )
 
 
