@@ -3,12 +3,13 @@
     python -m benchmarks.cost.speed [--num 24] [--rounds 3] [--cores 1]
     python -m benchmarks.cost.speed --full-size --device cuda --precision bfloat16   # never run yet
 
-`loop` calls the diffusers inpainting pipeline for one object a time, `batched` for eight; both with DDIM, 25 steps, the
-checkpoint's guidance and float32, both paste the result into the image. They get their places planned for nothing, and
-the same detector with the same rules and thresholds judges what they paint. `augsynth` runs with its defaults,
-planning, masks and writing included. With `--cores` the scripts have so many threads, `augsynth` as many processes of one thread;
-the denoiser's share is that of the time of all cores. Each contender is a process of its own, one after the other, in
-turn, `--rounds` times; medians are printed. From the first window on counts; what comes before is a column of its own.
+`loop` calls the diffusers inpainting pipeline for one object a time, `batched` for eight; both with DDIM, 25 steps,
+the checkpoint's guidance and float32, both paste the result into the image. They get their places planned for
+nothing, and the same detector with the same rules and thresholds judges what they paint. `augsynth` runs with its
+defaults, planning, masks and writing included. With `--cores` the scripts have so many threads, `augsynth` as many
+processes of one thread; the denoiser's share is that of the time of all cores. Each contender is a process of its
+own, one after the other, in turn, `--rounds` times; medians are printed. From the first window on counts; what comes
+before is a column of its own.
 
 `--full-size` takes a checkpoint of Stable Diffusion 1.5's size with random weights, and no filter.
 """
