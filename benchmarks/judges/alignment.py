@@ -104,7 +104,12 @@ def main() -> None:
         print(f"{args.model}, {args.steps} steps\nmode          PSNR dB  s/window  cost")
         for mode in ("off", "renoise", "inversion"):
             painter = load_inpainter(
-                args.model, device=args.device, steps=args.steps, alignment=mode, batch_size=args.batch_size
+                args.model,
+                device=args.device,
+                steps=args.steps,
+                alignment=mode,
+                batch_size=args.batch_size,
+                precision="float32",
             )
             if not requests:
                 requests = draw_requests(dataset, painter, num=args.num, seed=args.seed)

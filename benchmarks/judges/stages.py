@@ -247,7 +247,9 @@ def report(args: argparse.Namespace) -> None:
         dataset = read_dataset(args.annotations, images=args.images)
         judge_folder = EMBEDDED_DETECTOR if args.detector == "embedded" else args.detector
         detector = load_detector(str(judge_folder), dataset.categories, device=args.device)
-        painter = load_inpainter(args.model, device=args.device, window_size=args.window_size)
+        painter = load_inpainter(
+            args.model, device=args.device, window_size=args.window_size, precision="float32"
+        )
         thresholds = calibrate(
             detector, dataset, lambda s: read_image(dataset, s), quantile=0.05, seed=args.seed
         )

@@ -137,8 +137,8 @@ def test_a_started_training_grows_and_its_model_paints(tmp_path):
         start_from=first,
     )
     assert [stage for stage in said if stage.startswith("autoencoder, ")]
-    painter = load_inpainter(str(grown), device="cpu", batch_size=2)
-    former = load_inpainter(str(first), device="cpu", batch_size=2)
+    painter = load_inpainter(str(grown), batch_size=2, precision="float32")
+    former = load_inpainter(str(first), batch_size=2, precision="float32")
     assert painter.unet.config.in_channels == 17 and painter.unet.config.out_channels == 8
     assert painter.vae.config.scaling_factor == former.vae.config.scaling_factor
     image = read(dataset.scenes[0])[:32, :32]
