@@ -10,11 +10,11 @@ import pytest
 
 # What runs learn of a dataset is kept for the other tests of the session, and for them alone; workers inherit it.
 _CACHE = None
-if "PYTEST_XDIST_WORKER" not in os.environ:
-    _CACHE = tempfile.mkdtemp(prefix="augsynth-tests-")
-    os.environ["AUGSYNTH_CACHE"] = _CACHE
 if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has a core; two threads on it would wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+else:
+    _CACHE = tempfile.mkdtemp(prefix="augsynth-tests-")
+    os.environ["AUGSYNTH_CACHE"] = _CACHE
 
 NEEDS = {  # marker: what its tests import, the variable that makes a skip an error
     "mmdet": ("mmdet.datasets", "AUGSYNTH_REQUIRE_MMDET"),

@@ -19,12 +19,13 @@ from typing import Any
 
 from platformdirs import user_cache_path
 
+from augsynth.core.devices import fast_precision
 from augsynth.core.errors import OutputError, ResumeError
 from augsynth.core.files import write_atomically
 from augsynth.core.hub import first_line
 
 CACHE_VARIABLE = "AUGSYNTH_CACHE"
-LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
+LIBRARIES = ("torch", "torchvision", "diffusers", "transformers", "numpy", "scipy", "pillow")
 _MOST_FILES = 64
 
 
@@ -67,14 +68,20 @@ def load(path: Path) -> Entry | None:
 
 def cached(path: Path, key: str, make: Callable[[], Any]) -> Any:
     """Return the value that a file holds for a key; made and written where there is none, or a damaged one."""
-    try:
-        found = load(path)
-    except ResumeError:
-        found = None
-    if found is None or found.key != key:
+    found = _find(path, key)
+    if found is None:
         found = Entry(key, make())
         store(path, found)
     return found.value
+
+
+def _find(path: Path, key: str) -> Entry | None:
+    """Return what a file holds if it is whole and of that key."""
+    try:
+        found = load(path)
+    except ResumeError:
+        return None
+    return found if found is not None and found.key == key else None
 
 
 def remembered(kind: str, key: Mapping[str, Any], make: Callable[[], Any]) -> Any:
@@ -94,11 +101,8 @@ def remembered(kind: str, key: Mapping[str, Any], make: Callable[[], Any]) -> An
         return make()
     digest = digest_of({**key, "code": _code_digest(), **environment()})
     path = folder / f"{kind}-{digest}.pt"
-    try:
-        found = load(path)
-    except ResumeError:
-        found = None
-    if found is not None and found.key == digest:
+    found = _find(path, digest)
+    if found is not None:
         with contextlib.suppress(OSError):
             os.utime(path)
         return found.value
@@ -117,11 +121,11 @@ def digest_of(document: Mapping[str, Any]) -> str:
 
 
 def environment() -> dict[str, Any]:
-    """Return what the same models compute with: versions of libraries, number of threads."""
+    """Return what the same models compute with: versions of libraries, number of threads, the processor's precision."""
     import torch
 
     versions = {f"{name}_version": metadata.version(name) for name in LIBRARIES}
-    return {**versions, "num_threads": torch.get_num_threads()}
+    return {**versions, "num_threads": torch.get_num_threads(), "cpu_precision": fast_precision("cpu")}
 
 
 def _user_folder() -> Path | None:

@@ -46,9 +46,10 @@ class Process:
 
 
 def fast_precision(device: str) -> Literal["float32", "bfloat16"]:
-    """Return in which precision networks answer fastest on a device without a loss: bfloat16 on CPUs with AMX.
+    """Return the precision to paint and detect in: bfloat16 on CPUs with AMX, elsewhere float32.
 
-    These multiply matrices of bfloat16 in hardware (Intel Xeon from 2023 on). Elsewhere it is float32.
+    AMX multiplies matrices of bfloat16 in hardware (Intel Xeon from 2023 on). Labels and yield in both precisions are
+    in benchmarks/README.md, "Labels".
     """
     return "bfloat16" if device == "cpu" and _has_amx() else "float32"
 

@@ -124,15 +124,27 @@ def classify_real_objects(
     *,
     ids: Collection[int],
 ) -> Standings:
-    """Return where the real objects of the categories `ids` stand for a classifier; crowds aren't looked at."""
+    """Return where real objects stand for a classifier.
+
+    Args:
+        classifier: Sees a crop of each object.
+        scenes: Their objects are looked at, but for crowds, until a category has `MAX_OBJECTS` in the scenes before.
+        read_image: Returns a scene's image, HWC uint8 RGB.
+        ids: COCO ids of the categories that are looked at.
+    """
     found: Standings = {}
+    seen: Counter[int] = Counter()
     for scene in scenes:
-        chosen = np.flatnonzero(~scene.is_crowd & np.isin(scene.category_ids, sorted(ids))).tolist()
-        image = read_image(scene) if chosen else None
-        if image is not None:
-            crops = [crop_object(image, scene.boxes_xyxy[k]) for k in chosen]
-            standings = classifier.standings(crops, scene.category_ids[chosen].tolist())
-            found |= {(scene.image_id, k): standing for k, standing in zip(chosen, standings, strict=True)}
+        wanted = [category_id for category_id in ids if seen[category_id] < MAX_OBJECTS]
+        chosen = np.flatnonzero(~scene.is_crowd & np.isin(scene.category_ids, wanted)).tolist()
+        if not chosen:
+            continue
+        image, category_ids = read_image(scene), scene.category_ids[chosen].tolist()
+        standings = classifier.standings(
+            [crop_object(image, scene.boxes_xyxy[k]) for k in chosen], category_ids
+        )
+        seen.update(category_ids)
+        found |= {(scene.image_id, k): standing for k, standing in zip(chosen, standings, strict=True)}
     return found
 
 

@@ -1,4 +1,4 @@
-"""What is learnt of a dataset before painting begins; each part is kept for the next run on the same data."""
+"""What a run needs before it paints, kept for the next one: what is learnt of the dataset, and the drawn sample."""
 
 from __future__ import annotations
 

@@ -1,8 +1,11 @@
 """Devices and processes."""
 
 import pytest
+import torch
 
-from augsynth.core.devices import Process
+from augsynth.core import devices
+from augsynth.core.cache import environment
+from augsynth.core.devices import Process, autocast, fast_precision
 from augsynth.core.errors import ConfigError
 
 
@@ -14,3 +17,14 @@ def test_each_process_has_a_gpu_of_its_own(monkeypatch):
     assert (process.rank, process.device("cuda"), process.device("cpu")) == (3, "cuda:1", "cpu")
     with pytest.raises(ConfigError, match=r"one GPU for 4 processes; say cuda"):
         process.device("cuda:0")
+
+
+@pytest.mark.parametrize(("has_amx", "name"), [(True, "bfloat16"), (False, "float32")])
+def test_the_processor_chooses_the_precision(monkeypatch, has_amx, name):
+    monkeypatch.setattr(devices, "_has_amx", lambda: has_amx)
+    assert (fast_precision("cpu"), fast_precision("cuda")) == (name, "float32")
+    assert environment()["cpu_precision"] == name, "what was computed in another precision is another's"
+    layer = torch.nn.Linear(4, 4)
+    with autocast("cpu"):
+        assert layer(torch.ones(1, 4)).dtype == getattr(torch, name)
+    assert layer.weight.dtype == layer(torch.ones(1, 4)).dtype == torch.float32

@@ -149,6 +149,8 @@ def test_a_classifier_alone_and_behind_a_detector() -> None:
     assert standings == {(1, 0): Standing(1, 1.0, "cup"), (1, 1): Standing(2, 0.0, "cup")}, (
         "no crowd, own crops"
     )
+    crowded = classify_real_objects(Calling(), dataset_of(400).scenes, lambda _: bright, ids=[CUP])
+    assert crowded.keys() == {(number, 0) for number in range(300)}, "as many as a detector is asked about"
     assert classify_real_objects(Calling(), [scene], lambda _: bright, ids=[CAN]).keys() == {(1, 1)}
     cup, can, lid = rows_of_classifier(standings, [scene], names=NAMES, rules=FilterRules(top_k=1))
     assert (cup.objects, cup.accepted, cup.threshold, cup.auc) == (1, 1, None, None)

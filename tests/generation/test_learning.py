@@ -118,10 +118,17 @@ def test_a_cache_that_is_damaged_or_cant_be_written_costs_time_only(
 
 def test_the_sample_is_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUGSYNTH_CACHE", str(tmp_path / "cache"))
+    drawn = []
+
+    def draw_few(root: Path) -> Path:
+        drawn.append(root)
+        return write_sample(root, num_images=6, workers=1)
+
+    monkeypatch.setattr("augsynth.sample.write_sample", draw_few)
     roots = [tmp_path / name for name in ("first", "second", "cut")]
     for root in roots[:2]:
         assert learning.draw_sample(root) == root / "annotations" / "instances.json"
-    assert kinds(tmp_path / "cache") == ["sample"]
+    assert kinds(tmp_path / "cache") == ["sample"] and drawn == roots[:1]
     shutil.copytree(roots[1], roots[2])
     (roots[2] / "annotations" / "instances.json").unlink()  # as a copy that was cut short
     next((roots[2] / "images").iterdir()).unlink()
@@ -130,7 +137,7 @@ def test_the_sample_is_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
         for root in roots
     ]
-    assert contents[0] == contents[1] == contents[2] and len(contents[0]) == 202
+    assert contents[0] == contents[1] == contents[2] and len(contents[0]) == 8
 
 
 def test_a_hub_id_is_known_by_its_commit_only(tmp_path: Path) -> None:

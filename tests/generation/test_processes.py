@@ -144,9 +144,7 @@ def test_how_many_processes_paint(config: GenerateConfig, tmp_path: Path) -> Non
         torch.set_num_threads(before)
 
 
-def test_the_number_of_processes_may_change_when_a_run_is_continued(
-    config: GenerateConfig, tmp_path: Path
-) -> None:
+def test_a_run_doesnt_depend_on_the_number_of_processes(config: GenerateConfig, tmp_path: Path) -> None:
     few = config.but(n=3, steps=2, masks="off", bank=False, out=str(tmp_path / "run"))
     generate(few.but(processes=2), progress=ignore)
     options = json.loads((tmp_path / "run" / "run.json").read_text())["fingerprint"]

@@ -33,7 +33,7 @@ from augsynth.generation.loading import open_dataset, open_outliner
 from augsynth.generation.run import Tally, generate
 from augsynth.masking.segmenter import Segmenter
 from augsynth.masking.sources import DetectorOutlines, MattingOutlines, PaintedObject, SegmenterOutlines
-from augsynth.sample import write_sample
+from augsynth.sample import render_scene, write_sample
 from tests.tiny_segmenters import tiny_mask_rcnn, write_mask2former, write_sam
 
 CATEGORIES = [Category(7, "can"), Category(3, "jar")]
@@ -176,6 +176,20 @@ def painted_disc() -> tuple[PaintedObject, NDArray[np.bool_]]:
     box = np.array([26.0, 24, 54, 52])
     painted = PaintedObject(before, after, box, np.array([20.0, 18, 60, 58]), np.array([12, 10, 68, 66]), 7)
     return painted, truth
+
+
+def test_a_head_that_draws_from_a_box_doesnt_look_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = render_scene(11, 0)
+    detector = load_detector("embedded", sample_categories())
+    monkeypatch.setattr(detector, "_detect", None)
+    overlaps = []
+    for box, kind, truth in zip(scene.boxes_xyxy, scene.category_ids.tolist(), scene.masks, strict=True):
+        window = np.round(box).astype(np.int64)
+        painted = PaintedObject(scene.image, scene.image, box, box, window, kind)
+        [mask] = DetectorOutlines(detector).outline([painted])
+        assert mask is not None and mask.shape == truth.shape
+        overlaps.append((mask & truth).sum() / (mask | truth).sum())
+    assert len(overlaps) > 2 and np.mean(overlaps) > 0.85
 
 
 def test_matting_finds_the_outline_or_says_that_it_cannot() -> None:
