@@ -3,70 +3,78 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from augsynth.coco.faults import Record, Repairs, fault, id_fault, is_id, shown
+from augsynth.coco.faults import Fault, Record, Refusals, Repairs, id_fault, is_id, shown
 from augsynth.core.images import Header, relative_name
 from augsynth.core.scene import Category
 
 MAX_SIDE = 1_000_000
 
 
-def distinct(path: Path, document: Record, key: str, repairs: Repairs) -> list[Record]:
-    """Return the images or categories with integer ids and without repeats."""
+def drop_repeats(document: Record, key: str, repairs: Repairs, refusals: Refusals) -> None:
+    """Drop images or categories that are repeats; all must have integer ids of their own."""
     seen: dict[int, Record] = {}
     repeated = []
     for index, record in enumerate(document[key]):
         number = record.get("id")
         if not is_id(number):
-            raise id_fault(path, key, index, record, "id")
+            refusals.note(id_fault(key, index, record, "id"))
+            continue
         first = seen.setdefault(number, record)
         if first is not record:
             if first != record:
                 remedy = f"give the {key} different ids"
                 problem = "is that of an earlier, different record"
-                raise fault(path, f"{key}[{index}] (id {number})", "id", problem, remedy)
+                refusals.note(Fault("conflicting_ids", key, index, record, "id", problem, remedy))
+                continue
             repeated.append(number)
+    refusals.leave_out(document, key)
     repairs.add(f"repeated_{key}", repeated)
-    return list(seen.values()) if repeated else document[key]
+    if repeated:
+        document[key] = list(seen.values())
 
 
-def file_names(path: Path, document: Record, repairs: Repairs) -> list[str]:
+def file_names(document: Record, repairs: Repairs, refusals: Refusals) -> list[str]:
     """Return the clean relative path of each image, safe to join to the image directory."""
     names, backslashes = [], []
     for index, record in enumerate(document["images"]):
-        where = f"images[{index}] (id {record['id']})"
         raw = record.get("file_name")
-        if type(raw) is not str:
-            raise fault(path, where, "file_name", f"is {shown(raw)}, not a path", "name the image's file")
+        problem, remedy = f"is {shown(raw)}, not a path", "name the image's file"
         try:
-            names.append(relative_name(raw))
+            name = relative_name(raw) if type(raw) is str else ""
         except ValueError as error:
-            remedy = "write it relative to the image directory"
-            raise fault(path, where, "file_name", f"{raw!r} {error}", remedy) from None
+            name, problem, remedy = "", f"{raw!r} {error}", "write it relative to the image directory"
+        if not name:
+            refusals.note(Fault("bad_file_name", "images", index, record, "file_name", problem, remedy))
+            continue
+        names.append(name)
         if "\\" in raw:
             backslashes.append(record["id"])
             document["images"][index] = {**record, "file_name": names[-1]}
+    refusals.leave_out(document, "images")
     repairs.add("backslash_file_names", backslashes)
     return names
 
 
-def check_sizes(path: Path, document: Record, *, measured: bool) -> None:
-    """Raise unless width and height of every image are positive whole numbers, or missing but to be measured."""
+def check_sizes(document: Record, refusals: Refusals, *, measured: bool) -> None:
+    """Refuse images whose width or height is no positive whole number, unless it is missing but to be measured."""
     for index, record in enumerate(document["images"]):
-        where = f"images[{index}] (id {record['id']})"
         for field in ("width", "height"):
             side = record.get(field)
-            if side is None and not measured:
-                raise fault(path, where, field, "is missing", "add it, or give the image directory too")
-            if side is None:
+            problem, remedy = "is missing", "add it, or give the image directory too"
+            if side is None and measured:
                 continue
-            if type(side) not in (int, float) or not 1 <= side <= MAX_SIDE or side != int(side):
+            if side is not None:
+                if type(side) in (int, float) and 1 <= side <= MAX_SIDE and side == int(side):
+                    continue
+                problem = f"is {shown(side)}"
                 remedy = f"write the pixels of the file, ≥ 1 and at most {MAX_SIDE:,}"
-                raise fault(path, where, field, f"is {shown(side)}", remedy)
+            refusals.note(Fault("bad_size", "images", index, record, field, problem, remedy))
+            break
+    refusals.leave_out(document, "images")
 
 
-def join_shared_files(path: Path, document: Record, names: list[str], repairs: Repairs) -> list[int]:
+def join_shared_files(document: Record, names: list[str], repairs: Repairs, refusals: Refusals) -> list[int]:
     """Join images that name one file: the first gets the annotations of the others, each object once.
 
     Returns:
@@ -79,7 +87,7 @@ def join_shared_files(path: Path, document: Record, names: list[str], repairs: R
         return list(range(len(names)))
     first: dict[str, Record] = {}
     target: dict[int, int] = {}
-    kept = []
+    kept, joined = [], []
     for index, (record, name) in enumerate(zip(document["images"], names, strict=True)):
         other = first.setdefault(name, record)
         if other is record:
@@ -87,11 +95,14 @@ def join_shared_files(path: Path, document: Record, names: list[str], repairs: R
             continue
         if (record.get("width"), record.get("height")) != (other.get("width"), other.get("height")):
             problem = f"{name!r} is also that of image {other['id']}, which has another size"
-            where = f"images[{index}] (id {record['id']})"
-            raise fault(path, where, "file_name", problem, "correct one of them or delete it")
+            remedy = "correct one of them or delete it"
+            refusals.note(Fault("shared_file_sizes", "images", index, record, "file_name", problem, remedy))
+            continue
         target[record["id"]] = other["id"]
-    document["images"] = [document["images"][index] for index in kept]
-    repairs.add("shared_files", [names[index] for index in sorted(set(range(len(names))).difference(kept))])
+        joined.append(index)
+    repairs.add("shared_files", [names[index] for index in joined])
+    refusals.leave_out(document, "images")
+    document["images"] = [record for record in document["images"] if record["id"] not in target]
     _join_annotations(document, target, repairs)
     return kept
 
@@ -132,23 +143,29 @@ def image_sizes(document: Record, headers: Sequence[Header], repairs: Repairs) -
     return sizes
 
 
-def read_categories(path: Path, document: Record, repairs: Repairs) -> tuple[Category, ...]:
+def read_categories(document: Record, repairs: Repairs, refusals: Refusals) -> tuple[Category, ...]:
     """Return the categories in file order; of several with one name only the one with objects is offered."""
     used = {record["category_id"] for record in document["annotations"]}
     by_name: dict[str, Category] = {}
     shadowed = []
     for index, record in enumerate(document["categories"]):
-        where = f"categories[{index}] (id {record['id']})"
         name, group = record.get("name"), record.get("supercategory")
         if type(name) is not str or not name.strip():
-            raise fault(path, where, "name", f"is {shown(name)}", "name the category in words")
+            problem, remedy = f"is {shown(name)}", "name the category in words"
+            named = Fault("bad_category_name", "categories", index, record, "name", problem, remedy)
+            refusals.note(named, left_out=False)
+            name = f"category {record['id']}"
         category = Category(record["id"], name, group if type(group) is str else "")
         other = by_name.setdefault(name.strip().casefold(), category)
         if other is category:
             continue
         if other.id in used and category.id in used:
             problem = f"{name!r} is also the name of category {other.id} (case aside)"
-            raise fault(path, where, "name", problem, "merge the two or rename one")
+            remedy = "merge the two or rename one"
+            twice = Fault("same_category_names", "categories", index, record, "name", problem, remedy)
+            refusals.note(twice, left_out=False)
+            by_name[f"{name} {category.id}"] = category
+            continue
         kept, dropped = (category, other) if category.id in used else (other, category)
         by_name[name.strip().casefold()] = kept
         shadowed.append(dropped.id)

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from augsynth.coco.blocks import distinct, read_categories
-from augsynth.coco.faults import Repairs
+from augsynth.coco.blocks import drop_repeats, read_categories
+from augsynth.coco.faults import Refusals, Repairs
 from augsynth.coco.orientation import sizes_before_orientation
 from augsynth.coco.reader import clip_boxes, collection_paused, read_dataset
 from augsynth.core.errors import DatasetError
@@ -71,12 +71,12 @@ def read_boxes(annotations: Path) -> Dataset:
 
 def _read(path: Path) -> Dataset:
     document = _decode(path)
-    repairs = Repairs()
+    repairs, refusals = Repairs(), Refusals(path)
     for name in ("info", "licenses"):
         if getattr(document, name) is None:
             repairs.add(f"missing_{name}", [name])
     categories = {"categories": document.categories}
-    categories["categories"] = distinct(path, categories, "categories", repairs)
+    drop_repeats(categories, "categories", repairs, refusals)
     image_ids, sizes_wh = _images(document.images, repairs)
     records, document.annotations = document.annotations, []
     boxes = np.array([record.bbox for record in records], np.float64).reshape(-1, 4)
@@ -95,7 +95,7 @@ def _read(path: Path) -> Dataset:
     crowd = _crowds(records, repairs)
     del records
     categories["annotations"] = [{"category_id": kind} for kind in np.unique(kinds).tolist()]
-    offered = read_categories(path, categories, repairs)
+    offered = read_categories(categories, repairs, refusals)
     arrays = (image_ids, sizes_wh, rows, boxes, kinds, numbers, crowd)
     names = [image.file_name for image in document.images]
     return Dataset(offered, _scenes(names, *arrays, repairs), {}, path, None, repairs)

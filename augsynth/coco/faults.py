@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -142,13 +143,17 @@ REPAIRS: dict[str, tuple[str, str, str]] = {
 class Repairs(dict[str, Repair]):
     """What was recovered, kind -> count and the first few ids or names."""
 
+    def __init__(self, most: int = MAX_EXAMPLES) -> None:
+        super().__init__()
+        self._most = most  # ids or names of a kind that are kept
+
     def add(self, kind: str, names: Sequence[object]) -> None:
         """Count one repair of a known kind for every id or name given."""
         if kind not in REPAIRS:
             raise ValueError(f"unknown repair {kind!r}")
         if names:
             old = self.get(kind, Repair(0, ()))
-            more = (str(name) for name in names[: MAX_EXAMPLES - len(old.examples)])
+            more = (str(name) for name in names[: self._most - len(old.examples)])
             self[kind] = Repair(old.count + len(names), (*old.examples, *more))
 
 
@@ -175,14 +180,89 @@ def fault(path: Path, where: str, field: str, problem: str, remedy: str) -> Data
     )
 
 
-def id_fault(path: Path, block: str, index: int, record: Record, field: str) -> DatasetError:
-    """Return the error for an id that is no integer."""
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What makes a record unreadable.
+
+    Attributes:
+        kind: One word for what is wrong, the same for all records with it.
+        block: The list of the document that holds the record: images, annotations or categories.
+        index: Position of the record in it, after what was dropped before.
+        record: The record as decoded.
+        field: Where the fault is.
+        problem, remedy: What is wrong and what to do, as in the error.
+    """
+
+    kind: str
+    block: str
+    index: int
+    record: Record
+    field: str
+    problem: str
+    remedy: str
+
+    def error(self, path: Path) -> DatasetError:
+        """Return the error that names the file, the record, the field and the remedy."""
+        known = "" if self.field == "id" and not is_id(self.record.get("id")) else self.record.get("id")
+        where = f"{self.block}[{self.index}]" + ("" if known == "" else f" (id {shown(known)})")
+        return fault(path, where, self.field, self.problem, self.remedy)
+
+
+class NothingLeft(DatasetError):
+    """No record is left that can be read; only where faults are collected."""
+
+
+class Refusals:
+    """What becomes of records that can't be read: the first ends the reading, or all are kept and left out.
+
+    Args:
+        path: The annotation file, for errors.
+        kept: Where faults are collected; None to raise the first.
+    """
+
+    def __init__(self, path: Path, kept: list[Fault] | None = None) -> None:
+        self._path, self._kept = path, kept
+        self._left_out: set[int] = set()
+
+    def note(self, fault: Fault, *, left_out: bool = True) -> None:
+        """Raise a fault, or keep it and, unless the record can stay, remember it for `leave_out`."""
+        if self._kept is None:
+            raise fault.error(self._path)
+        self._kept.append(fault)
+        if left_out:
+            self._left_out.add(fault.index)
+
+    def leave_out(self, document: Record, block: str) -> None:
+        """Drop the records of a block that were noted, and the annotations of images that are no more."""
+        if not self._left_out:
+            return
+        ids = [document[block][index].get("id") for index in sorted(self._left_out)]
+        gone = {number for number in ids if is_id(number)}
+        document[block] = [r for index, r in enumerate(document[block]) if index not in self._left_out]
+        self._left_out.clear()
+        if block != "annotations" and not document[block]:
+            raise NothingLeft(f"{self._path}: none of the {block} can be read")
+        if block == "images":
+            gone.difference_update(r["id"] for r in document["images"] if is_id(r.get("id")))
+            document["annotations"] = [
+                r for r in document["annotations"] if not (is_id(r.get("image_id")) and r["image_id"] in gone)
+            ]
+
+    def of_all(self, fault: Fault) -> DatasetError:
+        """Return the error for a fault of all records of a block, noted where faults are kept."""
+        if self._kept is None:
+            return fault.error(self._path)
+        self._kept.append(fault)
+        return NothingLeft(str(fault.error(self._path)))
+
+
+def id_fault(block: str, index: int, record: Record, field: str) -> Fault:
+    """Return the fault of an id that is no integer."""
     value = record.get(field)
-    where = f"{block}[{index}]" + ("" if field == "id" else f" (id {shown(record.get('id'))})")
     if value is None:
-        return fault(path, where, field, "is missing", "give it an integer")
+        return Fault("bad_id", block, index, record, field, "is missing", "give it an integer")
     remedy = "write all ids as integers below 2**63, for instance 7 and not '7', and refer to them so"
-    return fault(path, where, field, f"is {shown(value)} ({kind_of(value)})", remedy)
+    return Fault("bad_id", block, index, record, field, f"is {shown(value)} ({kind_of(value)})", remedy)
 
 
 def is_id(value: object) -> bool:

@@ -4,28 +4,40 @@ from __future__ import annotations
 
 import gc
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from augsynth.coco.blocks import (
     check_sizes,
-    distinct,
+    drop_repeats,
     file_names,
     image_sizes,
     join_shared_files,
     read_categories,
 )
-from augsynth.coco.faults import Record, Repairs, fault, first_free_id, id_fault, is_id, kind_of, shown
+from augsynth.coco.document import decode_document
+from augsynth.coco.faults import (
+    Fault,
+    NothingLeft,
+    Record,
+    Refusals,
+    Repairs,
+    fault,
+    first_free_id,
+    id_fault,
+    is_id,
+    shown,
+)
 from augsynth.coco.image_files import drop_lost_images
 from augsynth.coco.orientation import turn_by_boxes, turn_raw_sizes
 from augsynth.coco.segmentation import usable_mask
-from augsynth.core.images import Header, is_plain_file, read_image
-from augsynth.core.scene import Dataset, FloatArray, IntArray, Scene
+from augsynth.core.images import Header, read_image
+from augsynth.core.scene import Dataset, FloatArray, IntArray, Repair, Scene
 
 __all__ = ["read_dataset", "read_image"]
 
@@ -65,9 +77,50 @@ def read_dataset(annotations: str | Path, *, images: str | Path | None = None) -
             the directory; no size; or no image can be used. The message names file, record, field and remedy.
     """
     path = Path(annotations)
+    return _read_whole(path, images, Repairs(), Refusals(path))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """A dataset read past everything that is wrong with it.
+
+    Attributes:
+        dataset: What can be read; None where nothing can.
+        repairs: What was recovered before it ended, with more ids and names than `Dataset.repairs` usually has.
+        faults: The records that `read_dataset` refuses; they are left out here.
+    """
+
+    dataset: Dataset | None
+    repairs: Mapping[str, Repair]
+    faults: Sequence[Fault]
+
+
+def read_past_faults(
+    annotations: str | Path, *, images: str | Path | None = None, most_names: int = 1000
+) -> Reading:
+    """Read a COCO file as `read_dataset` does, but past the records that it refuses: all faults are returned.
+
+    Args:
+        annotations: The COCO JSON file.
+        images: The image directory, or None.
+        most_names: Ids or names that are kept of each kind of repair.
+
+    Raises:
+        DatasetError: The file can't be read, isn't JSON or isn't a COCO instances file, or none of its images has a
+            file.
+    """
+    path, repairs = Path(annotations), Repairs(most_names)
+    faults: list[Fault] = []
+    try:
+        return Reading(_read_whole(path, images, repairs, Refusals(path, faults)), repairs, faults)
+    except NothingLeft:
+        return Reading(None, repairs, faults)
+
+
+def _read_whole(path: Path, images: str | Path | None, repairs: Repairs, refusals: Refusals) -> Dataset:
     try:
         with collection_paused():
-            return _read(path, None if images is None else Path(images))
+            return _read(path, None if images is None else Path(images), repairs, refusals)
     except RecursionError:
         raise fault(path, "", "document", "is nested too deeply", "export it again") from None
 
@@ -84,86 +137,64 @@ def collection_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _read(annotations: Path, images: Path | None) -> Dataset:
-    document = _decode(annotations)
-    repairs = Repairs()
+def _read(annotations: Path, images: Path | None, repairs: Repairs, refusals: Refusals) -> Dataset:
+    document = decode_document(annotations)
     for key, empty in (("info", {}), ("licenses", [])):  # some releases of pycocotools stumble without info
         if document.get(key) is None:
             repairs.add(f"missing_{key}", [key])
             document[key] = empty
     for key in ("categories", "images"):
-        document[key] = distinct(annotations, document, key, repairs)
-    _check_ids(annotations, document)
-    names = file_names(annotations, document, repairs)
-    check_sizes(annotations, document, measured=images is not None)
+        drop_repeats(document, key, repairs, refusals)
+    _check_ids(document, refusals)
+    check_sizes(document, refusals, measured=images is not None)
+    names = file_names(document, repairs, refusals)
     headers: list[Header] = []
     if images is not None:
         names, headers = drop_lost_images(annotations, images, document, names, repairs)
-    kept = join_shared_files(annotations, document, names, repairs)
+    kept = join_shared_files(document, names, repairs, refusals)
     names, headers = [names[k] for k in kept], [headers[k] for k in kept if headers]
     sizes_wh = image_sizes(document, headers, repairs)
     document["annotations"] = _annotations(document, repairs)
-    boxes_xyxy = _boxes(annotations, document)
+    _check_crowds(document, refusals)
+    boxes_xyxy = _boxes(document, refusals)
     if headers:
         sizes_wh = turn_raw_sizes(document, sizes_wh, headers, boxes_xyxy, repairs)
     else:
         sizes_wh = turn_by_boxes(document, sizes_wh, boxes_xyxy, repairs)
-    _complete(annotations, document, repairs)
+    _complete(document, repairs)
     _check_masks(document, sizes_wh, repairs)
-    categories = read_categories(annotations, document, repairs)
+    categories = read_categories(document, repairs, refusals)
     scenes = _scenes(document, names, sizes_wh, boxes_xyxy, repairs)
     return Dataset(categories, scenes, document, annotations, images, repairs)
 
 
-def _decode(path: Path) -> Record:
-    try:
-        if path.exists() and not is_plain_file(path):
-            raise fault(path, "", "annotations", "can't be read (no ordinary file)", "check the path")
-        data = path.read_bytes()
-    except OSError as error:
-        raise fault(path, "", "annotations", f"can't be read ({error.strerror})", "check the path") from None
-    try:
-        document = msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf"))
-    except (ValueError, RecursionError) as error:
-        remedy = "export it again (NaN and Infinity aren't JSON, and the text must be UTF-8)"
-        raise fault(path, "", "annotations", f"isn't JSON: {error}", remedy) from None
-    wanted = "give a COCO instances file, an object with images, annotations and categories"
-    if isinstance(document, list):
-        results = bool(document) and isinstance(document[0], dict) and "score" in document[0]
-        problem = "is a list" + (" of detection results" if results else "") + ", not a COCO object"
-        raise fault(path, "", "document", problem, wanted)
-    if not isinstance(document, dict):
-        raise fault(path, "", "document", f"is a {kind_of(document)}, not a COCO object", wanted)
-    for key in ("images", "annotations", "categories"):
-        if key not in document:
-            present = ", ".join(list(document)[:8]) or "nothing"
-            raise fault(path, "", key, f"is missing, the file has {present}", wanted)
-        if not isinstance(document[key], list):
-            raise fault(path, "", key, f"is a {kind_of(document[key])}, not a list", wanted)
-        for index, record in enumerate(document[key]):
-            if type(record) is not dict:
-                raise fault(
-                    path, f"{key}[{index}]", "record", f"is a {kind_of(record)}, not an object", wanted
-                )
-    for key in ("images", "categories"):
-        if not document[key]:
-            raise fault(path, "", key, "is empty", f"list the {key} of the dataset")
-    return document
-
-
-def _check_ids(path: Path, document: Record) -> None:
-    """Raise unless ids are integers (an annotation may lack its own, or its image's) and categories known."""
+def _check_ids(document: Record, refusals: Refusals) -> None:
+    """Refuse annotations whose ids aren't integers (its own, or its image's, may be missing) or category unknown."""
     categories = {record["id"] for record in document["categories"]}
     for index, record in enumerate(document["annotations"]):
-        for field in ("id", "image_id"):
-            if not is_id(record.get(field)) and record.get(field) is not None:
-                raise id_fault(path, "annotations", index, record, field)
-        if not is_id(record.get("category_id")):
-            raise id_fault(path, "annotations", index, record, "category_id")
-        if record["category_id"] not in categories:
-            problem = f"{record['category_id']} isn't among the categories"
-            where = f"annotations[{index}] (id {record.get('id')})"
-            raise fault(path, where, "category_id", problem, "add the category or correct the id")
+        for field in ("id", "image_id", "category_id"):
+            value = record.get(field)
+            if not is_id(value) and (value is not None or field == "category_id"):
+                refusals.note(id_fault("annotations", index, record, field))
+                break
+        else:
+            if record["category_id"] not in categories:
+                problem = f"{record['category_id']} isn't among the categories"
+                remedy, field = "add the category or correct the id", "category_id"
+                refusals.note(Fault("unknown_category", "annotations", index, record, field, problem, remedy))
+    refusals.leave_out(document, "annotations")
+
+
+def _check_crowds(document: Record, refusals: Refusals) -> None:
+    """Refuse annotations whose iscrowd is neither 0 nor 1, nor missing."""
+    for index, record in enumerate(document["annotations"]):
+        crowd = record.get("iscrowd")
+        if crowd is not None and crowd not in (0, 1):
+            problem = f"is {shown(crowd)}"
+            refusals.note(
+                Fault("bad_iscrowd", "annotations", index, record, "iscrowd", problem, "write 0 or 1")
+            )
+    refusals.leave_out(document, "annotations")
 
 
 def _annotations(document: Record, repairs: Repairs) -> list[Record]:
@@ -198,10 +229,9 @@ def _annotations(document: Record, repairs: Repairs) -> list[Record]:
     return kept
 
 
-def _boxes(path: Path, document: Record) -> FloatArray:
+def _boxes(document: Record, refusals: Refusals) -> FloatArray:
     """Return the (N, 4) xyxy boxes of the annotations as recorded."""
-    records = document["annotations"]
-    for index, record in enumerate(records):
+    for index, record in enumerate(document["annotations"]):
         bbox = record.get("bbox")
         if type(bbox) is list and len(bbox) == 4 and all(type(v) in (int, float) for v in bbox):
             if min(bbox) >= -_FARTHEST and max(bbox) <= _FARTHEST:
@@ -209,15 +239,16 @@ def _boxes(path: Path, document: Record) -> FloatArray:
             problem = f"is {shown(bbox)}, beyond any image"
         else:
             problem = f"is {shown(bbox)}, not four numbers"
-        where = f"annotations[{index}] (id {record['id']})"
         remedy = "write [x, y, width, height] in pixels, or delete the annotation"
-        raise fault(path, where, "bbox", problem, remedy)
+        refusals.note(Fault("bad_box", "annotations", index, record, "bbox", problem, remedy))
+    refusals.leave_out(document, "annotations")
+    records = document["annotations"]
     boxes = np.array([record["bbox"] for record in records], np.float64).reshape(-1, 4)
     if _look_normalised(boxes):
-        where = f"annotations[0] (id {records[0]['id']})"
         problem = f"is {shown(records[0]['bbox'])} and all others lie within 0..1, too: these look normalised"
         remedy = "multiply by width and height: COCO has [x, y, width, height] in pixels"
-        raise fault(path, where, "bbox", problem, remedy)
+        found = Fault("normalised_boxes", "annotations", 0, records[0], "bbox", problem, remedy)
+        raise refusals.of_all(found)
     boxes[:, 2:] += boxes[:, :2]
     return boxes
 
@@ -230,18 +261,15 @@ def _look_normalised(boxes_xywh: FloatArray) -> bool:
     return bool((solid != np.round(solid)).any())
 
 
-def _complete(path: Path, document: Record, repairs: Repairs) -> None:
+def _complete(document: Record, repairs: Repairs) -> None:
     """Fill in missing iscrowd and area, which evaluators require."""
     records = document["annotations"]
     found = defaultdict(list)
     for index, record in enumerate(records):
         missing: Record = {}
-        crowd, area = record.get("iscrowd"), record.get("area")
-        if crowd is None:
+        area = record.get("area")
+        if record.get("iscrowd") is None:
             missing["iscrowd"] = 0
-        elif crowd not in (0, 1):
-            where = f"annotations[{index}] (id {record['id']})"
-            raise fault(path, where, "iscrowd", f"is {shown(crowd)}", "write 0 or 1")
         if type(area) not in (int, float) or abs(area) > _MAX_EXACT:
             missing["area"] = float(max(record["bbox"][2], 0) * max(record["bbox"][3], 0))
         for field in missing:
