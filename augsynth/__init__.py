@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from augsynth.filtering.judge_pictures import judge_pictures
     from augsynth.generation.interface import Run, generate, open_run
     from augsynth.inpainting.loading import load_inpainter
+    from augsynth.pasting.affinity_paste import AffinityPaste
     from augsynth.placement.scene_model import SceneModel, fit_affinity, load_affinity, propose_places
 else:
     _MODULES = {
+        "AffinityPaste": "pasting.affinity_paste",
         "AugsynthError": "core.errors",
         "Run": "generation.interface",
         "SceneModel": "placement.scene_model",
@@ -45,6 +47,7 @@ else:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AffinityPaste",
     "AugsynthError",
     "Run",
     "SceneModel",

@@ -29,7 +29,13 @@ LAYERS = [
 ]
 ROW = {name: row for row, names in enumerate(LAYERS) for name in names.split()}
 LIGHT = ["core", "coco", "affinity", "placement", "bank", "pasting"]
-OF_MMDET = ["pasting/transform.py", "training/mmdet_hooks.py"]  # read by MMDetection: what it needs is there
+# For one trainer, imported where it is there.
+OF_TRAINERS = [
+    "pasting/albumentations.py",
+    "pasting/torchvision.py",
+    "pasting/transform.py",
+    "training/mmdet_hooks.py",
+]
 HEAVY = {"torch", "torchvision", "diffusers", "transformers", "accelerate", "mmdet", "mmcv", "mmengine"}
 
 
@@ -116,7 +122,7 @@ def test_no_model_library_loads_before_a_model_is_used():
         ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
         for folder in LIGHT
         for path in sorted((PACKAGE / folder).rglob("*.py"))
-        if path.name != "__init__.py" and path.relative_to(PACKAGE).as_posix() not in OF_MMDET
+        if path.name != "__init__.py" and path.relative_to(PACKAGE).as_posix() not in OF_TRAINERS
     ]
     loaded = loaded_by(*light, "augsynth.cli", "augsynth.generation.run_folder", "augsynth.generation.config")
     assert not loaded & HEAVY
@@ -141,6 +147,7 @@ def test_a_plain_installation_holds_all_that_the_package_imports():
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text("utf-8"))["project"]
     declared = {re.split(r"[<>=!\[ ;]", line)[0] for line in project["dependencies"]}
     with_extras = {"mmdet", "mmcv", "mmengine"}  # detect/mmdet says what to install where they are missing
+    with_extras |= {"albumentations", "detectron2"}  # imported by the adapters for those who have them
     providers = packages_distributions()
     stray = {
         f"{path.name} imports {name}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,31 +14,13 @@ from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmengine.logging import print_log
 from numpy.typing import NDArray
 
-from augsynth.bank.reader import Bank
 from augsynth.core.errors import ConfigError
 from augsynth.core.masks import fill_polygons
-from augsynth.core.scene import FloatArray, IntArray, Scene
-from augsynth.pasting.options import (
-    blend_weights,
-    category_weights,
-    check,
-    class_names,
-    learn,
-    read_rules,
-)
-from augsynth.pasting.paster import Paster
-from augsynth.pasting.placer import Placer
-from augsynth.pasting.source_objects import SourceImage, SourceObjects, bank_ids, bank_objects, image_objects
-from augsynth.pasting.target import Labels, Masks, PasteTarget
-
-_REASONS = {
-    "not_colour": "an image without three channels passes unchanged",
-    "no_annotations": "an image without objects passes unchanged",
-    "only_crowds": "an image with nothing but crowds or ignore regions passes unchanged",
-    "nothing_to_paste": "no cut-out fits the image, it passes unchanged",
-    "no_place": "no place fulfils the rules, the image passes unchanged",
-    "damaged_cutout": "left out",
-}
+from augsynth.core.scene import FloatArray, IntArray
+from augsynth.pasting import affinity_paste
+from augsynth.pasting.affinity_paste import PastedImage
+from augsynth.pasting.options import PasteOptions, check, class_names, learn
+from augsynth.pasting.source_objects import SourceImage, SourceObjects, image_objects
 
 
 @TRANSFORMS.register_module()
@@ -128,36 +109,17 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         rules: Mapping[str, Any] | None = None,
     ) -> None:
         self._arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        for name in ("prob", "flip_prob", "turn_prob", "min_visible"):
-            check(0 <= self._arguments[name] <= 1, name, self._arguments[name], "a number from 0 to 1")
-        check(1 <= min_objects <= max_objects, "min_objects", min_objects, f"from 1 to {max_objects=}")
         check(num_donors >= 1, "num_donors", num_donors, "1 or more")
-        self.prob, self.min_visible = prob, min_visible
-        self.num_donors, self.into_empty = num_donors, into_empty
-        self.counters: Counter[str] = Counter()
-        modes, chances = blend_weights(blends)
-        self._affinity, layout = learn(affinity, annotations)
-        self.classes = class_names(classes, metainfo, self._affinity, str(affinity or annotations))
-        by_name = dict(zip(self._affinity.names, self._affinity.category_ids.tolist(), strict=True))
-        self._ids = np.array([by_name[name] for name in self.classes], np.int64)
-        self._labels = {category_id: label for label, category_id in enumerate(self._ids.tolist())}
-        self._affinity.probabilities([], tau=tau, gamma=gamma, saturation=saturation)
-        self._paster = Paster(
-            self._affinity,
-            Placer(layout, read_rules(rules)),
-            modes,
-            chances,
-            category_weights(quotas, self.classes, self._ids),
-            min_objects=min_objects,
-            max_objects=max_objects,
-            tau=tau,
-            gamma=gamma,
-            saturation=saturation,
-            flip_prob=flip_prob,
-            turn_prob=turn_prob,
-            report=self._count,
+        self.prob, self.num_donors = prob, num_donors
+        chosen = {name: self._arguments[name] for name in PasteOptions.__slots__}
+        PasteOptions.of(chosen)  # said before what takes longer
+        model = learn(affinity, annotations)
+        self.classes = class_names(classes, metainfo, model.affinity, str(affinity or annotations))
+        self._paste = affinity_paste.AffinityPaste(
+            bank, model, classes=self.classes, bgr=True, log=_log, **chosen
         )
-        self._bank_objects = None if bank is None else _open_bank(bank, by_name, self.classes, min_score)
+        self.counters = self._paste.counters
+        self._has_bank = bank is not None
         self._image_chances: tuple[int, FloatArray | None] | None = None
 
     @cache_randomness  # type: ignore[untyped-decorator]
@@ -178,7 +140,7 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         Args:
             dataset (BaseDataset): The dataset that is mixed.
         """
-        if self._bank_objects is not None:
+        if self._has_bank:
             return []
         return list(self._draw_images(len(dataset), self._chances_of(dataset)))
 
@@ -192,64 +154,34 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         Returns:
             dict: Result dict; arrays and boxes of the argument aren't changed.
         """
-        if self._bank_objects is None and "mix_results" not in results:
+        if not self._has_bank and "mix_results" not in results:
             raise ConfigError(
                 "AffinityPaste has neither a bank nor source images: give bank=…, or put it into the pipeline of "
                 "MultiImageMixDataset"
             )
         if self._draw_chance() >= self.prob:
             return results
-        self.counters["images"] += 1
-        rng = np.random.default_rng(self._draw_seed())
-        return self._paste_into(results, rng)
-
-    def _paste_into(self, results: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        if results["img"].ndim != 3 or results["img"].shape[2] != 3:
-            return self._unchanged(results, "not_colour")
-        scene, labels = self._scene(results)
-        if not len(scene) or bool(scene.is_crowd.all()):
-            reason = "only_crowds" if len(scene) else "no_annotations"
-            if len(scene) or not self.into_empty:
-                return self._unchanged(results, reason)
-        sources = self._sources(results)
-        if not self._paster.offered(sources):
-            return self._unchanged(results, "nothing_to_paste")
-        target = PasteTarget(results["img"], scene, labels)
-        self._paster.paste(target, sources, reference_area=_reference_area(results), bgr=True, rng=rng)
-        if not target.num_pasted:
-            return self._unchanged(results, "no_place")
-        self.counters["pasted"] += target.num_pasted
-        return self._updated(results, target)
-
-    def _scene(self, results: Mapping[str, Any]) -> tuple[Scene, Labels]:
-        """Return the image's objects as a scene of the affinity's categories, and as labels to be kept up."""
-        height, width = results["img"].shape[:2]
-        boxes = results["gt_bboxes"].tensor.numpy().astype(np.float64).reshape(-1, 4)
-        kinds = np.asarray(results["gt_bboxes_labels"], np.int64)
-        ignored = np.asarray(results.get("gt_ignore_flags", np.zeros(len(boxes), bool)), bool)
-        if len(kinds) and not (kinds.min() >= 0 and kinds.max() < len(self._ids)):
-            raise ConfigError(
-                f"label {kinds.max()} doesn't fit {len(self._ids)} classes; give AffinityPaste the classes of "
-                "the dataset"
-            )
-        inside = np.clip(boxes, 0, [width, height] * 2)
-        valid = (inside[:, 2:] > inside[:, :2]).all(axis=1)
-        ids = self._ids[kinds]
-        scene = Scene(
-            0, "", (width, height), inside[valid], ids[valid], np.zeros(valid.sum(), np.int64), ignored[valid]
+        given, ignored = _given(results)
+        pasted = self._paste.paste(
+            given.image,
+            given.boxes_xyxy,
+            given.labels,
+            given.masks,
+            rng=np.random.default_rng(self._draw_seed()),
+            ignored=ignored,
+            sources=None if self._has_bank else lambda: self._sources(results),
+            reference_area=_reference_area(results),
         )
-        return scene, Labels(boxes, ids, ignored, _plain_masks(results.get("gt_masks")))
+        return _updated(results, pasted, ignored) if pasted.num_pasted else results
 
     def _sources(self, results: Mapping[str, Any]) -> SourceObjects:
         need_mask = results.get("gt_masks") is not None
-        if self._bank_objects is not None:
-            return self._bank_objects[need_mask]
         images = [self._source_image(r) for r in results["mix_results"]]
         usable = [i for i in images if i.mask_of is not None or not need_mask]
-        return image_objects(usable, min_size=self._paster.placer.rules.min_size, bgr=True)
+        return image_objects(usable, min_size=self._paste.paster.placer.rules.min_size, bgr=True)
 
     def _source_image(self, results: Mapping[str, Any]) -> SourceImage:
-        _, labels = self._scene(results)
+        _, labels = self._paste.describe(*_given(results))
         masks = labels.masks
 
         def mask_of(k: int, region_xyxy: IntArray) -> NDArray[np.bool_]:
@@ -266,49 +198,15 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
             None if masks is None else mask_of,
         )
 
-    def _updated(self, results: dict[str, Any], target: PasteTarget) -> dict[str, Any]:
-        """Return the results with what was pasted; nothing of the argument's arrays is written to."""
-        labels, before = target.settle(min_visible=self.min_visible)
-        self.counters["dropped"] += target.num_pasted + len(results["gt_bboxes_labels"]) - len(before)
-        height, width = target.image.shape[:2]
-        fresh = before < 0
-        old = np.asarray(results["gt_bboxes_labels"])
-        pasted = [self._labels[c] for c in labels.category_ids[fresh].tolist()]
-        updated = dict(results)
-        updated["img"] = target.image
-        updated["gt_bboxes"] = HorizontalBoxes(labels.boxes_xyxy.astype(np.float32))
-        updated["gt_bboxes_labels"] = np.append(old[before[~fresh]], pasted).astype(np.int64)
-        if "gt_ignore_flags" in results:
-            updated["gt_ignore_flags"] = labels.is_crowd
-        if isinstance(labels.masks, list):
-            updated["gt_masks"] = PolygonMasks(labels.masks, height, width)
-        elif labels.masks is not None:
-            updated["gt_masks"] = BitmapMasks(labels.masks, height, width)
-        updated["num_pasted"] = int(fresh.sum())
-        return updated
-
-    def _unchanged(self, results: dict[str, Any], reason: str) -> dict[str, Any]:
-        self._count(reason)
-        return results
-
-    def _count(self, reason: str, details: str = "") -> None:
-        """Count a reason, and log it at its 1st, 10th, 100th, … time."""
-        self.counters[reason] += 1
-        times = self.counters[reason]
-        if reason in _REASONS and times == 10 ** (len(str(times)) - 1):
-            what = _REASONS[reason]
-            seen = f"{times} of {self.counters['images']} images"
-            print_log(f"AffinityPaste: {what}{details} ({seen})", logger="current", level=logging.WARNING)
-
     def _chances_of(self, dataset: Any) -> FloatArray | None:
         """Return (N,) chances of source images by the rarity of what they show; None where all are alike."""
-        gamma, saturation = self._paster.gamma, self._paster.saturation
+        gamma, saturation = self._paste.options.gamma, self._paste.options.saturation
         if not gamma or not hasattr(dataset, "get_cat_ids"):
             return None
         if self._image_chances is None or self._image_chances[0] != len(dataset):
-            known = self._affinity.category_ids.tolist()
-            columns = [known.index(category_id) for category_id in self._ids]
-            rarity = np.exp(gamma * self._affinity.log_rarity(saturation=saturation)[columns])
+            affinity = self._paste.affinity
+            columns = [affinity.names.index(name) for name in self.classes]
+            rarity = np.exp(gamma * affinity.log_rarity(saturation=saturation)[columns])
             found = (dataset.get_cat_ids(i) for i in range(len(dataset)))
             weights = np.array([max((rarity[k] for k in kinds), default=0.0) for kinds in found])
             total = weights.sum()
@@ -320,26 +218,36 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         return f"{type(self).__name__}({inner})"
 
 
-def _plain_masks(masks: Any) -> Masks:
-    """Return bitmaps as an array and polygons as lists."""
-    return None if masks is None else masks.masks
+def _given(results: Mapping[str, Any]) -> tuple[PastedImage, NDArray[np.bool_]]:
+    """Return an image with its objects as arrays, and which of these are to be ignored."""
+    boxes = results["gt_bboxes"].tensor.numpy().astype(np.float64).reshape(-1, 4)
+    labels = np.asarray(results["gt_bboxes_labels"], np.int64)
+    masks = results.get("gt_masks")
+    ignored = np.asarray(results.get("gt_ignore_flags", np.zeros(len(boxes), bool)), bool)
+    plain = None if masks is None else masks.masks
+    return PastedImage(results["img"], boxes, labels, plain, np.arange(len(boxes))), ignored
 
 
-def _open_bank(
-    path: str, ids_by_name: Mapping[str, int], classes: Sequence[str], min_score: float
-) -> tuple[SourceObjects, SourceObjects]:
-    """Return a bank's cut-outs, and those of them that have an outline."""
-    bank = Bank.open(path)
-    ids = bank_ids(bank, {name: ids_by_name[name] for name in classes})
-    strange = [c.name for c in bank.categories if c.id not in ids and len(bank.of_category(c.id))]
-    if strange:
-        print_log(
-            f"AffinityPaste: {path}: cut-outs of {', '.join(strange)} aren't used, they are no class",
-            logger="current",
-            level=logging.WARNING,
-        )
-    found = [bank_objects(bank, ids, bgr=True, min_score=min_score, need_mask=m) for m in (False, True)]
-    return found[0], found[1]
+def _updated(results: dict[str, Any], pasted: PastedImage, ignored: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return the results with what was pasted; nothing of the argument's arrays is written to."""
+    height, width = pasted.image.shape[:2]
+    fresh = pasted.before < 0
+    updated = dict(results)
+    updated["img"] = pasted.image
+    updated["gt_bboxes"] = HorizontalBoxes(pasted.boxes_xyxy.astype(np.float32))
+    updated["gt_bboxes_labels"] = pasted.labels
+    if "gt_ignore_flags" in results:
+        updated["gt_ignore_flags"] = np.append(ignored[pasted.before[~fresh]], np.zeros(fresh.sum(), bool))
+    if isinstance(pasted.masks, list):
+        updated["gt_masks"] = PolygonMasks(pasted.masks, height, width)
+    elif pasted.masks is not None:
+        updated["gt_masks"] = BitmapMasks(pasted.masks, height, width)
+    updated["num_pasted"] = pasted.num_pasted
+    return updated
+
+
+def _log(text: str) -> None:
+    print_log(text, logger="current", level=logging.WARNING)
 
 
 def _reference_area(results: Mapping[str, Any]) -> float:
