@@ -11,6 +11,7 @@ import typer
 from augsynth import __version__
 from augsynth.commands.affinity import BUILD_AFFINITY
 from augsynth.commands.bank import BANK
+from augsynth.commands.convert import EXPORT, IMPORT
 from augsynth.commands.flags import add_command
 from augsynth.commands.generate import GENERATE
 from augsynth.commands.sample import SAMPLE
@@ -28,6 +29,8 @@ COMMANDS = (
     TRAIN_LORA,
     TRAIN_DETECTOR,
     SAMPLE,
+    IMPORT,
+    EXPORT,
 )
 MISUSED, INTERRUPTED = 2, 130  # exit codes
 

@@ -1,1 +1,1 @@
-"""COCO files: read, checked, repaired, split and written."""
+"""COCO files: read, checked, repaired, split and written; and datasets of other formats."""

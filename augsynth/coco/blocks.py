@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from augsynth.coco.faults import Fault, Record, Refusals, Repairs, id_fault, is_id, shown
 from augsynth.core.images import Header, relative_name
@@ -34,11 +35,22 @@ def drop_repeats(document: Record, key: str, repairs: Repairs, refusals: Refusal
         document[key] = list(seen.values())
 
 
+def recorded_name(record: Record) -> Any:
+    """Return an image's `file_name`, or in LVIS, which has none, folder and file at the end of `coco_url`."""
+    url = record.get("coco_url")
+    if "file_name" not in record and type(url) is str and url.count("/") >= 2:
+        return "/".join(url.split("/")[-2:])
+    return record.get("file_name")
+
+
 def file_names(document: Record, repairs: Repairs, refusals: Refusals) -> list[str]:
     """Return the clean relative path of each image, safe to join to the image directory."""
-    names, backslashes = [], []
+    names, backslashes, urls = [], [], []
     for index, record in enumerate(document["images"]):
-        raw = record.get("file_name")
+        raw = recorded_name(record)
+        if raw is not None and "file_name" not in record:
+            record = document["images"][index] = {**record, "file_name": raw}  # noqa: PLW2901
+            urls.append(raw)
         problem, remedy = f"is {shown(raw)}, not a path", "name the image's file"
         try:
             name = relative_name(raw) if type(raw) is str else ""
@@ -53,6 +65,7 @@ def file_names(document: Record, repairs: Repairs, refusals: Refusals) -> list[s
             document["images"][index] = {**record, "file_name": names[-1]}
     refusals.leave_out(document, "images")
     repairs.add("backslash_file_names", backslashes)
+    repairs.add("names_from_urls", urls)
     return names
 
 

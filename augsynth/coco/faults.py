@@ -132,6 +132,36 @@ REPAIRS: dict[str, tuple[str, str, str]] = {
         "annotations of images that are dropped, dropped with them",
         "mend the images",
     ),
+    "missing_labels": (
+        "labels",
+        "images without a label file, taken as images without objects",
+        "nothing, if that is meant; else check the names of the label files",
+    ),
+    "oriented_boxes": (
+        "bbox",
+        "oriented boxes, read as the upright boxes around them; the corners are kept in `oriented_box`",
+        "nothing; what is painted gets upright boxes",
+    ),
+    "unread_shapes": (
+        "annotations",
+        "shapes that are no boxes and no outlines, left out",
+        "export them as boxes or polygons",
+    ),
+    "other_annotators": (
+        "annotations",
+        "tasks with several annotations, of which the ground truth or the first is read",
+        "mark the one that counts as ground truth",
+    ),
+    "voc_from_zero": (
+        "bndbox",
+        "XML files with numbers below 1 or with decimals, so all are taken as coordinates from 0, not as pixels from 1",
+        "nothing, if a tool wrote them so",
+    ),
+    "names_from_urls": (
+        "file_name",
+        "images without it, named by the end of coco_url as LVIS means it",
+        "nothing, if the images lie in such folders",
+    ),
     "unlisted_files": (
         "file_name",
         "image files that aren't listed, ignored",

@@ -15,11 +15,26 @@ _LOST = ("missing_files", "linked_files", "special_files", "unopened_files", "ot
 
 
 def drop_lost_images(
-    path: Path, root: Path, document: Record, names: list[str], repairs: Repairs
+    path: Path,
+    root: Path,
+    document: Record,
+    names: list[str],
+    repairs: Repairs,
+    *,
+    known: Mapping[str, Header] | None = None,
 ) -> tuple[list[str], list[Header]]:
     """Drop images that have no picture of their size in the image directory, with their annotations.
 
     Nothing is opened but ordinary files below the directory, symbolic links followed.
+
+    Args:
+        path: The annotation file.
+        root: The image directory.
+        document: Loses the images and their annotations.
+        names: The images' clean file names.
+        repairs: Where they are counted.
+        known: Headers by file name, where the format of the dataset says itself which images it has and these were
+            measured: no other files are looked for then.
 
     Returns:
         Names and headers of the images that stay.
@@ -28,7 +43,7 @@ def drop_lost_images(
         raise fault(
             root, "", "images", "isn't a directory", f"give the one that file_name in {path} starts from"
         )
-    found = set(_plain_files(root))
+    found = set(_plain_files(root)) if known is None else set()
     headers: dict[str, Header] = {}
     lost: dict[str, list[str]] = defaultdict(list)
     gone = set()
@@ -36,7 +51,7 @@ def drop_lost_images(
         kind = _what_is_wrong(root, name, found) if name not in headers else ""
         if not kind and name not in headers:
             try:
-                headers[name] = read_header(root / name)
+                headers[name] = (known or {}).get(name) or read_header(root / name)
             except DatasetError:
                 kind = "unopened_files"
         if not kind and not _agrees(record, headers[name]):

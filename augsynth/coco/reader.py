@@ -20,7 +20,6 @@ from augsynth.coco.blocks import (
     join_shared_files,
     read_categories,
 )
-from augsynth.coco.document import decode_document
 from augsynth.coco.faults import (
     Fault,
     NothingLeft,
@@ -33,13 +32,14 @@ from augsynth.coco.faults import (
     is_id,
     shown,
 )
+from augsynth.coco.formats.known import Opened, open_document
 from augsynth.coco.image_files import drop_lost_images
 from augsynth.coco.orientation import turn_by_boxes, turn_raw_sizes
 from augsynth.coco.segmentation import usable_mask
 from augsynth.core.images import Header, read_image
 from augsynth.core.scene import Dataset, FloatArray, IntArray, Repair, Scene
 
-__all__ = ["read_dataset", "read_image"]
+__all__ = ["read_dataset", "read_image", "read_with_images"]
 
 _OUTSIDE = 1e-3  # pixels beyond the border that are float noise, not a fault worth counting
 _FARTHEST = 1e9  # pixels; what lies beyond is no place in an image
@@ -47,7 +47,10 @@ _MAX_EXACT = 2**53
 
 
 def read_dataset(annotations: str | Path, *, images: str | Path | None = None) -> Dataset:
-    """Read a COCO instances file, with or without its images.
+    """Read a COCO instances file, with or without its images, or a dataset of another format with them.
+
+    Other formats are those of `augsynth.coco.formats`: a YOLO data.yaml, a folder of Pascal VOC and so on
+    (docs/formats.md). `data.yaml#val` names a split; without one it is the training split.
 
     Recovered and counted in `Dataset.repairs`: missing info, licenses, iscrowd, area, segmentation or
     annotation id; annotation ids below 1 or given twice (evaluators mishandle both: the later annotation gets
@@ -63,8 +66,9 @@ def read_dataset(annotations: str | Path, *, images: str | Path | None = None) -
     what is written from it can be read by the usual tools.
 
     Args:
-        annotations: The COCO JSON file.
-        images: The directory that `file_name` is relative to; without it no file is looked for.
+        annotations: The COCO JSON file, or what stands for a dataset of another format.
+        images: The directory that `file_name` is relative to; without it no file of a COCO dataset is looked for,
+            and other formats say themselves where their images are.
 
     Returns:
         Categories and scenes in file order; crowds and regions marked `ignore` have `is_crowd` set.
@@ -78,6 +82,16 @@ def read_dataset(annotations: str | Path, *, images: str | Path | None = None) -
     """
     path = Path(annotations)
     return _read_whole(path, images, Repairs(), Refusals(path))
+
+
+def read_with_images(annotations: str | Path, images: str | Path | None = None) -> Dataset:
+    """Read a dataset as `read_dataset` does, always with its images: those of a COCO file are looked for near it.
+
+    Raises:
+        DatasetError: As `read_dataset`, or the images of a COCO file aren't found.
+    """
+    path = Path(annotations)
+    return _read_whole(path, images, Repairs(), Refusals(path), look=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,7 +115,7 @@ def read_past_faults(
     """Read a COCO file as `read_dataset` does, but past the records that it refuses: all faults are returned.
 
     Args:
-        annotations: The COCO JSON file.
+        annotations: As for `read_dataset`; what is wrong with a file of another format still ends the reading.
         images: The image directory, or None.
         most_names: Ids or names that are kept of each kind of repair.
 
@@ -117,10 +131,13 @@ def read_past_faults(
         return Reading(None, repairs, faults)
 
 
-def _read_whole(path: Path, images: str | Path | None, repairs: Repairs, refusals: Refusals) -> Dataset:
+def _read_whole(
+    path: Path, images: str | Path | None, repairs: Repairs, refusals: Refusals, *, look: bool = False
+) -> Dataset:
     try:
         with collection_paused():
-            return _read(path, None if images is None else Path(images), repairs, refusals)
+            opened = open_document(path, None if images is None else Path(images), look=look)
+            return _read(opened, repairs, refusals)
     except RecursionError:
         raise fault(path, "", "document", "is nested too deeply", "export it again") from None
 
@@ -137,8 +154,9 @@ def collection_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _read(annotations: Path, images: Path | None, repairs: Repairs, refusals: Refusals) -> Dataset:
-    document = decode_document(annotations)
+def _read(opened: Opened, repairs: Repairs, refusals: Refusals) -> Dataset:
+    document, images = opened.document, opened.images
+    repairs.update(opened.repairs)
     for key, empty in (("info", {}), ("licenses", [])):  # some releases of pycocotools stumble without info
         if document.get(key) is None:
             repairs.add(f"missing_{key}", [key])
@@ -150,7 +168,9 @@ def _read(annotations: Path, images: Path | None, repairs: Repairs, refusals: Re
     names = file_names(document, repairs, refusals)
     headers: list[Header] = []
     if images is not None:
-        names, headers = drop_lost_images(annotations, images, document, names, repairs)
+        names, headers = drop_lost_images(
+            opened.source, images, document, names, repairs, known=opened.headers
+        )
     kept = join_shared_files(document, names, repairs, refusals)
     names, headers = [names[k] for k in kept], [headers[k] for k in kept if headers]
     sizes_wh = image_sizes(document, headers, repairs)
@@ -165,7 +185,7 @@ def _read(annotations: Path, images: Path | None, repairs: Repairs, refusals: Re
     _check_masks(document, sizes_wh, repairs)
     categories = read_categories(document, repairs, refusals)
     scenes = _scenes(document, names, sizes_wh, boxes_xyxy, repairs)
-    return Dataset(categories, scenes, document, annotations, images, repairs)
+    return Dataset(categories, scenes, document, opened.source, images, repairs)
 
 
 def _check_ids(document: Record, refusals: Refusals) -> None:

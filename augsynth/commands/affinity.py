@@ -15,6 +15,7 @@ from augsynth.affinity.scoring import BLEND, CLIP, check_source
 from augsynth.affinity.scoring import check_options as check_fit_options
 from augsynth.coco.boxes_only import read_boxes
 from augsynth.coco.faults import repair_lines
+from augsynth.coco.formats.known import ANNOTATIONS, input_paths
 from augsynth.commands.flags import Command
 from augsynth.commands.terminal import Report, Terminal
 from augsynth.core.errors import ConfigError
@@ -76,7 +77,7 @@ class AffinityOptions:
         ConfigError: A value is out of range.
     """
 
-    annotations: Path = option(REQUIRED, "COCO annotation file; images aren't needed.")
+    annotations: Path = option(REQUIRED, ANNOTATIONS)
     out: Path = option(REQUIRED, "Affinity file to write (JSON); a heat map goes beside it.")
     measure: str = option(DEFAULT_MEASURE, f"Affinity measure: {', '.join(MEASURES)}.")
     kappa: float = option(1.0, "Shrinkage of pair counts, in images.", low=0, high=1e9)
@@ -104,7 +105,7 @@ def run_build_affinity(options: AffinityOptions, terminal: Terminal) -> Report:
     check_fit_options(options.measure, options.kappa, None)
     check_source(names.source, options.measure, names.blend_weight)
     annotations, picture = options.annotations, out.with_suffix(".png")
-    inputs = [annotations, *filter(None, [names.embeddings])]
+    inputs = input_paths(annotations, names.embeddings)
     check_output_file(out, inputs=inputs, is_own=is_affinity_file)
     check_output_file(picture, inputs=inputs, is_own=is_heat_map)
     dataset = read_boxes(annotations)

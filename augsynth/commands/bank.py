@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -11,7 +10,8 @@ from augsynth.bank.cutting import CutRules, cut_dataset
 from augsynth.bank.reader import Bank, BankError
 from augsynth.bank.writer import BankWriter
 from augsynth.coco.faults import repair_lines
-from augsynth.coco.reader import read_dataset
+from augsynth.coco.formats.known import ANNOTATIONS, IMAGES, NEAR, input_paths, source_digest
+from augsynth.coco.reader import read_with_images
 from augsynth.commands.flags import Command
 from augsynth.commands.terminal import TERMINAL, Report, Terminal
 from augsynth.core.files import is_unfinished
@@ -24,14 +24,14 @@ from augsynth.core.outputs import check_output_folder
 class BankOptions:
     """Whose objects are cut out, and which."""
 
-    annotations: Path = option(REQUIRED, "COCO annotation file.")
-    images: Path = option(REQUIRED, "Image directory.")
+    annotations: Path = option(REQUIRED, ANNOTATIONS)
     out: Path = option(REQUIRED, "Folder of the bank.")
+    images: Path | None = option(None, IMAGES, unset=NEAR)
     rules: CutRules = field(default_factory=CutRules, metadata=section("Which objects"))
 
 
 def build_bank(
-    annotations: Path, images: Path, out: Path, *, rules: CutRules, terminal: Terminal = TERMINAL
+    annotations: Path, images: Path | None, out: Path, *, rules: CutRules, terminal: Terminal = TERMINAL
 ) -> Report:
     """Write an object bank of a dataset's own objects.
 
@@ -40,15 +40,15 @@ def build_bank(
         ConfigError: The output isn't an empty folder, or can't be written.
         DatasetError: The dataset can't be used.
     """
-    check_output_folder(out, inputs=[annotations, images], is_own=is_unfinished)
-    dataset = read_dataset(annotations, images=images)
+    check_output_folder(out, inputs=input_paths(annotations, images), is_own=is_unfinished)
+    dataset = read_with_images(annotations, images)
     for line in repair_lines(dataset):
         terminal.notice(line)
     source = {
         "made_by": "augsynth bank",
         "version": __version__,
         "annotations": annotations.name,
-        "annotations_sha256": hashlib.sha256(annotations.read_bytes()).hexdigest(),
+        "annotations_sha256": source_digest(dataset),
         **asdict(rules),
     }
     with BankWriter(out, categories=dataset.categories, source=source) as writer:

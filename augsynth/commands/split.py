@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from augsynth.coco.faults import repair_lines
+from augsynth.coco.formats.known import ANNOTATIONS, input_paths
 from augsynth.coco.reader import read_dataset
 from augsynth.coco.split import balance_table, split_dataset, write_folds
 from augsynth.commands.flags import Command
@@ -24,7 +25,7 @@ class SplitOptions:
         ConfigError: A value is out of range.
     """
 
-    annotations: Path = option(REQUIRED, "COCO annotation file; images aren't needed.")
+    annotations: Path = option(REQUIRED, ANNOTATIONS)
     out: Path = option(REQUIRED, "Directory of the folds.")
     folds: int = option(5, "Number of folds.", low=2, high=1_000_000)
     group_pattern: str | None = option(
@@ -44,7 +45,7 @@ def run_split(options: SplitOptions, terminal: Terminal) -> Report:
         ConfigError: An option doesn't fit the dataset, or the output isn't an empty folder.
         DatasetError: The annotations can't be used.
     """
-    check_output_folder(options.out, inputs=[options.annotations], is_own=is_unfinished)
+    check_output_folder(options.out, inputs=input_paths(options.annotations), is_own=is_unfinished)
     dataset = read_dataset(options.annotations)
     for line in repair_lines(dataset):
         terminal.notice(line)

@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from augsynth.coco.faults import repair_lines
-from augsynth.coco.reader import read_dataset
+from augsynth.coco.formats.known import ANNOTATIONS, IMAGES, NEAR, input_paths
+from augsynth.coco.reader import read_with_images
 from augsynth.commands.flags import Command
 from augsynth.commands.terminal import Report, Terminal
 from augsynth.core.devices import Process, check_device
@@ -30,8 +31,8 @@ class TrainingData:
         ConfigError: A value is out of range.
     """
 
-    annotations: Path = option(REQUIRED, "COCO annotation file.")
-    images: Path = option(REQUIRED, "Image directory.")
+    annotations: Path = option(REQUIRED, ANNOTATIONS)
+    images: Path | None = option(None, IMAGES, unset=NEAR)
     image_scale: float = option(1.0, "Resize images by this first.", above=0, high=4)
 
     def __post_init__(self) -> None:
@@ -77,10 +78,12 @@ class TrainDetectorOptions:
         ConfigError: Validation images are given without their annotations.
     """
 
-    annotations: Path = option(REQUIRED, "COCO annotation file.")
-    images: Path = option(REQUIRED, "Image directory.")
+    annotations: Path = option(REQUIRED, ANNOTATIONS)
     out: Path = option(REQUIRED, "Detector folder to write.")
-    val_annotations: Path | None = option(None, "COCO file to report on.", unset="a held-out tenth")
+    images: Path | None = option(None, IMAGES, unset=NEAR)
+    val_annotations: Path | None = option(
+        None, "Dataset to report on, as for annotations.", unset="a held-out tenth"
+    )
     val_images: Path | None = option(None, "Its image directory.", unset="that of the training images")
     training: DetectorTraining = field(default_factory=DetectorTraining, metadata=section("Training"))
 
@@ -91,9 +94,9 @@ class TrainDetectorOptions:
             )
 
 
-def _read(annotations: Path, images: Path, terminal: Terminal) -> Dataset:
+def _read(annotations: Path, images: Path | None, terminal: Terminal) -> Dataset:
     """Read a dataset, and say what was repaired."""
-    dataset = read_dataset(annotations, images=images)
+    dataset = read_with_images(annotations, images)
     for line in repair_lines(dataset):
         terminal.notice(line)
     return dataset
@@ -120,7 +123,7 @@ def run_train_inpainter(options: TrainInpainterOptions, terminal: Terminal) -> R
     from augsynth.training.painter.train import train_inpainter
 
     data = options.data
-    check_out(options.out, verb="train-inpainter", inputs=[data.annotations, data.images])
+    check_out(options.out, verb="train-inpainter", inputs=input_paths(data.annotations, data.images))
     dataset, read = _read_scaled(data, terminal)
     with TrainingDisplay(terminal.notices) as display:
         folder = train_inpainter(
@@ -151,7 +154,7 @@ def run_train_lora(options: TrainLoraOptions, terminal: Terminal) -> Report:
     from augsynth.training.lora.train import train_lora
 
     data = options.data
-    check_out(options.out, verb="train-lora", inputs=[data.annotations, data.images])
+    check_out(options.out, verb="train-lora", inputs=input_paths(data.annotations, data.images))
     checkpoint = check_base(training)
     if is_non_commercial(checkpoint.licence):
         terminal.notice(
@@ -185,7 +188,7 @@ def run_train_detector(options: TrainDetectorOptions, terminal: Terminal) -> Rep
     from augsynth.commands.progress import TrainingDisplay
     from augsynth.training.detector.train import check_place, train_detector
 
-    check_place(options.out, inputs=[options.annotations, options.images])
+    check_place(options.out, inputs=input_paths(options.annotations, options.images))
     dataset = _read(options.annotations, options.images, terminal)
     val = None
     if options.val_annotations is not None:

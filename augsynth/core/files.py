@@ -102,7 +102,7 @@ def sync_tree(path: Path) -> None:
         if each.is_dir():
             folders.append(each)
         else:
-            with each.open("rb+") as file:
+            with each.open("rb") as file:
                 os.fsync(file.fileno())
     for folder in reversed(folders):
         sync_folder(folder)
@@ -122,7 +122,7 @@ def fill_folder(folder: Path, *, is_own: Callable[[str], bool], last: str) -> It
 
     Args:
         folder: It is made where it is missing.
-        is_own: Tells by its name whether a file is an earlier output, which makes way.
+        is_own: Tells by its name whether a file or folder is an earlier output, which makes way.
         last: The file whose presence says that all others are there; it goes first and comes last.
 
     Raises:
@@ -160,6 +160,10 @@ def _discard(draft: Path) -> None:
 
 def _remove(folder: Path, names: Iterable[str], *, first: str) -> None:
     for name in sorted(names, key=lambda name: (name != first, name)):
-        (folder / name).unlink()
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
         if name == first:
             sync_folder(folder)

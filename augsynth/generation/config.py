@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from augsynth.affinity.options import CategoryRules
+from augsynth.coco.formats.known import ANNOTATIONS, IMAGES, NEAR
 from augsynth.core.errors import ConfigError
 from augsynth.core.options import build, change, check_options, option, plain, section
 from augsynth.core.yaml_file import read_yaml
@@ -26,16 +27,15 @@ class DataOptions:
     """The dataset that is enriched.
 
     Raises:
-        ConfigError: One of the two is given without the other.
+        ConfigError: Images are given without annotations.
     """
 
-    annotations: str | None = option(None, "COCO annotation file.", unset="the rendered sample")
-    images: str | None = option(None, "Directory that its `file_name` entries are relative to.")
+    annotations: str | None = option(None, ANNOTATIONS, unset="the rendered sample")
+    images: str | None = option(None, IMAGES, unset=NEAR)
 
     def __post_init__(self) -> None:
-        if (self.annotations is None) != (self.images is None):
-            given, missing = ("annotations", "images") if self.images is None else ("images", "annotations")
-            raise ConfigError(f"{given} is given without {missing}; give both, or neither for the sample")
+        if self.annotations is None and self.images is not None:
+            raise ConfigError("images is given without annotations; give both, or neither for the sample")
 
 
 @dataclass(frozen=True, slots=True)

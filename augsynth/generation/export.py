@@ -218,10 +218,17 @@ def _object_annotation(
 
 
 def _image_record(image: PublishedImage, source: Mapping[str, Any]) -> Record:
+    """Return the record of a new image; of LVIS's categories that aren't there, without those that are now."""
     new = image.new
-    return synthetic_image_record(
+    record = synthetic_image_record(
         source, image_id=image.image_id, file_name=new.file_name, size_wh=new.size_wh
     )
+    absent = record.get("neg_category_ids")
+    if isinstance(absent, list):
+        extras = (e.category_id for a in image.objects for e in a.painted.judgement.extras)
+        there = {*extras, *(a.painted.category_id for a in image.objects)}
+        record["neg_category_ids"] = [category_id for category_id in absent if category_id not in there]
+    return record
 
 
 def _attempt_lines(

@@ -141,8 +141,9 @@ def generate(
     """Paint accepted objects until there are `n` (100) or the attempts are spent, and publish the dataset.
 
     Args:
-        annotations: COCO annotation file; without it and `images` the rendered sample is drawn.
-        images: Directory that `file_name` is relative to.
+        annotations: COCO annotation file, or a dataset of another format (docs/formats.md); without it and `images`
+            the rendered sample is drawn.
+        images: Directory that `file_name` is relative to, where it isn't near the file.
         out: Directory of the run; one that was interrupted goes on, a finished one isn't touched.
         n: Accepted objects wanted.
         config: Name of a preset, or YAML file of options.

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from augsynth.affinity.focus import read_missing
-from augsynth.coco.reader import read_dataset
+from augsynth.coco.reader import read_with_images
 from augsynth.core.devices import fast_precision
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import Dataset
@@ -207,16 +207,17 @@ def open_dataset(config: GenerateConfig) -> tuple[GenerateConfig, Dataset]:
         DatasetError: The dataset can't be used.
     """
     data = config.data
-    if data.annotations is None or data.images is None:
+    if data.annotations is None:
         root = Path(config.output.out) / "sample"
-        annotations, images = draw_sample(root), root / "images"
+        annotations: Path = draw_sample(root)
+        images: str | None = str(root / "images")
         model, detector, strength = "embedded", "embedded", STRENGTH
     else:
-        annotations, images = Path(data.annotations), Path(data.images)
+        annotations, images = Path(data.annotations), data.images
         model = OWN_DATA_MODEL if config.painting.init_images is None else "embedded"
         detector = OWN_DATA_DETECTOR
         strength = UNSEEN_STRENGTH if (config.painting.model or model) == "embedded" else STRENGTH
-    dataset = read_dataset(annotations, images=images)
+    dataset = read_with_images(annotations, images)
     names = {category.name for category in dataset.categories}
     models = config.filter_models
     for key in (*config.categories.categories, *config.categories.quotas, *models.class_map):

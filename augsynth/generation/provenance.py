@@ -10,6 +10,7 @@ from typing import Any
 
 from augsynth import __version__
 from augsynth.affinity.focus import focus_file
+from augsynth.coco.formats.known import is_foreign, source_digest
 from augsynth.core.cache import environment
 from augsynth.core.scene import Dataset
 from augsynth.detectors.loading import detector_files, split_detectors
@@ -32,7 +33,7 @@ def fingerprint(config: GenerateConfig, dataset: Dataset) -> dict[str, Any]:
     focus = config.categories.focus
     affinity, prompts = config.categories.affinity, config.prompts.prompts
     digests = {
-        "source_sha256": _digest([dataset.source]),
+        "source_sha256": _source_digest(dataset),
         "focus_sha256": _digest([focus_file(focus)]) if focus else None,
         "affinity_sha256": _digest([Path(affinity)]) if affinity else None,
         "prompts_sha256": _digest([Path(prompts)]) if prompts else None,
@@ -165,6 +166,13 @@ def filter_key(models: FilterModels) -> dict[str, Any] | None:
 
 def _is_commit(revision: str | None) -> bool:
     return re.fullmatch("[0-9a-f]{40}", revision or "") is not None
+
+
+def _source_digest(dataset: Dataset) -> str | None:
+    """Return the digest of a COCO file with its name, or of what was read of another format."""
+    if is_foreign(dataset.source):
+        return source_digest(dataset)
+    return _digest([dataset.source])
 
 
 def _digest(paths: list[Path], *, root: Path | None = None) -> str | None:

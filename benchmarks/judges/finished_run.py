@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.coco.reader import read_dataset
+from augsynth.coco.reader import read_dataset, read_with_images
 from augsynth.core.boxes import box_areas, intersections
 from augsynth.core.errors import DatasetError
 from augsynth.core.scene import Dataset, Scene
@@ -97,8 +97,8 @@ def _read_source(folder: Path, config: GenerateConfig, new_ids: set[int]) -> Dat
         both = read_dataset(folder / AUGMENTED, images=folder / "images")
         return replace(both, scenes=tuple(s for s in both.scenes if s.image_id not in new_ids))
     data = config.data
-    if data.annotations is not None and data.images is not None:
-        return read_dataset(Path(data.annotations), images=Path(data.images))
+    if data.annotations is not None:
+        return read_with_images(data.annotations, data.images)
     return read_dataset(
         folder / "sample" / "annotations" / "instances.json", images=folder / "sample" / "images"
     )

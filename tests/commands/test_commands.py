@@ -62,7 +62,7 @@ def test_run_as_a_module():
         (["generate", "--out"], "--out"),
         (["generat"], "generat"),
         (["build-affinity", "--out", "a.json"], "--annotations"),
-        (["train-inpainter", "--annotations", "a.json", "--out", "m"], "--images"),
+        (["train-inpainter", "--images", "images", "--out", "m"], "--annotations"),
     ],
 )
 def test_usage_errors_name_the_option(run, words, says):
@@ -121,10 +121,12 @@ def test_a_configuration_that_is_no_mapping(run, tmp_path, text):
     assert "options.yaml" in complaint(run("generate", "--config", path))
 
 
-@pytest.mark.parametrize(("given", "missing"), [("annotations", "images"), ("images", "annotations")])
-def test_annotations_and_images_go_together(run, dataset, tmp_path, given, missing):
-    line = complaint(run("generate", f"--{given}", dataset))
-    assert f"{given} is given without {missing}" in line
+def test_images_need_annotations_and_are_looked_for_near_them(run, dataset, tmp_path):
+    assert "images is given without annotations" in complaint(run("generate", "--images", dataset))
+    (tmp_path / "alone.json").write_bytes((dataset / "instances.json").read_bytes())
+    line = complaint(run("bank", "--annotations", "alone.json", "--out", "bank"))
+    assert "alone.json: images '1.png' and the next ones aren't found near it; give --images" in line
+    assert run("bank", "--annotations", dataset / "instances.json", "--out", "bank")[0] == 0
 
 
 def test_missing_files_are_named(run, dataset, tmp_path):

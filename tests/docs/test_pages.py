@@ -32,6 +32,8 @@ COMMANDS = typer.main.get_command(app).commands
 SHELL = fences(*ALL_PAGES, language="bash")
 LITTLE = {
     "sample": "--num-images 16 --workers 1",
+    "export": "",
+    "import": "",
     "build-affinity": "",
     "bank": "",
     "split": "",

@@ -1,0 +1,1 @@
+"""Datasets of other formats, read as COCO documents and written from them."""
