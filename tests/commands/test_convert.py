@@ -1,0 +1,262 @@
+"""`augsynth import` and `export`: what goes out comes back, by splits, names and classes."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from augsynth.coco.reader import read_dataset, read_with_images
+from tests.coco.tiny_sets import H, W, boxes_of, picture, text, yolo
+
+CATEGORIES = [{"id": 7, "name": "cup"}, {"id": 90, "name": "Müll beutel"}]
+
+
+def annotation(number, image_id, category_id, bbox, **more):
+    record = {"id": number, "image_id": image_id, "category_id": category_id, "bbox": bbox}
+    return {**record, "area": bbox[2] * bbox[3], "iscrowd": 0, **more}
+
+
+def corners(box):
+    x, y, w, h = box
+    return [x, y, x + w, y, x + w, y + h, x + w / 2, y + h - 1, x, y + h]
+
+
+def coco(root, names=("a.jpg", "sub dir/ü b.png"), *, masks=False, categories=CATEGORIES):
+    """Write a COCO dataset of pictures of 200 × 100: in each two objects and a crowd."""
+    images, annotations = [], []
+    for k, name in enumerate(names, start=1):
+        picture(root / "images" / name)
+        images.append({"id": 10 * k, "file_name": name, "width": W, "height": H})
+        boxes = [[10.5, 10.25, 50.25, 30.25], [100, 20, 99.5, 79.5]]
+        for box, category in zip(boxes, categories, strict=True):
+            outline = {"segmentation": [corners(box)]} if masks else {}
+            annotations.append(annotation(len(annotations) + 1, 10 * k, category["id"], box, **outline))
+        annotations.append(
+            annotation(len(annotations) + 1, 10 * k, categories[0]["id"], [0, 0, 9, 9], iscrowd=1)
+        )
+    document = {"images": images, "annotations": annotations, "categories": list(categories)}
+    return text(root / "train.json", json.dumps(document))
+
+
+def objects_of(dataset):
+    """Stem without folders -> names and boxes of objects that are no crowds."""
+    names = {c["id"]: c["name"] for c in dataset.document["categories"]}
+    return {
+        scene.file_name.rpartition("/")[2].rpartition(".")[0].rpartition("_dir_")[2].replace("_", " "): [
+            (names[int(c)], box)
+            for c, box, crowd in zip(scene.category_ids, scene.boxes_xyxy, scene.is_crowd, strict=True)
+            if not crowd
+        ]
+        for scene in dataset.scenes
+    }
+
+
+WHERE = {"yolo": "data.yaml", "voc": "", "imagefolder": "", "fiftyone": "train"}
+
+
+@pytest.mark.parametrize("masks", [False, True])
+@pytest.mark.parametrize(
+    ("form", "worst_px"), [("yolo", 1e-5), ("voc", 0.5), ("imagefolder", 0), ("fiftyone", 0)]
+)
+def test_what_is_exported_is_read_back(run, tmp_path, form, worst_px, masks):
+    source = coco(tmp_path / "source", masks=masks)
+    code, out, errors = run("export", "--annotations", source, "--format", form, "--out", "out")
+    assert code == 0, errors
+    assert "2 images" in out
+    before, after = read_with_images(source), read_dataset(tmp_path / "out" / WHERE[form])
+    wanted, found = objects_of(before), objects_of(after)
+    assert wanted.keys() == found.keys()
+    for stem, objects in wanted.items():
+        assert [name for name, _ in found[stem]] == [name for name, _ in objects]
+        for (_, box), (_, other) in zip(objects, found[stem], strict=True):
+            assert np.abs(box - other).max() <= worst_px
+    drawn, found = (
+        [r["segmentation"][0] for r in d.document["annotations"] if r.get("segmentation")]
+        for d in (before, after)
+    )
+    assert np.allclose(sorted(found), sorted(drawn), atol=1e-4)
+    assert len(found) == (4 if masks else 0)
+    crowds = sum(int(scene.is_crowd.sum()) for scene in after.scenes)
+    assert crowds == (0 if form == "yolo" else 2)
+    assert ("no place for crowds and regions to ignore: 2" in out) == (form == "yolo")
+    links = [p for p in (tmp_path / "out").rglob("*") if p.is_file() and p.stat().st_nlink > 1]
+    assert len(links) == (1 if form == "voc" else 2)  # VOC's second picture is a PNG and becomes a JPEG
+
+
+def test_splits_stay_splits_through_all_formats(run, tmp_path):
+    box = "0 0.5 0.5 0.25 0.5\n"
+    names = {"train/a.jpg": box, "train/b.jpg": "", "val/a.jpg": "1" + box[1:], "test/c.jpg": box}
+    head = "train: images/train\nval: images/val\ntest: images/test\n"
+    last = yolo(tmp_path / "yolo", names, head=head)
+    wanted = {"train": {"a": 1, "b": 0}, "val": {"a": 1}, "test": {"c": 1}}
+    for form in ("voc", "imagefolder", "yolo"):
+        assert run("export", "--annotations", last, "--format", form, "--out", f"{form}-out")[0] == 0
+        last = tmp_path / f"{form}-out"
+        for split, counts in wanted.items():
+            dataset = read_dataset(f"{last}#{split}")
+            assert {
+                s.file_name.rpartition(".")[0].removesuffix("_2"): len(s) for s in dataset.scenes
+            } == counts
+    assert run("import", "--annotations", last, "--out", "coco")[0] == 0
+    for split, counts in wanted.items():
+        file = tmp_path / "coco" / "annotations" / f"instances_{split}.json"
+        dataset = read_dataset(file, images=tmp_path / "coco" / "images")
+        assert {s.file_name.removesuffix(".jpg"): len(s) for s in dataset.scenes} == {
+            f"{split}/{stem}": count for stem, count in counts.items()
+        } or split == "val"
+        assert [c["name"] for c in dataset.document["categories"]] == ["cup", "lid"]
+
+
+def test_datasets_are_put_together_by_names_with_new_ids(run, tmp_path):
+    first = coco(tmp_path / "one")
+    second = coco(tmp_path / "two", categories=[{"id": 7, "name": "bag"}, {"id": 8, "name": " CUP"}])
+    voc_like = tmp_path / "three.json"
+    voc_like.write_text(first.read_text())  # the same pictures again: their objects join
+    (tmp_path / "images").symlink_to(tmp_path / "one" / "images")
+    given = [word for path in (first, second, voc_like) for word in ("--annotations", path)]
+    assert run("import", *given, "--out", "coco")[0] == 0
+    dataset = read_with_images(tmp_path / "coco" / "annotations" / "instances.json")
+    document = dataset.document
+    assert [c["name"] for c in document["categories"]] == ["cup", "Müll beutel", "bag"]
+    assert [c["id"] for c in document["categories"]] == [1, 2, 3]
+    assert [r["id"] for r in document["annotations"]] == list(range(1, 19))
+    assert {s.file_name: len(s) for s in dataset.scenes} == {
+        "1/a.jpg": 6,
+        "1/sub dir/ü b.png": 6,
+        "2/a.jpg": 3,
+        "2/sub dir/ü b.png": 3,
+    }
+    assert [r["category_id"] for r in document["annotations"][6:9]] == [3, 1, 3]
+
+
+def test_a_run_goes_out_with_the_validation_images_it_never_saw(run, tmp_path):
+    train, val = coco(tmp_path / "one"), coco(tmp_path / "two", ("v.jpg",))
+    words = ["--annotations", train, "--val-annotations", val, "--format", "yolo", "--out", "yolo"]
+    assert run("export", *words)[0] == 0
+    document = yaml.safe_load((tmp_path / "yolo" / "data.yaml").read_text("utf-8"))
+    assert document == {"train": "images/train", "val": "images/val", "names": {0: "cup", 1: "Müll beutel"}}
+    assert list(boxes_of(read_dataset(tmp_path / "yolo#val"))) == ["v.jpg"]
+
+
+def test_names_that_would_share_a_label_or_hide_it_get_their_own(run, tmp_path):
+    source = coco(tmp_path / "source", ("a.jpg", "a.png", "images/A.jpg", "b c.jpg", "b_c.jpg"))
+    for form in ("yolo", "voc"):
+        assert run("export", "--annotations", source, "--format", form, "--out", form)[0] == 0
+    labels = tmp_path / "yolo" / "labels" / "train"
+    labels = sorted(path.relative_to(labels).as_posix() for path in labels.rglob("*.txt"))
+    assert labels == ["a.txt", "a_2.txt", "b c.txt", "b_c.txt", "images_/A.txt"]
+    assert sum(map(len, read_dataset(tmp_path / "yolo").scenes)) == 10
+    assert (
+        len(list((tmp_path / "voc" / "Annotations").iterdir()))
+        == len(read_dataset(tmp_path / "voc").scenes)
+        == 5
+    )
+
+
+def test_pictures_are_upright_in_what_is_written(run, tmp_path):
+    source = coco(tmp_path / "source", ("a.jpg",))
+    picture(tmp_path / "source" / "images" / "a.jpg", (H, W), orientation=6)
+    assert run("export", "--annotations", source, "--format", "yolo", "--out", "out")[0] == 0
+    with Image.open(tmp_path / "out" / "images" / "train" / "a.jpg") as opened:
+        assert opened.size == (W, H)
+        assert not opened.getexif()
+
+
+def test_rows_are_boxes_where_a_mask_is_missing_unless_masks_are_asked(run, tmp_path):
+    source = coco(tmp_path / "source", ("a.jpg",), masks=True)
+    document = json.loads(source.read_text())
+    del document["annotations"][0]["segmentation"]
+    source.write_text(json.dumps(document))
+    code, out, _ = run("export", "--annotations", source, "--format", "yolo", "--out", "boxes")
+    assert code == 0
+    assert "rows are boxes, as 1 of 2 objects have no mask" in out
+    assert run("export", "--annotations", source, "--format", "yolo", "--out", "outlines", "--masks")[0] == 0
+    rows = {
+        kind: (tmp_path / kind / "labels/train/a.txt").read_text().split("\n")
+        for kind in ("boxes", "outlines")
+    }
+    assert [len(row.split()) for row in rows["boxes"][:2]] == [5, 5]
+    assert [len(row.split()) for row in rows["outlines"][:2]] == [9, 11]
+
+
+def test_oriented_boxes_go_through_coco_and_back(run, tmp_path):
+    row = "0 0.5 0.1 0.7 0.5 0.5 0.9 0.3 0.5\n"
+    source = yolo(tmp_path / "obb", {"train/a.jpg": row}, head="train: images/train\n")
+    assert run("import", "--annotations", source, "--out", "coco")[0] == 0
+    file = tmp_path / "coco" / "annotations" / "instances_train.json"
+    code, out, _ = run("export", "--annotations", file, "--format", "yolo", "--out", "back")
+    assert code == 0
+    assert "rows are oriented boxes" in out
+    assert (tmp_path / "back" / "labels" / "train" / "train" / "a.txt").read_text() == row
+
+
+def test_outlines_of_several_parts_become_one_and_masks_are_traced(run, tmp_path):
+    from augsynth.core.masks import as_rle, decoded, to_rle
+
+    source = coco(tmp_path / "source", ("a.jpg",), masks=True)
+    document = json.loads(source.read_text())
+    ring = np.zeros((H, W), bool)
+    ring[20:80, 100:180] = True
+    ring[40:60, 120:160] = False
+    parts = [[10, 10, 30, 10, 30, 30, 10, 30], [40, 12, 60, 12, 60, 40]]
+    document["annotations"][0]["segmentation"] = parts
+    document["annotations"][1]["segmentation"] = to_rle(ring)
+    source.write_text(json.dumps(document))
+    wanted = [decoded(as_rle(parts, (W, H))), ring]
+    assert run("export", "--annotations", source, "--format", "yolo", "--out", "out")[0] == 0
+    records = read_dataset(tmp_path / "out").document["annotations"]
+    for mask, record in zip(wanted, records, strict=True):
+        found = decoded(as_rle(record["segmentation"], (W, H)))
+        assert (found & mask).sum() / (found | mask).sum() > 0.97
+
+
+def test_nothing_foreign_is_replaced_and_an_unfinished_folder_is_filled_anew(run, tmp_path):
+    source = coco(tmp_path / "source")
+    (tmp_path / "out").mkdir()
+    text(tmp_path / "out" / "mine.txt", "kept")
+    words = ["export", "--annotations", source, "--format", "yolo", "--out"]
+    code, _, errors = run(*words, "out")
+    assert code == 2
+    assert "isn't an empty folder (it holds mine.txt)" in errors[-1]
+    (tmp_path / "half" / ".part" / "images").mkdir(parents=True)
+    (tmp_path / "half" / "labels" / "train").mkdir(parents=True)
+    text(tmp_path / "half" / "labels" / "train" / "old.txt", "0")
+    assert run(*words, "half")[0] == 0
+    assert sorted(os.listdir(tmp_path / "half")) == ["data.yaml", "images", "labels"]
+    assert not (tmp_path / "half" / "labels" / "train" / "old.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (
+            ["import", "--annotations", "a", "--annotations", "b", "--images", "c", "--out", "o"],
+            "import them one by",
+        ),
+        (["export", "--annotations", "a.json", "--format", "csv", "--out", "o"], "csv"),
+        (
+            ["export", "--annotations", "a", "--val-images", "b", "--format", "voc", "--out", "o"],
+            "val_annotations",
+        ),
+        (["export", "--annotations", "gone.json", "--format", "voc", "--out", "o"], "gone.json"),
+    ],
+)
+def test_what_doesnt_go_together_is_said(run, words, says):
+    code, _, errors = run(*words)
+    assert code == 2
+    assert says in errors[-1]
+
+
+@pytest.mark.parametrize("verb", ["bank", "split"])
+def test_verbs_take_a_yolo_dataset_as_it_is(run, tmp_path, verb):
+    box = "0 0.5 0.5 0.25 0.5\n1 0.2 0.2 0.3 0.3\n"
+    yolo(tmp_path / "yolo", {f"train/{k}.jpg": box for k in range(4)}, head="train: images/train\n")
+    words = {
+        "bank": ["--out", "bank"],
+        "split": ["--folds", "2", "--out", "f"],
+    }
+    code, _, errors = run(verb, "--annotations", tmp_path / "yolo" / "data.yaml", *words[verb])
+    assert code == 0, errors
