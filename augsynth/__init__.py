@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from augsynth.core.errors import AugsynthError
     from augsynth.detectors.loading import load_detector
     from augsynth.filtering.judge_pictures import judge_pictures
-    from augsynth.generation.interface import Run, generate, open_run
+    from augsynth.generation.interface import Run, finalize, generate, open_run
     from augsynth.inpainting.loading import load_inpainter
     from augsynth.pasting.affinity_paste import AffinityPaste
     from augsynth.placement.scene_model import SceneModel, fit_affinity, load_affinity, propose_places
@@ -20,6 +20,7 @@ else:
         "AugsynthError": "core.errors",
         "Run": "generation.interface",
         "SceneModel": "placement.scene_model",
+        "finalize": "generation.interface",
         "fit_affinity": "placement.scene_model",
         "generate": "generation.interface",
         "judge_pictures": "filtering.judge_pictures",
@@ -52,6 +53,7 @@ __all__ = [
     "Run",
     "SceneModel",
     "__version__",
+    "finalize",
     "fit_affinity",
     "generate",
     "judge_pictures",

@@ -12,6 +12,7 @@ from augsynth import __version__
 from augsynth.commands.affinity import BUILD_AFFINITY
 from augsynth.commands.bank import BANK
 from augsynth.commands.convert import EXPORT, IMPORT
+from augsynth.commands.finalize import FINALIZE
 from augsynth.commands.flags import add_command
 from augsynth.commands.generate import GENERATE
 from augsynth.commands.sample import SAMPLE
@@ -22,6 +23,7 @@ from augsynth.core.errors import AugsynthError
 
 COMMANDS = (
     GENERATE,
+    FINALIZE,
     BUILD_AFFINITY,
     BANK,
     SPLIT,

@@ -21,9 +21,10 @@ def cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|") or "–"
 
 
-def row(option: Option) -> str:
-    """Return the row of an option; one without a flag is named as in a file."""
-    name = option.flag if option.has_flag else option.name
+def row(option: Option, command: Command) -> str:
+    """Return the row of an option; one without a flag is named as in a file, one without a name by its place."""
+    name = option.flag if command.is_flag(option) else option.name
+    name = name.upper() if option.name == command.positional else name
     values = ", ".join(f"`{choice}`" for choice in option.choices) or option.type_text
     return f"| `{name}` | {cell(values)} | {cell(option.default_text)} | {cell(option.help)} |"
 
@@ -37,7 +38,7 @@ def command_text(command: Command) -> str:
     ]
     for section, options in groupby(options_of(command.options), key=lambda option: option.section):
         title = [f"**{section}**"] if section else []
-        parts += [*title, "\n".join([*HEAD, *map(row, options)])]
+        parts += [*title, "\n".join([*HEAD, *(row(option, command) for option in options)])]
     if command.exits:
         parts.append(cell(command.exits))
     return "\n\n".join(parts)

@@ -33,6 +33,7 @@ class Command:
         exits: Exit codes beside 0 and 2 in words.
         presets: Whether `--config` reads options from a file: then `run` is called with the values given by name
             instead of the dataclass.
+        positional: Name of the option that is given first and without a flag, empty for none.
     """
 
     name: str
@@ -42,6 +43,11 @@ class Command:
     example: str
     exits: str = ""
     presets: bool = False
+    positional: str = ""
+
+    def is_flag(self, option: Option) -> bool:
+        """Say whether an option is given by a flag."""
+        return option.has_flag and option.name != self.positional
 
 
 class _GroupedCommand(TyperCommand):
@@ -63,7 +69,7 @@ class _GroupedCommand(TyperCommand):
 def add_command(app: typer.Typer, command: Command) -> None:
     """Register a command: its flags are generated from its dataclass."""
     listed = [option for option in options_of(command.options) if option.has_flag]
-    parameters = [_parameter(option) for option in listed]
+    parameters = [_parameter(option) if command.is_flag(option) else _argument(option) for option in listed]
     if command.presets:
         parameters.insert(0, _CONFIG)
     parameters += _COMMON
@@ -112,6 +118,14 @@ def _parameter(option: Option) -> inspect.Parameter:
     if not option.required:
         annotation = annotation | None
     return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=annotation)
+
+
+def _argument(option: Option) -> inspect.Parameter:
+    """Return the parameter of the option that has no flag."""
+    info = typer.Argument(metavar=option.name.upper(), help=option.help, show_default=False)
+    return inspect.Parameter(
+        option.name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=_annotation(option.hint)
+    )
 
 
 def _help(option: Option) -> str:

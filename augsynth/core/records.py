@@ -36,12 +36,13 @@ class ObjectMask(Struct, frozen=True):
 
 
 class Extra(Struct, frozen=True):
-    """A second object that painting brought along and that is labelled, too; its mask as in `Judgement`."""
+    """A second object that painting brought along and that is labelled, too; its masks as in `Judgement`."""
 
     category_id: int
     box_xyxy: Box
     score: float
     mask: ObjectMask | UnsetType | None = UNSET
+    whole_mask: ObjectMask | UnsetType = UNSET
 
 
 class PlannedObject(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -56,6 +57,8 @@ class PlannedObject(Struct, frozen=True, kw_only=True, omit_defaults=True):
         seed: Of the object.
         init_image: Position in its bank of the real object that painting started from; unset where it started from
             noise.
+        painted_xyxy: Bounds of the latent cells that were repainted, in pixels of the image; outside of the whole
+            pixels that hold them none changed.
     """
 
     planned_xyxy: Box
@@ -66,6 +69,7 @@ class PlannedObject(Struct, frozen=True, kw_only=True, omit_defaults=True):
     seed: int
     negative_prompt: str | None = None
     init_image: int | UnsetType = UNSET
+    painted_xyxy: Box | UnsetType = UNSET
 
 
 class Judgement(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -79,7 +83,9 @@ class Judgement(Struct, frozen=True, kw_only=True, omit_defaults=True):
         extras: Second objects that are labelled, too.
         tile: Position of the window's picture in the shard, where one is kept.
         surplus: Whether the object was accepted, but more than were wanted; it is in no image.
-        mask: None where none is to be believed, unset where none was looked for.
+        vetoed: Whether a person took the accepted object out; it is in no image.
+        mask: What is visible; None where none is to be believed, unset where none was looked for.
+        whole_mask: The mask before later objects covered a part of it; unset where none did.
     """
 
     score: float
@@ -93,7 +99,9 @@ class Judgement(Struct, frozen=True, kw_only=True, omit_defaults=True):
     extras: tuple[Extra, ...] = ()
     tile: Position | None = None
     surplus: bool = False
+    vetoed: bool = False
     mask: ObjectMask | UnsetType | None = UNSET
+    whole_mask: ObjectMask | UnsetType = UNSET
 
 
 class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -144,7 +152,8 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def kept(self) -> bool:
         """Whether the object is in a written image."""
-        return self.accepted and self.judgement is not None and not self.judgement.surplus
+        judgement = self.judgement
+        return self.accepted and judgement is not None and not (judgement.surplus or judgement.vetoed)
 
     @property
     def mask(self) -> ObjectMask | None:
@@ -246,13 +255,28 @@ class Decoy(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class NewImage(Struct, frozen=True, kw_only=True):
-    """A written image; `attempts` are the positions of its objects among the shard's attempts."""
+    """A new image.
+
+    Attributes:
+        job: Its number in the run.
+        file_name: Of the written file; there is none where all objects were vetoed.
+        source_image_id: The image that was edited.
+        size_wh: Of the file.
+        attempts: Positions of its objects among the shard's attempts.
+        vetoed: Positions of those that were taken out again.
+    """
 
     job: int
     file_name: str
     source_image_id: int
     size_wh: tuple[int, int]
     attempts: tuple[int, ...]
+    vetoed: tuple[int, ...] = ()
+
+    @property
+    def is_written(self) -> bool:
+        """Whether there is a file."""
+        return bool(self.attempts) or not self.vetoed
 
 
 class ShardRecord(Struct, frozen=True, kw_only=True):
@@ -275,6 +299,8 @@ class ShardRecord(Struct, frozen=True, kw_only=True):
             for number in image.attempts:
                 if not 0 <= number < len(self.attempts) or not self.attempts[number].kept:
                     raise ValueError(f"image {image.file_name} names attempt {number}, which isn't kept")
+            if any(not 0 <= number < len(self.attempts) for number in image.vetoed):
+                raise ValueError(f"image {image.file_name} names a vetoed attempt that isn't there")
         strange = {decoy.job for decoy in self.decoys} - {image.job for image in self.images}
         if strange:
             raise ValueError(f"a decoy names job {min(strange)}, which has no image")

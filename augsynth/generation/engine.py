@@ -24,6 +24,7 @@ from augsynth.generation.planning import PlannedWindow
 from augsynth.generation.processes import PaintAndJudge, paint_and_judge
 from augsynth.generation.stages import JudgedWindow, settle, visible_masks
 from augsynth.generation.statistics import CategoryYields
+from augsynth.generation.undoing import Under, lying_under, recorded_masks
 from augsynth.generation.working_image import WorkingImage
 from augsynth.inpainting.change_map import KEEPS_CORE
 
@@ -35,10 +36,17 @@ Record = TypeVar("Record", Attempt, Decoy)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PaintedShard:
-    """A unit of work: its record, and the pictures of windows that its attempts name."""
+    """A unit of work.
+
+    Attributes:
+        record: What was done.
+        tiles: The pictures of windows that its attempts name.
+        under: What lay under objects that were painted over earlier ones.
+    """
 
     record: ShardRecord
     tiles: list[Tile]
+    under: Under = field(default_factory=dict)
 
 
 def source_order(num_scenes: int, *, seed: int) -> Iterator[int]:
@@ -76,6 +84,7 @@ def paint_shard(
     images = _fill(context, [o for o in opened if isinstance(o, WorkingImage)], objects, perform)
     kept, attempts = _take_wanted(images, objects.records, wanted)
     _record_masks(context, kept, attempts)
+    under = lying_under(kept, attempts)
     bare = [replace(image, versions=(), masks=()) for image in kept]
     kept, decoys = paint_decoys(context, bare, perform=perform)
     record = ShardRecord(
@@ -84,7 +93,7 @@ def paint_shard(
         decoys=tuple(decoys),
         images=tuple(_write(context, image, write_image) for image in kept),
     )
-    return PaintedShard(record, objects.tiles)
+    return PaintedShard(record, objects.tiles, under)
 
 
 def paint_decoys(
@@ -296,12 +305,13 @@ def _record_masks(context: RunContext, images: Sequence[WorkingImage], attempts:
         return
     for image in images:
         known = {number for number in image.accepted if _came_with_mask(context, attempts[number])}
-        for number, (mask, *others) in visible_masks(
-            image, by=context.judging.outliner.name, known=known
-        ).items():
+        found = visible_masks(image, by=context.judging.outliner.name, known=known)
+        for (number, seen), whole in zip(found.items(), image.masks, strict=True):
+            by = context.judging.outliner.name
+            own, *others = [recorded_masks(*each, by=by) for each in zip(seen, whole, strict=True)]
             extras = zip(attempts[number].painted.judgement.extras, others, strict=True)
             attempts[number] = attempts[number].judged(
-                mask=mask, extras=tuple(msgspec.structs.replace(extra, mask=own) for extra, own in extras)
+                **own, extras=tuple(msgspec.structs.replace(extra, **masks) for extra, masks in extras)
             )
 
 

@@ -107,7 +107,11 @@ def publish_dataset(
 
 
 def number_images(document: Mapping[str, Any], shards: Sequence[ShardRecord]) -> list[list[PublishedImage]]:
-    """Return the new images of each shard with COCO ids above the source's, in the order in which they were painted."""
+    """Return the written images of each shard with COCO ids above the source's, in the order they were painted in.
+
+    Where objects were vetoed, the numbers of all others are as they were. A real object that a vetoed one had replaced
+    comes back under the number of that one.
+    """
     image_id, annotation_id = next_ids(document)
     annotations: dict[int, list[Record]] = {}
     for raw in document["annotations"]:
@@ -116,21 +120,31 @@ def number_images(document: Mapping[str, Any], shards: Sequence[ShardRecord]) ->
     for shard in shards:
         published.append([])
         for new in shard.images:
-            objects = tuple(shard.attempts[number] for number in new.attempts)
-            replaced = {attempt.replaced_annotation_id for attempt in objects}
+            painted = {number: shard.attempts[number] for number in sorted((*new.attempts, *new.vetoed))}
+            replaced = {attempt.replaced_annotation_id for attempt in painted.values()}
+            raws = annotations.get(new.source_image_id, [])
             copies = []
-            for raw in annotations.get(new.source_image_id, []):
+            for raw in raws:
                 copy = copied_annotation(
                     raw, annotation_id=annotation_id, image_id=image_id, size_wh=new.size_wh
                 )
                 if raw["id"] not in replaced and copy is not None:
                     copies.append(copy)
                     annotation_id += 1
-            ids = []
-            for attempt in objects:
-                ids.append(annotation_id)
+            ids = {}
+            for number, attempt in painted.items():
+                ids[number] = annotation_id
                 annotation_id += 1 + len(attempt.painted.judgement.extras)
-            published[-1].append(PublishedImage(image_id, new, tuple(copies), objects, tuple(ids)))
+            back = {painted[number].replaced_annotation_id: ids[number] for number in new.vetoed}
+            for raw in (raw for raw in raws if raw["id"] in back):
+                copy = copied_annotation(
+                    raw, annotation_id=back[raw["id"]], image_id=image_id, size_wh=new.size_wh
+                )
+                copies += [] if copy is None else [copy]
+            if new.is_written:
+                objects = tuple(painted[number] for number in new.attempts)
+                own = tuple(ids[number] for number in new.attempts)
+                published[-1].append(PublishedImage(image_id, new, tuple(copies), objects, own))
             image_id += 1
     return published
 
@@ -259,15 +273,17 @@ def _decoy_lines(
     lines = []
     for shard, images in zip(shards, published, strict=True):
         places = {image.new.job: image.place for image in images}
-        lines += [{**decoy.to_json(), **places[decoy.job]} for decoy in shard.decoys]
+        lines += [{**decoy.to_json(), **places.get(decoy.job, {})} for decoy in shard.decoys]
     return lines
 
 
 def _shown(attempt: Attempt) -> dict[str, Any]:
-    """Return an attempt as a line of provenance: without its picture, with the name of who found the mask."""
+    """Return an attempt as a line of provenance: without what undoes it, with the name of who found the mask."""
     values = attempt.to_json()
-    values.pop("tile", None)
+    for key in ("tile", "painted_xyxy"):
+        values.pop(key, None)
     for one in (values, *values.get("extras", ())):
+        one.pop("whole_mask", None)
         if one.get("mask") is not None:
             one["mask"] = one["mask"]["by"]
     return values

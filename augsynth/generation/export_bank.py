@@ -13,12 +13,12 @@ from augsynth import __version__
 from augsynth.bank.cutting import CutRules, box_opacity, crop_around, reduced
 from augsynth.bank.reader import Cutout
 from augsynth.bank.writer import BankWriter
-from augsynth.core.boxes import clip_boxes, grow_box
+from augsynth.core.boxes import clip_boxes
 from augsynth.core.images import read_image
 from augsynth.core.masks import Mask, decoded
-from augsynth.core.records import Attempt, Decoy, PlannedObject, ShardRecord
+from augsynth.core.records import Attempt, ShardRecord
 from augsynth.core.scene import Dataset, FloatArray, Image, Scene
-from augsynth.inpainting.stitching import cells_xyxy, mask_cells
+from augsynth.generation.undoing import without_decoys
 from augsynth.masking.matting import matte, soften
 from augsynth.placement.ring_features import Rings
 
@@ -31,8 +31,6 @@ def write_bank(
     dataset: Dataset,
     shards: Sequence[ShardRecord],
     *,
-    mask_growth: float,
-    num_cells: int,
     source: Mapping[str, Any],
 ) -> None:
     """Write `OUT/bank` from the new images; the same run gives the same bytes, however often it was stopped.
@@ -41,25 +39,20 @@ def write_bank(
         out: The run's directory, whose `images/` holds the new images.
         dataset: The source, with its images.
         shards: Committed records in order.
-        mask_growth: Factor by which a box was grown into what was repainted.
-        num_cells: Latent cells along a side of the painting model's window.
         source: The run's seed; names, revisions and digests of what painted and judged.
     """
     made_by = {"made_by": "augsynth generate", "version": __version__, **source}
     scenes = {scene.image_id: scene for scene in dataset.scenes}
     with BankWriter(out / BANK, categories=dataset.categories, source=made_by, replace=True) as writer:
         for shard in shards:
-            for new in shard.images:
+            for new in (image for image in shard.images if image.is_written):
                 scene = scenes[new.source_image_id]
                 before = read_image(dataset, scene)
                 after = read_image(out / "images", Scene(scene.image_id, new.file_name, scene.size_wh))
-                after = _without_decoys(after, before, shard.decoys, job=new.job)
+                after = without_decoys(after, before, shard.decoys, job=new.job)
                 attempts = [shard.attempts[number] for number in new.attempts]
-                painted = [
-                    painted_cells(a.painted.plan, new.size_wh, mask_growth=mask_growth, num_cells=num_cells)
-                    for a in attempts
-                ]
-                for cutout in cut_image(before, after, attempts, painted_xyxy=np.array(painted)):
+                painted = np.array([a.painted.plan.painted_xyxy for a in attempts], np.float64)
+                for cutout in cut_image(before, after, attempts, painted_xyxy=painted):
                     writer.add(cutout)
 
 
@@ -160,33 +153,6 @@ def _matted(
         return None
     x1, y1, x2, y2 = crop
     return found[y1 - low[1] : y2 - low[1], x1 - low[0] : x2 - low[0]]
-
-
-def painted_cells(
-    plan: PlannedObject, size_wh: tuple[int, int], *, mask_growth: float, num_cells: int
-) -> FloatArray:
-    """Return the (4,) rectangle of a plan's repainted cells in pixels of an image of a size.
-
-    Args:
-        plan: Box and window.
-        size_wh: Of the image.
-        mask_growth: Factor by which the box was grown into what was repainted.
-        num_cells: Latent cells along a side of the window.
-    """
-    window = np.array(plan.window_xyxy, np.int64)
-    planned = np.array(plan.planned_xyxy, np.float64)
-    mask = clip_boxes(grow_box(planned, factor=mask_growth, pad=0.5)[None], size_wh)[0]
-    return cells_xyxy(mask_cells(mask, window, num_cells=num_cells), window)
-
-
-def _without_decoys(after: Image, before: Image, decoys: Sequence[Decoy], *, job: int) -> Image:
-    """Return the result of a job with its decoys undone; they touch nothing else that was painted."""
-    result = after.copy()
-    for decoy in decoys:
-        if decoy.job == job and decoy.accepted and decoy.plan is not None:
-            x1, y1, x2, y2 = decoy.plan.painted_xyxy
-            result[y1:y2, x1:x2] = before[y1:y2, x1:x2]
-    return result
 
 
 def _without(after: Image, before: Image, painted: FloatArray, boxes: FloatArray, k: int) -> Image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,9 +18,11 @@ from augsynth.core.images import read_image
 from augsynth.core.scene import Dataset, Image, Scene
 from augsynth.generation.config import config_from, read_config
 from augsynth.generation.export import AUGMENTED, DECOYS, PROVENANCE, SUMMARY
+from augsynth.generation.finalize import finalize as copy_without
 from augsynth.generation.run import Progress
 from augsynth.generation.run import generate as run_to_end
-from augsynth.generation.run_folder import read_state
+from augsynth.generation.run_folder import finished_state
+from augsynth.generation.veto import read_veto
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -167,6 +169,37 @@ def generate(
     return Run(Path(out))
 
 
+def finalize(
+    run: str | Path,
+    veto: str | Path | Iterable[int],
+    *,
+    out: str | Path,
+    replace: bool = False,
+    progress: Progress | None = None,
+) -> Run:
+    """Write a copy of a finished run without the objects that a person struck out; the run stays as it is.
+
+    Args:
+        run: Directory of the run.
+        veto: A veto file, or numbers of accepted attempts (`attempt` in `Run.attempts`).
+        out: Directory of the copy.
+        replace: Paint as many objects anew, as the run would have gone on.
+        progress: As for `generate`.
+
+    Raises:
+        ConfigError: The veto file is none, or an attempt isn't one of the run's accepted ones.
+        ResumeError: The run isn't finished, or a file of it or its source isn't as it was.
+        AugsynthError: As `generate`, where objects are replaced.
+    """
+    if isinstance(veto, str | Path):
+        numbers, title = read_veto(Path(veto)), str(veto)
+    else:
+        numbers, title = tuple(veto), "veto"
+    said = progress or _say_nothing
+    copy_without(Path(run), numbers, out=Path(out), replace=replace, progress=said, title=title)
+    return Run(Path(out))
+
+
 def open_run(path: str | Path) -> Run:
     """Open a finished run.
 
@@ -174,11 +207,7 @@ def open_run(path: str | Path) -> Run:
         ResumeError: The directory holds no run, or one that isn't finished.
     """
     folder = Path(path)
-    state = read_state(folder)
-    if state is None:
-        raise ResumeError(f"{folder}: holds no run; give the --out of `augsynth generate`")
-    if state.status != "finished":
-        raise ResumeError(f"{folder}: the run isn't finished; repeat its command to go on")
+    finished_state(folder)
     return Run(folder)
 
 

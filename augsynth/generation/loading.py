@@ -206,14 +206,10 @@ def open_dataset(config: GenerateConfig) -> tuple[GenerateConfig, Dataset]:
             categories apart, or the classifier doesn't know one.
         DatasetError: The dataset can't be used.
     """
-    data = config.data
-    if data.annotations is None:
-        root = Path(config.output.out) / "sample"
-        annotations: Path = draw_sample(root)
-        images: str | None = str(root / "images")
+    annotations, images = source_files(config)
+    if config.data.annotations is None:
         model, detector, strength = "embedded", "embedded", STRENGTH
     else:
-        annotations, images = Path(data.annotations), data.images
         model = OWN_DATA_MODEL if config.painting.init_images is None else "embedded"
         detector = OWN_DATA_DETECTOR
         strength = UNSEEN_STRENGTH if (config.painting.model or model) == "embedded" else STRENGTH
@@ -244,6 +240,15 @@ def open_dataset(config: GenerateConfig) -> tuple[GenerateConfig, Dataset]:
     if not models.asks_classifier:
         filled.update(classifier=None, classifier_revision=None)
     return config.but(**filled), dataset
+
+
+def source_files(config: GenerateConfig) -> tuple[Path, str | None]:
+    """Return a run's source and, where it is given, its image directory; the sample is drawn into the output."""
+    data = config.data
+    if data.annotations is not None:
+        return Path(data.annotations), data.images
+    root = Path(config.output.out) / "sample"
+    return draw_sample(root), str(root / "images")
 
 
 def open_outliner(config: GenerateConfig, dataset: Dataset, detector: Detector | None) -> Outliner | None:

@@ -15,6 +15,7 @@ from augsynth.generation.planning import InitImage, PlannedWindow, make_plan, pl
 from augsynth.generation.statistics import CategoryYields
 from augsynth.generation.working_image import WorkingImage
 from augsynth.inpainting.change_map import KEEPS_CORE
+from augsynth.inpainting.stitching import cells_xyxy
 from augsynth.pasting.init_images import put
 
 
@@ -111,6 +112,7 @@ def record_object(window: PlannedWindow, verdict: Verdict, *, tile: int | None) 
             seed=plan.seed,
             negative_prompt=plan.negative_prompt,
             init_image=UNSET if window.init is None or window.init.position is None else window.init.position,
+            painted_xyxy=tuple(cells_xyxy(window.cells, plan.window_xyxy).tolist()),
         ),
         judgement=Judgement(
             score=verdict.score,

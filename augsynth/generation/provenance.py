@@ -33,7 +33,7 @@ def fingerprint(config: GenerateConfig, dataset: Dataset) -> dict[str, Any]:
     focus = config.categories.focus
     affinity, prompts = config.categories.affinity, config.prompts.prompts
     digests = {
-        "source_sha256": _source_digest(dataset),
+        "source_sha256": digest_of_source(dataset),
         "focus_sha256": _digest([focus_file(focus)]) if focus else None,
         "affinity_sha256": _digest([Path(affinity)]) if affinity else None,
         "prompts_sha256": _digest([Path(prompts)]) if prompts else None,
@@ -168,7 +168,7 @@ def _is_commit(revision: str | None) -> bool:
     return re.fullmatch("[0-9a-f]{40}", revision or "") is not None
 
 
-def _source_digest(dataset: Dataset) -> str | None:
+def digest_of_source(dataset: Dataset) -> str | None:
     """Return the digest of a COCO file with its name, or of what was read of another format."""
     if is_foreign(dataset.source):
         return source_digest(dataset)

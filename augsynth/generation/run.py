@@ -59,48 +59,83 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Tally:
         threads_of(config),
         RunFolder(out, fingerprint(config, dataset), SourcePictures.of(dataset)) as folder,
     ):
-        tally = Tally(config.run.n, names={c.id: c.name for c in dataset.categories})
-        shards = folder.read_shards()
-        for shard in shards:
-            _check_known(out, shard, dataset)
-            tally.add(shard)
-        models = describe_models(config)
-        if find_end(tally, config.run) is End.LOW_YIELD:
-            raise _low_yield(folder, shards, tally, config)
-        tally.notices += [*folder.notices, *notices, *repair_lines(dataset), *licence_notices(models)]
-        progress("loading", tally)
-        context = open_context(config, dataset)
-        inpainter = context.painting.inpainter
-        config = config.but(guidance=inpainter.guidance or None, steps=inpainter.steps)
-        order: Iterator[tuple[int, int]] = enumerate(source_order(len(dataset.scenes), seed=config.run.seed))
-        for _ in range(sum(shard.jobs for shard in shards)):
-            next(order)
-        chooser = context.placing.chooser
-        tally.filter_rows = context.filter_rows
-        tally.notices += report_lines(context.filter_rows, min_auc=config.filter_models.min_auc)
-        tally.notices += _without_start(config, dataset, context)
-        note_given_up(tally, chooser)
-        progress("painting", tally)
-        most = jobs_per_shard(config, dataset)
-        with open_processes(config, context) as perform:
-            while (end := find_end(tally, config.run, chooser)) is None:
-                painted = _paint_next(
-                    context, order, tally, folder, most=most, run=config.run, perform=perform
-                )
-                folder.commit(len(shards), painted.record, tiles=painted.tiles)
-                shards.append(painted.record)
-                tally.add(painted.record)
-                note_given_up(tally, chooser)
-                progress("painting", tally)
-        if end is End.LOW_YIELD:
-            raise _low_yield(folder, shards, tally, config)
-        tally.ended = end
-        progress("writing", tally)
-        _publish(folder, context, shards, config=config, models=models, tally=tally)
-        folder.finish()
-        tally.finished = True
+        return paint_to_end(folder, config, dataset, progress=progress, notices=notices)
+
+
+def paint_to_end(
+    folder: RunFolder,
+    config: GenerateConfig,
+    dataset: Dataset,
+    *,
+    progress: Progress,
+    notices: Sequence[str] = (),
+) -> Tally:
+    """Paint on from what a run's directory holds, until there is enough, and publish the dataset.
+
+    Args:
+        folder: Entered.
+        config: With the models filled in.
+        dataset: The source.
+        progress: As for `generate`.
+        notices: What the user should know before painting.
+
+    Raises:
+        AugsynthError: As `generate`.
+    """
+    tally = Tally(config.run.n, names={c.id: c.name for c in dataset.categories})
+    shards = folder.read_shards()
+    for shard in shards:
+        _check_known(folder.out, shard, dataset)
+        tally.add(shard)
+    models = describe_models(config)
+    if find_end(tally, config.run) is End.LOW_YIELD:
+        raise _low_yield(folder, shards, tally, config)
+    tally.notices += [*folder.notices, *notices, *repair_lines(dataset), *licence_notices(models)]
+    progress("loading", tally)
+    context = open_context(config, dataset)
+    inpainter = context.painting.inpainter
+    config = config.but(guidance=inpainter.guidance or None, steps=inpainter.steps)
+    tally.filter_rows = context.filter_rows
+    tally.notices += report_lines(context.filter_rows, min_auc=config.filter_models.min_auc)
+    tally.notices += _without_start(config, dataset, context)
+    note_given_up(tally, context.placing.chooser)
+    progress("painting", tally)
+    end = _paint_shards(folder, context, shards, config=config, tally=tally, progress=progress)
+    if end is End.LOW_YIELD:
+        raise _low_yield(folder, shards, tally, config)
+    tally.ended = end
+    progress("writing", tally)
+    _publish(folder, context, shards, config=config, models=models, tally=tally)
+    folder.finish()
+    tally.finished = True
     progress("done", tally)
     return tally
+
+
+def _paint_shards(
+    folder: RunFolder,
+    context: RunContext,
+    shards: list[ShardRecord],
+    *,
+    config: GenerateConfig,
+    tally: Tally,
+    progress: Progress,
+) -> End:
+    """Paint and commit shards, which are added to `shards` and `tally`, until the run ends; return why."""
+    dataset, chooser = context.dataset, context.placing.chooser
+    order: Iterator[tuple[int, int]] = enumerate(source_order(len(dataset.scenes), seed=config.run.seed))
+    for _ in range(sum(shard.jobs for shard in shards)):
+        next(order)
+    most = jobs_per_shard(config, dataset)
+    with open_processes(config, context) as perform:
+        while (end := find_end(tally, config.run, chooser)) is None:
+            painted = _paint_next(context, order, tally, folder, most=most, run=config.run, perform=perform)
+            folder.commit(len(shards), painted.record, tiles=painted.tiles, under=painted.under)
+            shards.append(painted.record)
+            tally.add(painted.record)
+            note_given_up(tally, chooser)
+            progress("painting", tally)
+    return end
 
 
 def jobs_per_shard(config: GenerateConfig, dataset: Dataset) -> int:
@@ -199,17 +234,38 @@ def _publish(
     models: Mapping[str, Any],
     tally: Tally,
 ) -> None:
-    out, dataset, placing = folder.out, context.dataset, context.placing
+    placing = context.placing
     folder.check_place()
-    save_affinity_file(out / "affinity.json", placing.chooser.affinity, placing.layout.to_dict())
+    save_affinity_file(folder.out / "affinity.json", placing.chooser.affinity, placing.layout.to_dict())
+    publish_records(folder, context.dataset, shards, config=config, models=models, tally=tally)
+
+
+def publish_records(
+    folder: RunFolder,
+    dataset: Dataset,
+    shards: Sequence[ShardRecord],
+    *,
+    config: GenerateConfig,
+    models: Mapping[str, Any],
+    tally: Tally,
+) -> None:
+    """Write all of a run's output that its records tell.
+
+    Args:
+        folder: Whose shards are committed.
+        dataset: The source.
+        shards: The records in order.
+        config: Of the run.
+        models: What paints and judges.
+        tally: Of the shards.
+    """
+    out = folder.out
     publish_dataset(out, dataset, shards, config=config, models=models)
     if config.output.bank:
         write_bank(
             out,
             dataset,
             shards,
-            mask_growth=placing.rules.mask_growth,
-            num_cells=context.painting.num_cells,
             source={"seed": config.run.seed, **models},
         )
     write_json(out / SUMMARY, {**tally.document(), "repairs": repairs_document(dataset)})

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -14,35 +14,30 @@ from zipfile import BadZipFile
 import msgspec
 import numpy as np
 from filelock import FileLock, Timeout
-from msgspec import Struct
 from numpy.typing import NDArray
 
 from augsynth.core.errors import ResumeError
 from augsynth.core.files import make_folder, write_atomically, writing
-from augsynth.core.images import relative_name, write_image
+from augsynth.core.images import write_image
 from augsynth.core.records import RunState, ShardRecord
 from augsynth.core.scene import Image
+from augsynth.generation.shard_files import (
+    IMAGES,
+    SHARDS,
+    CommittedShard,
+    digest,
+    read_shard,
+    record_path,
+    stamp,
+    store_arrays,
+    under_path,
+)
 from augsynth.generation.source_pictures import SourcePictures
 
 RUN_FILE = "run.json"
-SHARDS = "shards"
-IMAGES = "images"
 NEW_IMAGES = "augsynth"  # folder of the new images among all
 _LONGEST_VALUE = 80  # characters of a value in a message
-
-
-class FileStamp(Struct, frozen=True):
-    """What a file held when it was written: number of bytes and SHA-256."""
-
-    num_bytes: int
-    sha256: str
-
-
-class CommittedShard(Struct, frozen=True):
-    """What is on the disk for a shard: its record, and what each of its files holds, by name in the directory."""
-
-    files: dict[str, FileStamp]
-    record: msgspec.Raw
+_KEPT = re.compile(r"\d{5,}\.(json|under\.npz)")  # what of the shards stays in a finished run
 
 
 class RunFolder:
@@ -51,6 +46,7 @@ class RunFolder:
     A shard is the unit of work and of failure: its images are written first, its record last, each on the disk under
     a temporary name and then renamed. A run that was killed anywhere, by a power cut, too, goes on after its last
     shard whose files are all as they were written; one that painted nothing may be begun anew with other options.
+    The records stay in a finished run: `augsynth finalize` takes objects out of it by them.
 
     Args:
         out: The directory; created when absent.
@@ -173,25 +169,41 @@ class RunFolder:
         self.check_place()
         write_image(self.out / IMAGES / name, image)
 
-    def commit(self, index: int, record: ShardRecord, *, tiles: list[NDArray[np.uint8]]) -> None:
+    def commit(
+        self,
+        index: int,
+        record: ShardRecord,
+        *,
+        tiles: list[NDArray[np.uint8]],
+        under: Mapping[int, Image] | None = None,
+    ) -> None:
         """Commit a shard whose images are already in place.
+
+        Args:
+            index: Its number.
+            record: What was done.
+            tiles: The small pictures that it names.
+            under: What lay under objects that were painted over earlier ones, by number of the attempt.
 
         Raises:
             OutputError: It can't be written.
             ResumeError: The directory was moved or deleted, or an image is gone.
         """
         self.check_place()
-        named = {f"{i:04d}": tile for i, tile in enumerate(tiles)}
-        # numpy's stubs don't know that keyword arrays may be unpacked next to a file
-        store: Callable[..., None] = np.savez_compressed
-        write_atomically(self._tiles(index), lambda file: store(file, **named))
-        paths = [self._tiles(index), *(self.out / IMAGES / image.file_name for image in record.images)]
+        store_arrays(self._tiles(index), {f"{i:04d}": tile for i, tile in enumerate(tiles)})
+        paths = [
+            self._tiles(index),
+            *(self.out / IMAGES / i.file_name for i in record.images if i.is_written),
+        ]
+        if under:
+            paths.append(under_path(self.out, index))
+            store_arrays(paths[-1], {f"{number:06d}": pixels for number, pixels in under.items()})
         try:
-            files = {path.relative_to(self.out).as_posix(): _stamp(path) for path in paths}
+            files = {path.relative_to(self.out).as_posix(): stamp(path) for path in paths}
         except OSError as error:
             raise ResumeError(f"{error.filename}: can't be read ({error.strerror}); run again") from None
         body = msgspec.json.encode(CommittedShard(files, msgspec.Raw(record.to_bytes())))
-        text = _digest(body).encode() + b"\n" + body
+        text = digest(body).encode() + b"\n" + body
         write_atomically(self._record(index), lambda file: file.write(text))
 
     def check_place(self) -> None:
@@ -211,18 +223,19 @@ class RunFolder:
             )
 
     def finish(self) -> None:
-        """Mark the run as finished and drop the shard records, which the published files now hold."""
+        """Mark the run as finished and drop what only a run that goes on needs; the records stay."""
         self.check_place()
         self._write_state("finished")
         self._clear()
 
     def _clear(self) -> None:
-        """Remove the shards of a finished run; a process that was killed here leaves this to the next."""
+        """Remove all but the records of a finished run; a process that was killed here leaves this to the next."""
         folder = self.out / SHARDS
         with writing(folder):
             for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-                path.unlink(missing_ok=True)
-            if folder.is_dir():
+                if not _KEPT.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
+            if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
 
     def _has_begun(self) -> bool:
@@ -234,7 +247,7 @@ class RunFolder:
         return self.out / SHARDS / "pictures.json"
 
     def _record(self, index: int) -> Path:
-        return self.out / SHARDS / f"{index:05d}.json"
+        return record_path(self.out, index)
 
     def _tiles(self, index: int) -> Path:
         return self.out / SHARDS / f"{index:05d}.npz"
@@ -246,20 +259,7 @@ class RunFolder:
             OSError: A file can't be read.
             ValueError: One is damaged; the text names it.
         """
-        path = self._record(index)
-        digest, _, body = path.read_bytes().partition(b"\n")
-        if digest != _digest(body).encode():
-            raise ValueError(path.name)
-        try:
-            committed = msgspec.json.decode(body, type=CommittedShard)
-            record = ShardRecord.from_bytes(bytes(committed.record))
-            images = {f"{IMAGES}/{relative_name(image.file_name)}" for image in record.images}
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path.name} ({error})") from None
-        for name in sorted({self._tiles(index).relative_to(self.out).as_posix(), *images}):
-            if not (self.out / name).is_file() or committed.files.get(name) != _stamp(self.out / name):
-                raise ValueError(name)
-        return committed, record
+        return read_shard(self.out, index, also=(self._tiles(index),))
 
     def _write_state(self, status: Literal["running", "finished"]) -> None:
         state = msgspec.to_builtins(RunState(status=status, fingerprint=self.fingerprint))
@@ -280,9 +280,23 @@ class RunFolder:
         for key in sorted({*before, *self.fingerprint}):
             if before.get(key) != self.fingerprint.get(key):
                 raise ResumeError(
-                    f"{self.out}: holds a run with {key} = {_short(before.get(key))}, not "
-                    f"{_short(self.fingerprint.get(key))}; repeat it with the same, or choose another --out"
+                    f"{self.out}: holds a run with {key} = {shortened(before.get(key))}, not "
+                    f"{shortened(self.fingerprint.get(key))}; repeat it with the same, or choose another --out"
                 )
+
+
+def finished_state(out: Path) -> RunState:
+    """Return the state of a finished run.
+
+    Raises:
+        ResumeError: The folder holds no run, or one that isn't finished.
+    """
+    state = read_state(out)
+    if state is None:
+        raise ResumeError(f"{out}: holds no run; give the --out of `augsynth generate`")
+    if state.status != "finished":
+        raise ResumeError(f"{out}: the run isn't finished; repeat its command to go on")
+    return state
 
 
 def read_state(out: Path) -> RunState | None:
@@ -300,18 +314,10 @@ def read_state(out: Path) -> RunState | None:
         raise ResumeError(f"{path}: damaged ({error}); choose another --out") from error
 
 
-def _short(value: Any) -> str:
+def shortened(value: Any) -> str:
+    """Return a value short enough for a message."""
     text = repr(value)
     return text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + "…"
-
-
-def _stamp(path: Path) -> FileStamp:
-    data = path.read_bytes()
-    return FileStamp(len(data), _digest(data))
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def check_output(out: Path) -> None:

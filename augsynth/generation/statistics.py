@@ -31,6 +31,7 @@ class End(StrEnum):
     QUOTAS = "quotas_full"
     GIVEN_UP = "given_up"
     LOW_YIELD = "low_yield"
+    VETOED = "vetoed"
 
 
 class CategoryRow(msgspec.Struct, frozen=True, kw_only=True, rename={"yield_share": "yield"}):
@@ -76,6 +77,7 @@ class Tally:
         ended: Why the run ended, None before.
         finished: Whether the dataset has been published.
         notices: What the user should know before painting begins.
+        vetoed: Accepted objects that a person took out; they count as accepted in the yield alone.
     """
 
     wanted: int
@@ -95,6 +97,7 @@ class Tally:
     ended: End | None = None
     finished: bool = False
     notices: list[str] = field(default_factory=list)
+    vetoed: int = 0
 
     def add(self, shard: ShardRecord) -> None:
         """Count a committed shard."""
@@ -105,7 +108,8 @@ class Tally:
         self.started.update(position for position in starts if isinstance(position, int))
         self.extras += sum(len(attempt.painted.judgement.extras) for attempt in kept)
         self.attempts += len(shard.attempts)
-        self.images += len(shard.images)
+        self.images += sum(image.is_written for image in shard.images)
+        self.vetoed += sum(len(image.vetoed) for image in shard.images)
         self.reasons.update(str(attempt.reason) for attempt in shard.attempts)
         for attempt in shard.attempts:
             if isinstance(attempt.category_id, int):
@@ -150,6 +154,7 @@ class Tally:
         return {
             "wanted": self.wanted,
             "objects": self.accepted,
+            **({"vetoed": self.vetoed} if self.vetoed else {}),
             "extras": self.extras,
             "images": self.images,
             "attempts": self.attempts,

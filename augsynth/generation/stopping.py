@@ -107,6 +107,8 @@ def shortfall_line(tally: Tally, out: Path) -> str:
             "the quotas of all categories are full, or all objects of --init-images are used up; add objects to that "
             "bank, or raise quotas"
         )
+    elif tally.ended is End.VETOED:
+        why = f"{tally.vetoed} were taken out; --replace paints as many anew"
     elif tally.ended is End.GIVEN_UP:
         why = f"no category is left, for {names} had none accepted, {_leading(tally)}{_look(out)}"
     elif tally.yield_share >= 0.5:

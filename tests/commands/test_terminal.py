@@ -19,7 +19,7 @@ def test_no_name_of_an_option_is_cut_off(run, monkeypatch, command, columns):
     code, out, _ = run(command.name, "--help")
     assert code == 0
     words = set(out.replace(",", " ").split())
-    wanted = {option.flag for option in options_of(command.options) if option.has_flag}
+    wanted = {option.flag for option in options_of(command.options) if command.is_flag(option)}
     wanted |= {"--quiet", "--verbose", "--json", "--help"} | ({"--config"} if command.presets else set())
     assert wanted <= words, wanted - words
     assert "…" not in out

@@ -31,14 +31,15 @@ def test_every_command_has_its_part_with_every_flag():
     assert parts().keys() == commands.keys() == {command.name for command in COMMANDS}
     common = {"--help", "--quiet", "--verbose", "--json", "--config"}
     for name, command in commands.items():
-        flags = {max(p.opts, key=len) for p in command.params} - common
+        flags = {max(p.opts, key=len) for p in command.params if p.param_type_name == "option"} - common
         assert flags == set(re.findall(r"^\| `(--[a-z-]+)` \|", parts()[name], re.M))
 
 
 def test_options_without_a_flag_are_named_as_in_a_file():
     for command in COMMANDS:
         for option in options_of(command.options):
-            assert option.has_flag or f"| `{option.name}` |" in parts()[command.name]
+            name = option.name.upper() if option.name == command.positional else option.name
+            assert command.is_flag(option) or f"| `{name}` |" in parts()[command.name]
 
 
 def test_no_option_lacks_a_meaning():

@@ -53,6 +53,7 @@ def painted_attempt(
     extras: tuple[Extra, ...] = (),
     mask: ObjectMask | UnsetType | None = UNSET,
     tile: int | None = None,
+    painted_xyxy: Box | None = None,
     **values: Any,
 ) -> Attempt:
     """An attempt of category 1 in image 7 that was painted."""
@@ -63,6 +64,7 @@ def painted_attempt(
         alignment_score=0.5,
         prompt="a cup",
         seed=11,
+        painted_xyxy=painted_xyxy or box_xyxy,
     )
     judgement = Judgement(score=0.9, iou=0.8, box_xyxy=box_xyxy, extras=extras, mask=mask, tile=tile)
     given = {"job": 0, "source_image_id": 7, "slot": 0, "retry": 0, "category_id": 1, **values}

@@ -11,7 +11,7 @@ from augsynth.core.images import write_image
 from augsynth.core.masks import to_rle
 from augsynth.core.records import Attempt, Decoy, NewImage, ObjectMask, PlannedDecoy, Rle, ShardRecord
 from augsynth.core.scene import Category, Dataset, Image, Reason, Scene
-from augsynth.generation.export_bank import cut_image, painted_cells, write_bank
+from augsynth.generation.export_bank import cut_image, write_bank
 from augsynth.generation.statistics import Tally
 from tests.generation.run_files import painted_attempt, provenance
 
@@ -87,12 +87,6 @@ def test_what_replaced_an_object_has_no_outline() -> None:
     assert not cutout.has_mask
 
 
-def test_the_rectangle_holds_the_grown_box_in_whole_cells() -> None:
-    plan = painted_attempt(box_xyxy=(21.0, 21.0, 29.0, 29.0), window_xyxy=(10, 10, 42, 42)).painted.plan
-    assert painted_cells(plan, SIZE, mask_growth=1.0, num_cells=8).tolist() == [18, 18, 30, 30]
-    assert painted_cells(plan, SIZE, mask_growth=2.0, num_cells=8).tolist() == [14, 14, 34, 34]
-
-
 def test_the_bank_holds_kept_objects_without_decoys(tmp_path: Path) -> None:
     scene = Scene(7, "a.png", SIZE)
     write_image(tmp_path / "source" / "a.png", drawn())
@@ -119,11 +113,11 @@ def test_the_bank_holds_kept_objects_without_decoys(tmp_path: Path) -> None:
     )
     new = NewImage(job=0, file_name="b.png", source_image_id=7, size_wh=SIZE, attempts=(1,))
     shard = ShardRecord(jobs=1, attempts=attempts, decoys=(decoy,), images=(new,))
-    write_bank(tmp_path, dataset, [shard], mask_growth=1.15, num_cells=8, source={"seed": 42, "model": "m"})
+    write_bank(tmp_path, dataset, [shard], source={"seed": 42, "model": "m"})
     [cutout] = Bank.open(tmp_path / "bank")
     assert cutout.category_id == 1 and cutout.score == pytest.approx(0.9)
     again = (tmp_path / "bank" / "index.npy").read_bytes()
-    write_bank(tmp_path, dataset, [shard], mask_growth=1.15, num_cells=8, source={"seed": 42, "model": "m"})
+    write_bank(tmp_path, dataset, [shard], source={"seed": 42, "model": "m"})
     assert (tmp_path / "bank" / "index.npy").read_bytes() == again
     manifest = next((tmp_path / "bank").glob("*.json")).read_text()
     assert '"seed": 42' in manifest and '"made_by": "augsynth generate"' in manifest

@@ -114,6 +114,8 @@ def test_a_record_holds_the_plan_and_the_verdict() -> None:
     _, plan, judgement = (record.painted.category_id, record.painted.plan, record.painted.judgement)
     assert plan.planned_xyxy == tuple(window.plan.placement.box_xyxy)
     assert plan.window_xyxy == tuple(window.plan.window_xyxy)
+    painted = np.array(plan.painted_xyxy)
+    assert np.array_equal(np.concatenate([np.floor(painted[:2]), np.ceil(painted[2:])]), window.painted_xyxy)
     assert (plan.prompt, plan.seed, plan.init_image) == (window.plan.prompt, window.plan.seed, UNSET)
     assert (judgement.score, judgement.iou, judgement.tile) == (0.9, 0.8, 6)
     assert record.painted.label_xyxy == (10, 20, 30, 40)

@@ -24,7 +24,8 @@ def test_the_run_has_what_was_asked_for(run: tuple[Path, Tally]) -> None:
     assert tally.finished and tally.accepted == 9
     names = {p.name for p in out.iterdir()}
     assert {"images", "annotations", "provenance.jsonl", "affinity.json", "config.yaml", "run.json"} <= names
-    assert "contact_sheet_accepted.png" in names and "shards" not in names
+    assert "contact_sheet_accepted.png" in names
+    assert {path.suffix for path in (out / "shards").iterdir()} == {".json"}
 
 
 def test_pixels_outside_the_masks_are_those_of_the_source(run: tuple[Path, Tally], source: Path) -> None:

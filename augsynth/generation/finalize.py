@@ -1,0 +1,300 @@
+"""`augsynth finalize`: a copy of a finished run without the objects that a person struck out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import msgspec
+import numpy as np
+
+from augsynth.coco.reader import read_with_images
+from augsynth.core.errors import AugsynthError, ConfigError, ResumeError
+from augsynth.core.files import write_atomically
+from augsynth.core.images import place_original, read_image
+from augsynth.core.outputs import check_output_folder
+from augsynth.core.records import NewImage, RunState, ShardRecord
+from augsynth.core.scene import Dataset, Image, Scene
+from augsynth.core.yaml_file import read_yaml
+from augsynth.filtering.real_objects import FilterRow
+from augsynth.generation.config import GenerateConfig, config_from, plain_config
+from augsynth.generation.engine import Tile
+from augsynth.generation.export import REJECTED_SHEET, SHEET_TILES, SUMMARY
+from augsynth.generation.loading import open_dataset, source_files
+from augsynth.generation.processes import threads_of
+from augsynth.generation.provenance import digest_of_source, fingerprint
+from augsynth.generation.run import Progress, paint_to_end, publish_records
+from augsynth.generation.run_folder import RUN_FILE, RunFolder, finished_state, shortened
+from augsynth.generation.shard_files import IMAGES, KeptShard, read_kept
+from augsynth.generation.source_pictures import SourcePictures
+from augsynth.generation.statistics import End, Tally
+from augsynth.generation.undoing import (
+    unchanged_pixels,
+    undo,
+    with_dependants,
+    without_decoys,
+    without_objects,
+)
+from augsynth.generation.veto import find_struck
+
+AFFINITY = "affinity.json"
+ATTEMPTS_EACH = 10  # that a replacement may take, as an object of a run may
+_OWN = ("vetoed", "replace")  # what the fingerprint of a finalized run has besides that of its run
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FinishedRun:
+    """What a finished run left.
+
+    Attributes:
+        path: Its directory.
+        state: What it depended on.
+        shards: Its records.
+        config: Its options as they took effect.
+        models: What its `config.yaml` says of them.
+        summary: What its `summary.json` says.
+    """
+
+    path: Path
+    state: RunState
+    shards: list[KeptShard]
+    config: GenerateConfig
+    models: Mapping[str, Any]
+    summary: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, path: Path) -> FinishedRun:
+        """Read a finished run.
+
+        Raises:
+            ResumeError: There is none, it isn't finished, or a file of it isn't as it was written.
+        """
+        state, shards = finished_state(path), read_kept(path)
+        place = path / "config.yaml"
+        try:
+            summary = json.loads((path / SUMMARY).read_bytes())
+            msgspec.convert(summary["real_objects"], list[FilterRow])
+            if sum(len(shard.record.attempts) for shard in shards) != summary["attempts"]:
+                raise ResumeError(
+                    f"{path}: records of the run are gone from its folder shards; put them back"
+                )
+            values = dict(read_yaml(place))
+            models = dict(values.pop("models"))
+            config = config_from(values, source=str(place))
+        except ResumeError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, AugsynthError) as error:
+            raise ResumeError(f"{path}: damaged ({error}); put it back as the run wrote it") from None
+        return cls(path, state, shards, config, models, summary)
+
+    @property
+    def records(self) -> list[ShardRecord]:
+        """What the shards say."""
+        return [shard.record for shard in self.shards]
+
+    def asked(self) -> GenerateConfig:
+        """Return the options before the painting model filled its own in, as the fingerprint has them."""
+        names = plain_config(self.config).keys()
+        known = {key: value for key, value in self.state.fingerprint.items() if key in names}
+        values = {**plain_config(self.config), **known}
+        return config_from(values, source=str(self.path / RUN_FILE))
+
+
+def finalize(
+    run: Path, numbers: Iterable[int], *, out: Path, replace: bool, progress: Progress, title: str = "veto"
+) -> Tally:
+    """Write a copy of a finished run without some of its objects; the run stays as it is.
+
+    Where an object was, image and annotations are as they were before it. What was painted over it goes as well, and
+    a notice says so. An image that loses all its objects is left out. All else is as in the run, byte for byte.
+
+    Args:
+        run: Directory of the finished run.
+        numbers: Of the attempts whose objects are struck out.
+        out: Directory of the copy; a copy that was interrupted goes on.
+        replace: Paint as many objects anew, as the run would have gone on.
+        progress: Called with a stage name and the tally so far.
+        title: Names the list in errors.
+
+    Raises:
+        ConfigError: An attempt isn't one of the run's accepted ones, or the place can't be written.
+        ResumeError: The run isn't finished, or a file of it or its source isn't as it was.
+        AugsynthError: As `generate`, where objects are replaced.
+    """
+    progress("reading", Tally(0))
+    before = FinishedRun.open(run)
+    struck = find_struck(before.records, numbers, title=title)
+    if run.resolve() in out.resolve().parents:
+        raise ConfigError(f"{out}: lies in the run, which isn't changed; choose another --out")
+    check_output_folder(out, inputs=[run], is_own=lambda path: (path / RUN_FILE).is_file())
+    config = before.asked().but(out=str(out))
+    config, dataset = open_dataset(config) if replace else (config, _read_source(config))
+    _check_source(before, config, dataset, replace=replace)
+    gone = [with_dependants(record, places) for record, places in zip(before.records, struck, strict=True)]
+    if replace:
+        kept = sum(attempt.kept for record in before.records for attempt in record.attempts)
+        made = sum(len(record.attempts) for record in before.records)
+        config = config.but(n=kept, max_attempts=made + ATTEMPTS_EACH * sum(map(len, gone)))
+    depends = fingerprint(config, dataset) if replace else before.state.fingerprint
+    depends = {**depends, "vetoed": [each for each, _ in _numbered(before.records, gone)], "replace": replace}
+    notices = _notices(before.records, gone)
+    with threads_of(config), RunFolder(out, depends, SourcePictures.of(dataset)) as folder:
+        for index in range(len(folder.read_shards()), len(before.shards)):
+            _lay_out(folder, before, dataset, index, gone)
+        if replace:
+            return paint_to_end(folder, config, dataset, progress=progress, notices=notices)
+        return _publish(folder, before, dataset, progress=progress, notices=notices)
+
+
+def _read_source(config: GenerateConfig) -> Dataset:
+    annotations, images = source_files(config)
+    return read_with_images(annotations, images)
+
+
+def _check_source(before: FinishedRun, config: GenerateConfig, dataset: Dataset, *, replace: bool) -> None:
+    """Raise unless the dataset is that of the run; for replacements all that the run depended on must be the same."""
+    then = before.state.fingerprint
+    if then.get("source_sha256") != digest_of_source(dataset):
+        raise ResumeError(f"{dataset.source}: was changed since the run; put it back as it was")
+    if not replace:
+        return
+    now = json.loads(json.dumps(fingerprint(config, dataset)))
+    for key in sorted({*then, *now} - set(_OWN)):
+        if then.get(key) != now.get(key):
+            raise ResumeError(
+                f"{before.path}: the run had {key} = {shortened(then.get(key))}, here it is "
+                f"{shortened(now.get(key))}; replace objects where the run was made, or finalize it without --replace"
+            )
+
+
+def _numbered(records: Sequence[ShardRecord], gone: Sequence[Mapping[int, int]]) -> list[tuple[int, int]]:
+    """Return the numbers in the run of the objects that go, and of those for which they do."""
+    found, first = [], 0
+    for record, each in zip(records, gone, strict=True):
+        found += [(first + position, first + cause) for position, cause in sorted(each.items())]
+        first += len(record.attempts)
+    return found
+
+
+def _notices(records: Sequence[ShardRecord], gone: Sequence[Mapping[int, int]]) -> list[str]:
+    return [
+        f"attempt {number} goes, too: it was painted over attempt {cause}"
+        for number, cause in _numbered(records, gone)
+        if number != cause
+    ]
+
+
+def _lay_out(
+    folder: RunFolder,
+    before: FinishedRun,
+    dataset: Dataset,
+    index: int,
+    gone: Sequence[Mapping[int, int]],
+) -> None:
+    """Commit a shard of the run to the copy, without what goes."""
+    kept, struck = before.shards[index], gone[index]
+    record = without_objects(kept.record, struck)
+    scenes = {scene.image_id: scene for scene in dataset.scenes}
+    shown = sum(len(new.attempts) for shard in before.shards[:index] for new in shard.record.images)
+    tiles: dict[int, Tile] = {}
+    for new in record.images:
+        if not new.is_written:
+            continue
+        scene = scenes[new.source_image_id]
+        if not struck.keys().isdisjoint(new.vetoed):
+            folder.write_image(
+                new.file_name, _without(before.path, kept, new, read_image(dataset, scene), struck)
+            )
+        else:
+            _place(before, folder.out, new)
+        if shown + len(tiles) < SHEET_TILES:
+            after = _read_new(folder.out, new)
+            tiles |= _tiles(kept, new, before=read_image(dataset, scene), after=after)
+    numbers = {number: k for k, number in enumerate(sorted(tiles))}
+    attempts = [
+        attempt.judged(tile=numbers.get(k)) if attempt.judgement is not None else attempt
+        for k, attempt in enumerate(record.attempts)
+    ]
+    stay = {number for new in record.images for number in new.attempts}
+    folder.commit(
+        index,
+        msgspec.structs.replace(record, attempts=tuple(attempts)),
+        tiles=[tiles[number] for number in numbers],
+        under={number: pixels for number, pixels in kept.under.items() if number in stay},
+    )
+
+
+def _without(run: Path, kept: KeptShard, new: NewImage, source: Image, struck: Mapping[int, int]) -> Image:
+    """Return a new image of the run without the objects that are struck out.
+
+    Raises:
+        ResumeError: The source isn't the picture that the run painted into.
+    """
+    pixels = _read_new(run, new)
+    same = unchanged_pixels(kept.record, new)
+    if new.file_name.endswith(".png") and not np.array_equal(pixels[same], source[same]):
+        raise ResumeError(
+            f"{run / IMAGES / new.file_name}: isn't of the source picture as it is now; put back the source as it was"
+        )
+    for number in sorted(struck.keys() & set(new.vetoed), reverse=True):
+        undo(pixels, source, kept.record.attempts[number], kept.under.get(number))
+    return pixels
+
+
+def _place(before: FinishedRun, out: Path, new: NewImage) -> None:
+    mode: Literal["hardlink", "copy"] = "hardlink" if before.config.output.originals == "hardlink" else "copy"
+    place_original(before.path / IMAGES / new.file_name, out / IMAGES / new.file_name, mode=mode)
+
+
+def _read_new(out: Path, new: NewImage) -> Image:
+    return read_image(out / IMAGES, Scene(new.source_image_id, new.file_name, new.size_wh)).copy()
+
+
+def _tiles(kept: KeptShard, new: NewImage, *, before: Image, after: Image) -> dict[int, Tile]:
+    """Return the windows before and after of the objects that stay in an image, by position of the attempt."""
+    found = {}
+    pixels = without_decoys(after, before, kept.record.decoys, job=new.job)
+    for number in reversed(new.attempts):
+        attempt = kept.record.attempts[number]
+        x1, y1, x2, y2 = attempt.painted.plan.window_xyxy
+        shown = pixels[y1:y2, x1:x2].copy()
+        undo(pixels, before, attempt, kept.under.get(number))
+        found[number] = np.concatenate([pixels[y1:y2, x1:x2], shown], axis=1)
+    return found
+
+
+def _publish(
+    folder: RunFolder,
+    before: FinishedRun,
+    dataset: Dataset,
+    *,
+    progress: Progress,
+    notices: Sequence[str],
+) -> Tally:
+    """Publish the copy of a run in which nothing is painted."""
+    summary, records = before.summary, folder.read_shards()
+    names = {category.id: category.name for category in dataset.categories}
+    tally = Tally(int(summary["wanted"]), names=names, notices=[*folder.notices, *notices])
+    for record in records:
+        tally.add(record)
+    tally.filter_rows = tuple(msgspec.convert(row, FilterRow) for row in summary["real_objects"])
+    tally.given_up = {id_ for id_, name in names.items() if name in summary["given_up"]}
+    tally.ended = End.VETOED
+    progress("writing", tally)
+    for name in (AFFINITY, REJECTED_SHEET):
+        if (before.path / name).is_file():
+            content = (before.path / name).read_bytes()
+            write_atomically(folder.out / name, partial(_write, content))
+    publish_records(folder, dataset, records, config=before.config, models=before.models, tally=tally)
+    folder.finish()
+    tally.finished = True
+    progress("done", tally)
+    return tally
+
+
+def _write(content: bytes, file: BinaryIO) -> None:
+    file.write(content)

@@ -1,0 +1,124 @@
+"""The files of a shard in a run's directory: its record, and what each of its files held when it was written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from augsynth.core.errors import ResumeError
+from augsynth.core.files import write_atomically
+from augsynth.core.images import relative_name
+from augsynth.core.records import ShardRecord
+from augsynth.core.scene import Image
+
+SHARDS = "shards"
+IMAGES = "images"
+
+
+class FileStamp(Struct, frozen=True):
+    """What a file held when it was written: number of bytes and SHA-256."""
+
+    num_bytes: int
+    sha256: str
+
+
+class CommittedShard(Struct, frozen=True):
+    """What is on the disk for a shard: its record, and what each of its files holds, by name in the directory."""
+
+    files: dict[str, FileStamp]
+    record: msgspec.Raw
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeptShard:
+    """A shard of a finished run: its record, and what lay under objects that were painted over earlier ones."""
+
+    record: ShardRecord
+    under: Mapping[int, Image]
+
+
+def read_kept(out: Path) -> list[KeptShard]:
+    """Return the shards of a finished run in order.
+
+    Raises:
+        ResumeError: A record or an image isn't as it was written, or is gone.
+    """
+    shards: list[KeptShard] = []
+    while record_path(out, len(shards)).is_file():
+        try:
+            committed, record = read_shard(out, len(shards))
+            shards.append(KeptShard(record, _read_under(out, len(shards), committed)))
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile, RecursionError) as error:
+            raise ResumeError(
+                f"{out}: {error} is damaged, changed or gone; put it back as the run wrote it"
+            ) from None
+    return shards
+
+
+def read_shard(out: Path, index: int, *, also: Iterable[Path] = ()) -> tuple[CommittedShard, ShardRecord]:
+    """Return a shard whose record, images and further files are as they were written.
+
+    Raises:
+        OSError: A file can't be read.
+        ValueError: One is damaged; the text names it.
+    """
+    path = record_path(out, index)
+    expected, _, body = path.read_bytes().partition(b"\n")
+    if expected != digest(body).encode():
+        raise ValueError(path.name)
+    try:
+        committed = msgspec.json.decode(body, type=CommittedShard)
+        record = ShardRecord.from_bytes(bytes(committed.record))
+        names = {f"{IMAGES}/{relative_name(image.file_name)}" for image in record.images if image.is_written}
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path.name} ({error})") from None
+    under = under_path(out, index).relative_to(out).as_posix()
+    names |= {path.relative_to(out).as_posix() for path in also} | ({under} & committed.files.keys())
+    for name in sorted(names):
+        if not (out / name).is_file() or committed.files.get(name) != stamp(out / name):
+            raise ValueError(name)
+    return committed, record
+
+
+def _read_under(out: Path, index: int, committed: CommittedShard) -> dict[int, Image]:
+    path = under_path(out, index)
+    if path.relative_to(out).as_posix() not in committed.files:
+        return {}
+    with np.load(path) as stored:
+        return {int(name): stored[name] for name in stored.files}
+
+
+def record_path(out: Path, index: int) -> Path:
+    """Return the file of a shard's record."""
+    return out / SHARDS / f"{index:05d}.json"
+
+
+def under_path(out: Path, index: int) -> Path:
+    """Return the file of what lay under a shard's objects; there is none where the source lay under all of them."""
+    return out / SHARDS / f"{index:05d}.under.npz"
+
+
+def store_arrays(path: Path, arrays: Mapping[str, NDArray[np.uint8]]) -> None:
+    """Write named arrays, the same bytes for the same arrays."""
+    # numpy's stubs don't know that keyword arrays may be unpacked next to a file
+    store: Callable[..., None] = np.savez_compressed
+    write_atomically(path, lambda file: store(file, **arrays))
+
+
+def stamp(path: Path) -> FileStamp:
+    """Return what a file holds now."""
+    data = path.read_bytes()
+    return FileStamp(len(data), digest(data))
+
+
+def digest(data: bytes) -> str:
+    """Return the SHA-256 in hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
