@@ -6,6 +6,7 @@ The names below are the Python interface; each loads its module when it is first
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from augsynth.checking.check import Check, check
     from augsynth.coco.reader import read_dataset
     from augsynth.core.errors import AugsynthError
     from augsynth.detectors.loading import load_detector
@@ -18,9 +19,11 @@ else:
     _MODULES = {
         "AffinityPaste": "pasting.affinity_paste",
         "AugsynthError": "core.errors",
+        "Check": "checking.check",
         "Run": "generation.interface",
         "SceneModel": "placement.scene_model",
         "finalize": "generation.interface",
+        "check": "checking.check",
         "fit_affinity": "placement.scene_model",
         "generate": "generation.interface",
         "judge_pictures": "filtering.judge_pictures",
@@ -50,9 +53,11 @@ __version__ = "0.1.0"
 __all__ = [
     "AffinityPaste",
     "AugsynthError",
+    "Check",
     "Run",
     "SceneModel",
     "__version__",
+    "check",
     "finalize",
     "fit_affinity",
     "generate",

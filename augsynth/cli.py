@@ -11,6 +11,7 @@ import typer
 from augsynth import __version__
 from augsynth.commands.affinity import BUILD_AFFINITY
 from augsynth.commands.bank import BANK
+from augsynth.commands.check import CHECK
 from augsynth.commands.convert import EXPORT, IMPORT
 from augsynth.commands.finalize import FINALIZE
 from augsynth.commands.flags import add_command
@@ -24,6 +25,7 @@ from augsynth.core.errors import AugsynthError
 COMMANDS = (
     GENERATE,
     FINALIZE,
+    CHECK,
     BUILD_AFFINITY,
     BANK,
     SPLIT,

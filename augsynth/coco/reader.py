@@ -116,7 +116,7 @@ def read_past_faults(
 
     Args:
         annotations: As for `read_dataset`; what is wrong with a file of another format still ends the reading.
-        images: The image directory, or None.
+        images: The image directory; without it that of a COCO file is looked for near it, and may be missing.
         most_names: Ids or names that are kept of each kind of repair.
 
     Raises:
@@ -126,17 +126,24 @@ def read_past_faults(
     path, repairs = Path(annotations), Repairs(most_names)
     faults: list[Fault] = []
     try:
-        return Reading(_read_whole(path, images, repairs, Refusals(path, faults)), repairs, faults)
+        dataset = _read_whole(path, images, repairs, Refusals(path, faults), look=True, needed=False)
+        return Reading(dataset, repairs, faults)
     except NothingLeft:
         return Reading(None, repairs, faults)
 
 
 def _read_whole(
-    path: Path, images: str | Path | None, repairs: Repairs, refusals: Refusals, *, look: bool = False
+    path: Path,
+    images: str | Path | None,
+    repairs: Repairs,
+    refusals: Refusals,
+    *,
+    look: bool = False,
+    needed: bool = True,
 ) -> Dataset:
     try:
         with collection_paused():
-            opened = open_document(path, None if images is None else Path(images), look=look)
+            opened = open_document(path, None if images is None else Path(images), look=look, needed=needed)
             return _read(opened, repairs, refusals)
     except RecursionError:
         raise fault(path, "", "document", "is nested too deeply", "export it again") from None

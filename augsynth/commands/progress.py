@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -26,6 +28,39 @@ _STAGES = {
     "done": "done",
 }
 _MOST_ROWS, _PAGE_WIDTH = 30, 240
+_EVERY_S = 30  # seconds between lines where the output is no terminal
+
+
+@contextmanager
+def counting(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """Show a bar for each thing that is counted; where the output is no terminal, a line every half minute.
+
+    Yields:
+        Called with what is counted, how many are done, and of how many.
+    """
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+    tasks: dict[str, TaskID] = {}
+    shown = time.monotonic()
+
+    def update(what: str, done: int, of: int) -> None:
+        nonlocal shown
+        if what not in tasks:
+            tasks[what] = bar.add_task(what)
+        bar.update(tasks[what], completed=done, total=of)
+        if not console.is_terminal and time.monotonic() - shown > _EVERY_S:
+            console.print(f"{what}: {done:,} of {of:,}", markup=False, highlight=False, soft_wrap=True)
+            shown = time.monotonic()
+
+    with bar:
+        yield update
 
 
 class RunDisplay:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from augsynth.coco.document import decode_document
 from augsynth.coco.faults import Record, Repairs, fault
 from augsynth.coco.formats import cvat, fiftyone, imagefolder, label_studio, voc, yolo
 from augsynth.coco.formats.draft import Draft
-from augsynth.core.images import Header, is_plain_file
+from augsynth.core.images import Header, is_plain_file, relative_name
 from augsynth.core.scene import Dataset
 
 ANNOTATIONS = (
@@ -123,27 +124,33 @@ def source_digest(dataset: Dataset) -> str:
     return hashlib.sha256(dataset.source.read_bytes()).hexdigest()
 
 
-def images_beside(path: Path, names: Sequence[object]) -> Path:
+def images_beside(path: Path, names: Sequence[object], *, needed: bool = True) -> Path | None:
     """Return the directory that the images of a COCO file are in, looked for near it.
 
     Args:
         path: The COCO file.
         names: `file_name` of its images, as recorded; one of the first must be there.
+        needed: Raise where they aren't found, instead of returning None.
 
     Raises:
         DatasetError: They aren't found.
     """
     here = path.absolute().parent
     places = (here / "images", here / "data", here.parent / "images", here.parent / "data", here, here.parent)
-    first = [name.replace("\\", "/") for name in names[:_LOOKED_FOR] if isinstance(name, str)]
+    first = []
+    for name in names[:_LOOKED_FOR]:
+        with contextlib.suppress(ValueError):  # absolute, or leaves the directory
+            first += [relative_name(name)] if isinstance(name, str) else []
     for place in places:
         if any(is_plain_file(place / name) for name in first):
             return place
+    if not needed:
+        return None
     told = f"{first[0]!r} and the next ones aren't" if first else "are not"
     raise fault(path, "", "images", f"{told} found near it", "give --images, what file_name starts from")
 
 
-def open_document(annotations: Path, images: Path | None, *, look: bool) -> Opened:
+def open_document(annotations: Path, images: Path | None, *, look: bool, needed: bool = True) -> Opened:
     """Return a dataset of any format as a COCO document.
 
     Of another format than COCO without a split after `#` it is the training split, or all where there are no splits.
@@ -152,6 +159,7 @@ def open_document(annotations: Path, images: Path | None, *, look: bool) -> Open
         annotations: COCO file, or a path that one of `FORMATS` fits.
         images: The image directory, where it is given.
         look: Look for the images of a COCO file near it, where no directory is given.
+        needed: Raise where they aren't found there.
 
     Raises:
         DatasetError: The file can't be read or isn't of the format; the split isn't there, or which one isn't known.
@@ -164,7 +172,8 @@ def open_document(annotations: Path, images: Path | None, *, look: bool) -> Open
         file = path / _COCO_BESIDE[0] if path.is_dir() else path
         document = decode_document(file)
         if look and images is None:
-            images = images_beside(file, [recorded_name(record) for record in document["images"]])
+            names = [recorded_name(record) for record in document["images"]]
+            images = images_beside(file, names, needed=needed)
         return Opened(file, document, images, None, Repairs())
     splits = found.splits(path)
     split = asked or ("train" if "train" in splits else splits[0] if len(splits) == 1 else "")
