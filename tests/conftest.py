@@ -20,16 +20,19 @@ NEEDS = {  # marker: what its tests import, the variable that makes a skip an er
     "mmdet": ("mmdet.datasets", "AUGSYNTH_REQUIRE_MMDET"),
     "mmdet_ops": ("mmdet.models", "AUGSYNTH_REQUIRE_MMDET"),
     "docs": ("myst_parser.sphinx_", "AUGSYNTH_REQUIRE_DOCS"),
+    "browser": ("selenium", "AUGSYNTH_REQUIRE_BROWSER"),
 }
+PROGRAMS = {"selenium": ("chromium", "chromedriver")}  # what a module is of no use without
 
 
 def what_is_missing(module: str) -> str:
-    """The reason why a module can't be imported, empty when it can."""
+    """The reason why a module can't be used, empty when it can."""
     try:
         importlib.import_module(module)
     except ImportError as error:
         return f"needs {module}: {error}"
-    return ""
+    missing = [program for program in PROGRAMS.get(module, ()) if shutil.which(program) is None]
+    return f"needs {' and '.join(missing)}" if missing else ""
 
 
 def pytest_sessionfinish() -> None:

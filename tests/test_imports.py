@@ -22,6 +22,7 @@ LAYERS = [
     "inpainting detectors",
     "masking filtering pasting",
     "training sample",
+    "reporting",
     "generation checking",
     "commands",
     "cli",

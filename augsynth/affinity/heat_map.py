@@ -72,7 +72,7 @@ def scale_of(affinity: Affinity) -> Scale:
 def draw_heat_map(affinity: Affinity, *, path: Path | BinaryIO, dataset: str = "") -> None:
     """Write the heat map of an affinity as PNG.
 
-    A pair that chance explains is grey; all are where the cross-validation finds no structure.
+    A pair that chance explains is pale grey; all are where the cross-validation finds no structure.
 
     Args:
         affinity: The matrix to draw.
@@ -92,8 +92,17 @@ def draw_heat_map(affinity: Affinity, *, path: Path | BinaryIO, dataset: str = "
     title = (
         f"{name}affinity by {affinity.measure}\n{counts.num_scenes:,} images, {objects:,} objects\n{verdict}"
     )
-    grey = "" if affinity.measure == CLIP and found else "grey: no more than chance explains"
-    heat_map(values, affinity.names, path=path, title=title, scale=scale_of(affinity), told=told, note=grey)
+    same = "dark grey: the same category"
+    chance = "" if affinity.measure == CLIP and found else "pale grey: no more than chance explains\n"
+    heat_map(
+        values,
+        affinity.names,
+        path=path,
+        title=title,
+        scale=scale_of(affinity),
+        told=told,
+        note=chance + same,
+    )
 
 
 def _plain_factor(value: float) -> str:

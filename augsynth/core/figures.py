@@ -30,7 +30,7 @@ _TITLE_PX = 18
 _GREEN, _RED, _BLUE = (0, 150, 60), (215, 35, 35), (30, 90, 200)
 _MAX_NUMBERED = 15  # categories up to which each cell shows its number
 _MAX_LABEL = 30
-_GREY = "0.93"
+_GREY, _DIAGONAL = "0.93", "0.72"
 PICTURE_MARK = "augsynth heat map"
 
 
@@ -125,16 +125,16 @@ def heat_map(
 ) -> None:
     """Write a square matrix over categories as a heat map in PNG.
 
-    Colours follow a fixed scale, never the data, so that weak structure looks weak. The diagonal is left out.
+    Colours follow a fixed scale, never the data, so that weak structure looks weak. The diagonal is left out: grey.
     Up to 15 categories each cell shows its number.
 
     Args:
-        matrix: (C, C), row given, column scored; NaN cells are grey.
+        matrix: (C, C), row given, column scored; NaN cells are pale grey.
         names: C category names, shown as they are, but for what can't be printed.
         path: The file to write, or one open for writing; the same input gives the same bytes.
         title: Text above, split at newlines.
         scale: What the colours mean.
-        told: (C, C) cells that get a colour; the others are grey, their numbers too. All without.
+        told: (C, C) cells that get a colour; the others are pale grey, their numbers too. All without.
         note: Text below the colour bar's label, what grey means for instance.
 
     Raises:
@@ -150,7 +150,7 @@ def heat_map(
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     norm, colours = _colours(scale)
-    axes.imshow(np.where(others, 0.0, np.nan), cmap=ListedColormap([_GREY]), interpolation="nearest")
+    axes.imshow(~others, cmap=ListedColormap([_GREY, _DIAGONAL]), vmin=0, vmax=1, interpolation="nearest")
     cells = np.ma.masked_where(~(coloured & others), matrix)
     shown = axes.imshow(cells, cmap=colours, norm=norm, interpolation="nearest")
     _name_axes(axes, names)

@@ -49,6 +49,7 @@ class FilterRow(msgspec.Struct, frozen=True, kw_only=True):
         threshold_objects: Real objects that the threshold comes from; None for a fixed one, or for none.
         auc: Chance that an accepted real object scores higher than a random background place of its size, ties
             counting half; None where there is nothing to compare.
+        scores: Score of each, rejected ones included; empty where no detector looks.
     """
 
     category_id: int
@@ -59,6 +60,7 @@ class FilterRow(msgspec.Struct, frozen=True, kw_only=True):
     threshold: float | None
     threshold_objects: int | None
     auc: float | None
+    scores: tuple[float, ...] = ()
 
     @property
     def share(self) -> float:
@@ -112,6 +114,7 @@ def judge_real_objects(
                 threshold=thresholds[category_id] if rules.min_score is None else rules.min_score,
                 threshold_objects=None if fixed else thresholds.num_instances.get(category_id, 0),
                 auc=area_under_curve(scores, background[category_id]),
+                scores=tuple(round(verdict.score, 4) for verdict in verdicts[category_id]),
             )
         )
     return tuple(rows)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol, TypeVar
 
+import cv2
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,8 @@ from augsynth.generation.undoing import Under, lying_under, recorded_masks
 from augsynth.generation.working_image import WorkingImage
 from augsynth.inpainting.change_map import KEEPS_CORE
 
-MAX_TILES = 48
+MAX_TILES = 48  # of accepted objects, and of others, that a shard keeps in full size
+SMALL_TILE_PX = 256
 Tile = NDArray[np.uint8]
 WriteImage = Callable[[str, Image], None]
 Record = TypeVar("Record", Attempt, Decoy)
@@ -190,7 +192,7 @@ class _Objects:
     Attributes:
         budget: Attempts that may be made in the shard.
         yields: What the run has done so far, kept up to date.
-        tiles: Windows before and after, side by side, for the contact sheets.
+        tiles: Windows before and after, side by side: for the contact sheets as they are, for the report alone small.
     """
 
     context: RunContext
@@ -233,17 +235,11 @@ class _Objects:
         elif init is not None and init.position is not None:
             self.yields.started[init.position] -= 1
         alike = sum(
-            1
-            for attempt in self.records
-            if attempt.accepted == accepted
-            and attempt.judgement is not None
-            and attempt.judgement.tile is not None
+            1 for attempt in self.records if attempt.accepted == accepted and attempt.judgement is not None
         )
-        tile = None
-        if alike < MAX_TILES:
-            tile = len(self.tiles)
-            self.tiles.append(_tile(judged))
-        return record_object(judged.window, judged.verdict, tile=tile)
+        pair = _tile(judged)
+        self.tiles.append(pair if alike < MAX_TILES else _small(pair))
+        return record_object(judged.window, judged.verdict, tile=len(self.tiles) - 1)
 
 
 @dataclass(slots=True)
@@ -282,6 +278,16 @@ def _tile(judged: JudgedWindow) -> Tile:
     x1, y1, x2, y2 = judged.window.plan.window_xyxy
     pair = [judged.window.image.pixels[y1:y2, x1:x2], judged.pixels[y1:y2, x1:x2]]
     return np.concatenate(pair, axis=1)
+
+
+def _small(pair: Tile) -> Tile:
+    """Return a window before and after, no larger than the report shows it."""
+    height, width = pair.shape[:2]
+    scale = SMALL_TILE_PX / max(height, width // 2)
+    if scale >= 1:
+        return pair
+    size = 2 * max(1, round(width // 2 * scale)), max(1, round(height * scale))
+    return np.asarray(cv2.resize(pair, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _take_wanted(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -314,7 +314,7 @@ def _write_lines(
 
 def write_contact_sheets(
     out: Path,
-    shards: Sequence[tuple[Sequence[Attempt], Sequence[NDArray[np.uint8]]]],
+    shards: Iterable[tuple[Sequence[Attempt], Sequence[NDArray[np.uint8]]]],
     *,
     names: Mapping[int, str],
     filtered: bool = True,
@@ -324,21 +324,14 @@ def write_contact_sheets(
 
     Args:
         out: The run's directory.
-        shards: Attempts and tiles of each shard; a tile holds the window before and after, side by side.
+        shards: Attempts and tiles of each shard, read as far as they are needed; a tile holds the window before and
+            after, side by side.
         names: Category names by COCO id.
         filtered: Whether anything was judged; otherwise scores mean nothing and aren't shown.
         sheets: Which of both.
     """
-    for sheet in sheets:
+    for sheet, chosen in _choose_windows(shards, sheets).items():
         accepted = sheet == ACCEPTED_SHEET
-        chosen = [
-            (attempt, tiles[attempt.judgement.tile])
-            for attempts, tiles in shards
-            for attempt in attempts
-            if attempt.judgement is not None
-            and attempt.judgement.tile is not None
-            and attempt.accepted == accepted
-        ][:SHEET_TILES]
         if not chosen:
             continue
         word = "accepted" if accepted else "rejected"
@@ -350,6 +343,23 @@ def write_contact_sheets(
             accepted=[accepted if filtered or not accepted else None] * len(chosen),
             title=f"{word}: window before and after, with the {'label' if accepted else 'planned box'}",
         )
+
+
+def _choose_windows(
+    shards: Iterable[tuple[Sequence[Attempt], Sequence[NDArray[np.uint8]]]], sheets: Sequence[str]
+) -> dict[str, list[tuple[Attempt, NDArray[np.uint8]]]]:
+    """Return the first windows of each sheet."""
+    chosen: dict[str, list[tuple[Attempt, NDArray[np.uint8]]]] = {sheet: [] for sheet in sheets}
+    for attempts, tiles in shards:
+        for attempt in attempts:
+            windows = chosen.get(ACCEPTED_SHEET if attempt.accepted else REJECTED_SHEET)
+            if windows is None or len(windows) == SHEET_TILES or attempt.judgement is None:
+                continue
+            if attempt.judgement.tile is not None:
+                windows.append((attempt, tiles[attempt.judgement.tile]))
+        if all(len(windows) == SHEET_TILES for windows in chosen.values()):
+            break
+    return chosen
 
 
 def _caption(attempt: Attempt, names: Mapping[int, str], *, filtered: bool) -> str:

@@ -26,6 +26,7 @@ from augsynth.generation.foresight import foresee
 from augsynth.generation.loading import open_context, open_dataset
 from augsynth.generation.processes import PaintAndJudge, is_small, open_processes, threads_of
 from augsynth.generation.provenance import describe_models, fingerprint, licence_notices
+from augsynth.generation.report import RunReport
 from augsynth.generation.run_folder import RunFolder, check_output
 from augsynth.generation.source_pictures import SourcePictures
 from augsynth.generation.statistics import End, Tally
@@ -93,19 +94,27 @@ def paint_to_end(
     tally.notices += [*folder.notices, *notices, *repair_lines(dataset), *licence_notices(models)]
     progress("loading", tally)
     context = open_context(config, dataset)
-    inpainter = context.painting.inpainter
+    inpainter, asked = context.painting.inpainter, config
     config = config.but(guidance=inpainter.guidance or None, steps=inpainter.steps)
     tally.filter_rows = context.filter_rows
     tally.notices += report_lines(context.filter_rows, min_auc=config.filter_models.min_auc)
     tally.notices += _without_start(config, dataset, context)
     note_given_up(tally, context.placing.chooser)
+    report = RunReport(folder, context, asked=asked, config=config, models=models, tally=tally)
     progress("painting", tally)
-    end = _paint_shards(folder, context, shards, config=config, tally=tally, progress=progress)
+
+    def committed() -> None:
+        report.update(shards, tally)
+        progress("painting", tally)
+
+    end = _paint_shards(folder, context, shards, config=config, tally=tally, committed=committed)
     if end is End.LOW_YIELD:
+        report.write(shards, tally, status="stopped")
         raise _low_yield(folder, shards, tally, config)
     tally.ended = end
     progress("writing", tally)
     _publish(folder, context, shards, config=config, models=models, tally=tally)
+    report.write(shards, tally, status="finished")
     folder.finish()
     tally.finished = True
     progress("done", tally)
@@ -119,7 +128,7 @@ def _paint_shards(
     *,
     config: GenerateConfig,
     tally: Tally,
-    progress: Progress,
+    committed: Callable[[], None],
 ) -> End:
     """Paint and commit shards, which are added to `shards` and `tally`, until the run ends; return why."""
     dataset, chooser = context.dataset, context.placing.chooser
@@ -134,7 +143,7 @@ def _paint_shards(
             shards.append(painted.record)
             tally.add(painted.record)
             note_given_up(tally, chooser)
-            progress("painting", tally)
+            committed()
     return end
 
 
@@ -221,8 +230,9 @@ def _low_yield(
 
 def _pictures(
     folder: RunFolder, shards: Sequence[ShardRecord]
-) -> list[tuple[Sequence[Attempt], Sequence[NDArray[np.uint8]]]]:
-    return [(shard.attempts, folder.read_tiles(i, num=shard.num_tiles)) for i, shard in enumerate(shards)]
+) -> Iterator[tuple[Sequence[Attempt], Sequence[NDArray[np.uint8]]]]:
+    for i, shard in enumerate(shards):
+        yield shard.attempts, folder.read_tiles(i, num=shard.num_tiles)
 
 
 def _publish(

@@ -163,9 +163,15 @@ class Tally:
             "decoys": dict(self.decoys.most_common()),
             "ended": self.ended,
             "given_up": [self.names[category_id] for category_id in sorted(self.given_up)],
-            "real_objects": msgspec.to_builtins(self.filter_rows),
+            "real_objects": [_without_scores(row) for row in self.filter_rows],
             "categories": msgspec.to_builtins(self.rows()),
         }
+
+
+def _without_scores(row: FilterRow) -> dict[str, Any]:
+    values: dict[str, Any] = msgspec.to_builtins(row)
+    del values["scores"]
+    return values
 
 
 @dataclass(slots=True)

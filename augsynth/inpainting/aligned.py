@@ -121,6 +121,16 @@ class AlignedInpainter:
             pictures.update(zip(batch, self._pictures(chosen, steps), strict=True))
         return [pictures[k] for k in range(len(requests))]
 
+    def samples_per_window(self, strength: float | None) -> int:
+        """Return how many samples the denoiser sees for a window; see `Inpainter`."""
+        timesteps = self._num_timesteps(is_start=strength is not None)
+        taken = timesteps if strength is None else max(1, round(timesteps * strength))
+        self.scheduler.set_timesteps(timesteps)
+        last = self.scheduler.timesteps[-taken:]
+        both = sum(1 for t in last if self._guided and self._guides_at(t))
+        known = len(last) if self.alignment == "inversion" else 0
+        return len(last) + both + known
+
     def _batches(self, requests: Sequence[InpaintRequest]) -> list[tuple[int, list[int]]]:
         """Return numbers of steps, each with the places of requests that take so many, at most a batch."""
         steps = [self._num_steps(request) for request in requests]

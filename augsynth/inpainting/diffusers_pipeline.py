@@ -72,6 +72,11 @@ class PipelineInpainter:
                 pictures.update(zip(batch, painted, strict=True))
         return [pictures[k] for k in range(len(requests))]
 
+    def samples_per_window(self, strength: float | None) -> int:
+        """Return how many samples the denoiser sees for a window; see `Inpainter`."""
+        taken = self.steps if strength is None else max(1, min(self.steps, int(self.steps * strength)))
+        return taken * (2 if self.guidance > 1 and not self._told else 1)
+
     def _paint(self, requests: Sequence[InpaintRequest], strength: float | None) -> list[Image | None]:
         import torch
         from PIL import Image as PillowImage

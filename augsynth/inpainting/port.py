@@ -58,3 +58,11 @@ class Inpainter(Protocol):
     def inpaint(self, requests: Sequence[InpaintRequest]) -> list[Image | None]:
         """Return one (size, size, 3) uint8 picture a request; None where the model refused and blanked it."""
         ...
+
+    def samples_per_window(self, strength: float | None) -> int:
+        """Return how many samples the denoiser sees for a window, both branches of guidance counted.
+
+        Args:
+            strength: How far a picture to start from is repainted, None where painting starts from noise.
+        """
+        ...

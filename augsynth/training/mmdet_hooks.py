@@ -12,9 +12,8 @@ from mmcv.transforms import Compose
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.visualization import WandbVisBackend
-from numpy.typing import NDArray
 
-FOUND, MISSED, WRONG = (90, 190, 90), (230, 60, 60), (250, 170, 30)
+from augsynth.training.mistake_pictures import draw_mistakes
 
 
 @HOOKS.register_module()
@@ -90,25 +89,6 @@ def mistakes(sample: Any, *, min_score: float, min_iou: float) -> dict[str, Any]
     missed = [(real[k], int(real_labels[k]), 1.0) for k in np.flatnonzero(~taken)]
     count = len(missed) + len(wrong)
     return {"path": sample.img_path, "count": count, "found": hits, "missed": missed, "wrong": wrong}
-
-
-def draw_mistakes(found: Mapping[str, Any], names: Sequence[str]) -> NDArray[np.uint8]:
-    """Return the image with its boxes, HWC uint8 RGB."""
-    import PIL.Image
-    import PIL.ImageDraw
-    import PIL.ImageOps
-
-    with PIL.Image.open(found["path"]) as opened:
-        picture = PIL.ImageOps.exif_transpose(opened).convert("RGB")
-    draw = PIL.ImageDraw.Draw(picture)
-    width = max(1, round(max(picture.size) / 400))
-    for key, colour in (("found", FOUND), ("missed", MISSED), ("wrong", WRONG)):
-        for box, label, score in found[key]:
-            draw.rectangle([float(v) for v in box], outline=colour, width=width)
-            name = names[label] if label < len(names) else str(label)
-            text = f"{name} {score:.2f}" if key == "wrong" else name if key == "missed" else ""
-            draw.text((float(box[0]) + width + 1, float(box[1]) + width), text, fill=colour)
-    return np.asarray(picture, np.uint8)
 
 
 @HOOKS.register_module()

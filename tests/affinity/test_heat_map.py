@@ -100,7 +100,7 @@ def test_a_map_says_what_it_is_of(drawn) -> None:
     np.testing.assert_array_equal(values, affinity.matrix)
     np.testing.assert_array_equal(options["told"], affinity.cooccurrence.beyond_chance)
     assert options["told"].any()
-    assert options["note"].startswith("grey: ")
+    assert options["note"].startswith("pale grey: no more than chance explains\ndark grey: ")
     lift = Affinity.fit(groups(), measure="lift")
     np.testing.assert_allclose(drawn(lift)[0], np.log(lift.matrix))
     assert drawn(lift)[1]["title"].startswith("affinity by lift\n")
@@ -112,14 +112,14 @@ def test_where_no_structure_is_found_all_is_grey(drawn) -> None:
     _, options = drawn(few)
     assert not options["told"].any()
     assert "no structure found" in options["title"]
-    assert options["note"].startswith("grey: ")
+    assert options["note"].startswith("pale grey: no more than chance explains\ndark grey: ")
 
 
 def test_names_are_never_grey(drawn) -> None:
     named = Affinity.fit(named_groups(), source="clip", embeddings=Embeddings(VECTORS))
     _, options = drawn(named)
     assert options["told"].sum() == 12
-    assert options["note"] == ""
+    assert options["note"] == "dark grey: the same category"
 
 
 def test_the_picture_is_the_same_for_the_same_input() -> None:

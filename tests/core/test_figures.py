@@ -133,6 +133,7 @@ def test_colours_follow_the_scale_and_not_the_data(tmp_path, centre):
 
 def test_the_diagonal_has_no_colour(tmp_path):
     assert np.abs(redness(tmp_path / "m.png", [[9, 0], [0, -9]])).max() < 30
+    assert count(load(tmp_path / "m.png"), (183, 183, 183)) > 5000
 
 
 def test_cells_that_say_nothing_are_grey_whatever_their_value(tmp_path):

@@ -88,7 +88,10 @@ def without_models(patch: pytest.MonkeyPatch, config: GenerateConfig) -> list[in
                 rules=SimpleNamespace(mask_growth=1.0),
                 init_images=None,
             ),
-            painting=SimpleNamespace(inpainter=SimpleNamespace(guidance=None, steps=4), num_cells=8),
+            painting=SimpleNamespace(
+                inpainter=SimpleNamespace(guidance=None, steps=4, samples_per_window=lambda strength: 4),
+                num_cells=8,
+            ),
             loop=SimpleNamespace(slots=1),
         )
 

@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 from augsynth.core.images import write_image
 from augsynth.core.records import Attempt, Box, Extra, Judgement, ObjectMask, PlannedObject, Window
 from augsynth.core.scene import Image, Reason
+from augsynth.generation.report import DOCUMENT, PAGE
 from augsynth.generation.run_folder import RunFolder
 from augsynth.generation.statistics import Tally
 
@@ -26,7 +27,11 @@ def ignore(stage: str, tally: Tally) -> None:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    """What a folder holds, but for a run's report, which says when it was written and how long painting took."""
+    files = (
+        path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in (PAGE, DOCUMENT)
+    )
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def counted_commits() -> tuple[list[int], Callable[..., None]]:

@@ -31,7 +31,7 @@ from augsynth.inpainting.port import Inpainter, InpaintRequest
 from augsynth.inpainting.prompts.book import BACKGROUND_PROMPT
 from augsynth.pasting.init_images import InitImages
 from augsynth.sample import write_sample
-from tests.generation.run_files import written_to
+from tests.generation.run_files import files_of, written_to
 
 
 def ignore(stage: str, tally: Tally) -> None:
@@ -234,10 +234,6 @@ def test_neighbours_of_a_decoy_must_still_be_found() -> None:
 def test_the_number_of_decoys_is_checked() -> None:
     with pytest.raises(ConfigError, match="decoys"):
         GenerateConfig.of(decoys=4.5)
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def test_a_run_with_decoys_has_the_same_labels_and_bank_even_when_it_was_killed(

@@ -31,6 +31,9 @@ class Painter:
     def inpaint(self, requests: Sequence[InpaintRequest]) -> list[Image | None]:
         return [None if any(word in r.prompt for word in self.blanked) else r.image for r in requests]
 
+    def samples_per_window(self, strength: float | None) -> int:
+        return self.steps
+
 
 @pytest.fixture
 def quick(config: GenerateConfig, tmp_path: Path) -> GenerateConfig:

@@ -1,0 +1,145 @@
+"""What the report of a run says, taken from the run: counts, costs, options, models."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from augsynth.core.options import options_of, plain
+from augsynth.core.records import ShardRecord
+from augsynth.core.scene import Dataset, IntArray, Reason
+from augsynth.generation.config import GenerateConfig
+from augsynth.generation.context import RunContext
+from augsynth.generation.statistics import Tally
+from augsynth.reporting.values import CategoryLine, Cost, Model
+
+_GRID = 24  # cells along a side of the map of places
+
+
+def command_line(config: GenerateConfig) -> str:
+    """Return the command that repeats a run into another folder: the options that aren't the usual ones."""
+    usual, words = plain(GenerateConfig()), ["augsynth", "generate"]
+    values, left = plain(config), []
+    for entry in options_of(GenerateConfig):
+        value = values[entry.name]
+        if value == usual[entry.name] or entry.name == "out":
+            continue
+        if not entry.has_flag:
+            left.append(entry.name)
+            continue
+        if isinstance(value, bool):
+            words.append(entry.flag if value else f"--no-{entry.flag.removeprefix('--')}")
+            continue
+        for each in value if isinstance(value, list) else [value]:
+            words += [entry.flag, str(each)]
+    rest = f"  # and from its config.yaml: {', '.join(left)}" if left else ""
+    return f"{shlex.join(words)} --out NEW_FOLDER{rest}"
+
+
+def describe(models: Mapping[str, Any]) -> list[Model]:
+    """Return the models that took part, with what each did."""
+    parts = {
+        "model": "paints",
+        "lora": "changes how it paints",
+        "detector": "finds and judges",
+        "classifier": "judges the class",
+        "segmenter": "outlines",
+    }
+    return [
+        Model(
+            part=does,
+            name=str(models[part]),
+            revision=str(models.get(f"{part}_revision") or ""),
+            licence=str(models.get(f"{part}_licence") or ""),
+            sha256=str(models.get(f"{part}_sha256") or ""),
+        )
+        for part, does in parts.items()
+        if models.get(part)
+    ]
+
+
+def category_lines(context: RunContext, shards: Sequence[ShardRecord], tally: Tally) -> list[CategoryLine]:
+    """Return what became of each category that was attempted."""
+    real = {row.category_id: row for row in context.filter_rows}
+    scores: dict[int, list[float]] = {}
+    for attempt in (a for shard in shards for a in shard.attempts if a.judgement is not None):
+        if attempt.reason is not Reason.BLANK:
+            scores.setdefault(attempt.painted.category_id, []).append(attempt.painted.judgement.score)
+    affinity = context.placing.chooser.affinity
+    before = dict(zip(affinity.category_ids.tolist(), affinity.instance_counts.tolist(), strict=True))
+    return [
+        CategoryLine(
+            category_id=row.category_id,
+            name=row.category,
+            before=before.get(row.category_id, 0),
+            after=before.get(row.category_id, 0) + row.kept,
+            attempts=row.attempts,
+            accepted=row.accepted,
+            kept=row.kept,
+            rejected=row.rejected,
+            real=real.get(row.category_id),
+            scores=tuple(round(score, 4) for score in scores.get(row.category_id, ())),
+        )
+        for row in tally.rows()
+    ]
+
+
+def count_cost(
+    context: RunContext,
+    shards: Sequence[ShardRecord],
+    tally: Tally,
+    *,
+    seconds: float,
+    accepted: int,
+    strength: float | None,
+) -> Cost:
+    """Return what an accepted object costs.
+
+    Args:
+        context, shards, tally: The run.
+        seconds: Since painting began.
+        accepted: Objects accepted since then.
+        strength: How far real objects are repainted, None where painting starts from noise.
+    """
+    return Cost(
+        seconds=seconds,
+        accepted=accepted,
+        samples_per_window=context.painting.inpainter.samples_per_window(strength),
+        painted=sum(1 for shard in shards for a in shard.attempts if a.judgement is not None),
+        all_accepted=tally.reasons[Reason.ACCEPTED],
+    )
+
+
+def real_places(dataset: Dataset) -> dict[int, IntArray]:
+    """Return for each category how many real objects have their centre in each cell of a grid over the image."""
+    scenes = [scene for scene in dataset.scenes if len(scene)]
+    if not scenes:
+        return {}
+    boxes = np.concatenate([scene.boxes_xyxy for scene in scenes])
+    sizes = np.repeat([scene.size_wh for scene in scenes], [len(scene) for scene in scenes], axis=0)
+    wanted = ~np.concatenate([scene.is_crowd for scene in scenes])
+    ids = np.concatenate([scene.category_ids for scene in scenes])[wanted]
+    centres = ((boxes[:, :2] + boxes[:, 2:]) / 2 / sizes)[wanted]
+    x, y = np.clip((centres * _GRID).astype(np.int64), 0, _GRID - 1).T
+    categories, positions = np.unique(ids, return_inverse=True)
+    counts = np.zeros((len(categories), _GRID, _GRID), np.int64)
+    np.add.at(counts, (positions, y, x), 1)
+    return dict(zip(categories.tolist(), counts, strict=True))
+
+
+def licences_of(dataset: Dataset) -> list[str]:
+    """Return the names of the licences that the annotation file gives for its images."""
+    listed = dataset.document.get("licenses")
+    names = (
+        [each.get("name") for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    )
+    return list(dict.fromkeys(name for name in names if isinstance(name, str) and name))
+
+
+def now() -> str:
+    """Return the time in words."""
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")

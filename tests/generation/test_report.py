@@ -1,0 +1,201 @@
+"""The report of a run: there while it goes on and when it is over, at a bounded cost, the same after a kill."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from augsynth.core.errors import LowYieldError
+from augsynth.generation import report
+from augsynth.generation.config import GenerateConfig
+from augsynth.generation.context import RunContext
+from augsynth.generation.report import DOCUMENT, PAGE, RunReport
+from augsynth.generation.run import generate as run_to_end
+from augsynth.generation.run_folder import RunFolder
+from augsynth.generation.statistics import Tally
+from tests.generation.fake_run import NUM, generate, without_models, write_source
+from tests.generation.run_files import RANDOM, ignore, provenance
+from tests.generation.test_stopping import paint_with
+
+
+@pytest.fixture
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GenerateConfig:
+    """Options of a run that paints one object a shard, without models."""
+    config = write_source(tmp_path / "source")
+    without_models(monkeypatch, config)
+    return config
+
+
+def data_of(out: Path) -> dict[str, Any]:
+    """What the page's script reads."""
+    found = re.search(
+        r'<script type="application/json" id="data">(.*?)</script>', (out / PAGE).read_text("utf-8")
+    )
+    assert found is not None
+    data: dict[str, Any] = json.loads(found[1])
+    return data
+
+
+def document_of(out: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((out / DOCUMENT).read_text("utf-8"))
+    return document
+
+
+def test_every_attempt_of_a_run_is_in_its_report_under_its_number(run: tuple[Path, Tally]) -> None:
+    lines, data, document = provenance(run[0]), data_of(run[0]), document_of(run[0])
+    rows, texts = data["columns"], data["texts"]
+    assert document["status"] == "finished" and document["attempts"] == len(lines) == len(rows["reason"])
+    assert [texts["reasons"][k] for k in rows["reason"]] == [line["reason"] for line in lines]
+    assert rows["kept"] == [int("annotation_id" in line) for line in lines]
+    assert rows["seed"] == [str(line["seed"]) if "seed" in line else None for line in lines]
+    painted = sum("score" in line for line in lines)
+    assert sum(sheet["count"] for sheet in data["sheets"]) == painted
+    assert sorted(cell for cell in rows["cell"] if cell is not None) == list(range(painted))
+    assert all(box is None or min(box) > -500 for box in rows["planned"])
+    assert any(rows["outline"])
+
+
+def test_report_and_summary_agree(run: tuple[Path, Tally]) -> None:
+    document, summary = document_of(run[0]), json.loads((run[0] / "summary.json").read_text())
+    for key in ("wanted", "objects", "attempts", "images", "yield", "reasons"):
+        assert document[key] == summary[key]
+    for line, row in zip(document["categories"], summary["categories"], strict=True):
+        assert (line["category"], line["attempts"], line["kept"]) == (
+            row["category"],
+            row["attempts"],
+            row["kept"],
+        )
+    real = {row["category_id"]: row for row in summary["real_objects"]}
+    for line in document["categories"]:
+        scores = line["real_objects"].pop("scores")
+        assert line["real_objects"] == real[line["category_id"]]
+        assert len(scores) == line["real_objects"]["objects"] and all(0 <= score <= 1 for score in scores)
+    assert document["cost"]["denoiser_samples_per_window"] > 8  # 8 steps, some of them with both branches
+    assert document["models"][0]["licence"] == "apache-2.0"
+    assert document["command"].startswith("augsynth generate --annotations ")
+
+
+def test_a_run_that_goes_on_has_a_report_when_it_is_time(
+    quick: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[str, int]] = []
+    write = RunReport.write
+
+    def noted(self: RunReport, shards: Any, tally: Tally, *, status: Any) -> None:
+        write(self, shards, tally, status=status)
+        assert document_of(tmp_path / "out")["status"] == status
+        written.append((status, tally.attempts))
+
+    monkeypatch.setattr(RunReport, "write", noted)
+    monkeypatch.setattr(report, "EVERY_S", 0.0)
+    monkeypatch.setattr(report, "MOST_SHARE", 1e9)
+    generate(quick, tmp_path / "out")
+    assert written == [("running", 1), ("running", NUM), ("finished", NUM)]
+
+
+def test_reports_take_at_most_a_fiftieth_of_the_time(
+    quick: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour of shards of two seconds each, with reports that take one second."""
+    clock, busy = [0.0], [0.0]
+    monkeypatch.setattr(report.time, "monotonic", lambda: clock[0])
+    made: list[RunReport] = []
+    begin = RunReport.__init__
+
+    def kept(self: RunReport, *given: Any, **named: Any) -> None:
+        begin(self, *given, **named)
+        made.append(self)
+
+    monkeypatch.setattr(RunReport, "__init__", kept)
+    generate(quick, tmp_path / "out")
+
+    def slow(*_: Any, **__: Any) -> bytes:
+        clock[0] += 1
+        busy[0] += 1
+        return b""
+
+    monkeypatch.setattr(report, "render_report", slow)
+    tally, begun = Tally(3), clock[0]
+    while clock[0] - begun < 3600:
+        clock[0] += 2
+        made[0].update([], tally)
+    assert 3600 / 60 < busy[0] <= 0.02 * (clock[0] - begun)
+
+
+def test_a_sheet_is_drawn_once(
+    quick: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    draw = report.draw_sheet
+
+    def counted(pairs: Any, size: Any) -> Any:
+        drawn.append(len(pairs))
+        return draw(pairs, size)
+
+    monkeypatch.setattr(report, "draw_sheet", counted)
+    monkeypatch.setattr(report, "EVERY_S", 0.0)
+    monkeypatch.setattr(report, "MOST_SHARE", 1e9)
+    generate(quick, tmp_path / "out")
+    assert drawn == [1] * NUM
+
+
+def test_a_page_that_would_be_too_heavy_gets_smaller_pictures(
+    quick: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "MOST_BYTES", 10)
+    generate(quick, tmp_path / "out")
+    assert {sheet["side"] for sheet in data_of(tmp_path / "out")["sheets"]} == {report.TILE_SIZES[-1].side_px}
+
+
+def test_what_a_page_can_not_show_is_counted_all_the_same(
+    quick: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "MOST_SHOWN", 1)
+    generate(quick, tmp_path / "out")
+    assert len(data_of(tmp_path / "out")["columns"]["reason"]) == 1
+    assert document_of(tmp_path / "out")["attempts"] == NUM
+    assert "The first 1 of 2 attempts are here" in (tmp_path / "out" / PAGE).read_text("utf-8")
+
+
+def test_a_killed_run_ends_with_the_report_of_one_that_was_not(
+    quick: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generate(quick, tmp_path / "whole")
+    monkeypatch.setattr(report, "EVERY_S", 0.0)
+    commit = RunFolder.commit
+
+    def dying(self: RunFolder, index: int, *rest: Any, **named: Any) -> None:
+        if index == 1:
+            raise KeyboardInterrupt
+        commit(self, index, *rest, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "commit", dying)
+        with pytest.raises(KeyboardInterrupt):
+            generate(quick, tmp_path / "cut")
+    assert document_of(tmp_path / "cut")["status"] == "running"
+    generate(quick, tmp_path / "cut")
+    one, other = document_of(tmp_path / "whole"), document_of(tmp_path / "cut")
+    assert other["cost"]["accepted_in_that_time"] == NUM - 1
+    for document in (one, other):
+        for key in ("written", "cost", "title"):
+            del document[key]
+    assert one == other
+    pages = [data_of(tmp_path / name) for name in ("whole", "cut")]
+    assert pages[0]["columns"] == pages[1]["columns"]
+
+
+def test_a_run_that_stops_for_a_decision_has_its_report(
+    config: GenerateConfig, bare: RunContext, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    paint_with(monkeypatch, bare, "photo")
+    asked = config.but(
+        out=str(tmp_path / "out"), bank=False, originals="omit", n=100, give_up_after=0, **RANDOM
+    )
+    with pytest.raises(LowYieldError):
+        run_to_end(asked, progress=ignore)
+    document = document_of(tmp_path / "out")
+    assert document["status"] == "stopped" and document["verdict"]["level"] == "stop"
+    assert "stopped for your decision" in document["verdict"]["yield"]
