@@ -4,8 +4,7 @@ from augsynth.training.mmdet_hooks import (
     BestCheckpointArtifact,
     InnerPipelineSwitch,
     MistakePictures,
-    draw_mistakes,
     mistakes,
 )
 
-__all__ = ["BestCheckpointArtifact", "InnerPipelineSwitch", "MistakePictures", "draw_mistakes", "mistakes"]
+__all__ = ["BestCheckpointArtifact", "InnerPipelineSwitch", "MistakePictures", "mistakes"]
