@@ -12,7 +12,7 @@ from augsynth.reporting.values import Report
 Level = Literal["use", "look", "stop"]
 
 _GOOD_SHARE, _LOW_SHARE = 0.8, 0.5
-_LOW_AUC = 0.8
+_LOW_AUC, _SURE = 0.8, 0.995
 _LOW_YIELD = 0.1
 _MOST_NAMES = 4
 
@@ -63,7 +63,8 @@ def _filter_line(report: Report, rows: Sequence[FilterRow]) -> str:
     line = f"The filter accepts {accepted:,} of {objects:,} of your real objects ({accepted / objects:.0%})"
     curve = _mean_auc(rows)
     if curve is not None:
-        line += f", and a real object scores higher than empty background {curve:.0%} of the time"
+        often = "nearly always" if curve >= _SURE else f"{curve:.0%} of the time"
+        line += f", and a real object scores higher than empty background {often}"
     share = accepted / objects
     if share >= _GOOD_SHARE:
         return f"{line}: few good objects are lost to it."
@@ -88,6 +89,12 @@ def _decide(report: Report, rows: Sequence[FilterRow]) -> tuple[Level, str]:
             report.status == "running",
             "look",
             "Wait for the end before you use it; look below already, and stop the run if this isn't what you want.",
+        ),
+        (
+            not report.accepted and objects > 0 and accepted < _LOW_SHARE * objects,
+            "stop",
+            "There is nothing to use: no object was accepted. Look at the filter first, since it turns down most of "
+            "your real objects, too: take a better detector.",
         ),
         (
             not report.accepted,

@@ -169,7 +169,7 @@ def test_one_attempt_tells_everything(browser: Any, tmp_path: Path) -> None:
     text = find(browser, "#closer").text
     for words in (
         "#2 bottle",
-        "found cup 0.40",
+        "also cup 0.40",
         "the score was low; paint better.",
         "below its threshold",
         "a photo of a cup",

@@ -36,7 +36,8 @@ def with_rows(**values: Any) -> Report:
         (report(), "use", "passed a filter that knows your objects"),
         (report(status="running"), "look", "Wait for the end"),
         (report(status="stopped"), "stop", "hardly anything is accepted"),
-        (report(accepted=0), "stop", "nothing to use"),
+        (report(accepted=0), "stop", "The reasons below say what to change"),
+        (replace(with_rows(accepted=3), accepted=0), "stop", "Look at the filter first"),
         (report(filtered=False), "look", "nothing was checked"),
         (with_rows(auc=0.6), "stop", "hardly tell real objects from background"),
         (with_rows(accepted=8), "look", "turns down half of the real objects"),
@@ -58,6 +59,7 @@ def test_yield_and_worth_of_the_filter_in_a_sentence_each() -> None:
         "The filter accepts 57 of 60 of your real objects (95%), and a real object scores higher than empty background "
         "99% of the time: few good objects are lost to it."
     )
+    assert "background nearly always: few" in sum_up(with_rows(auc=1.0)).filter_line
     assert "it turns down good objects, too" in sum_up(with_rows(accepted=12)).filter_line
     assert "most of what it turns down may be good" in sum_up(with_rows(accepted=4)).filter_line
     assert sum_up(with_rows(auc=None)).filter_line.startswith(

@@ -110,10 +110,14 @@
     }
     const found = get("found", i);
     let line = words(reasonOf(i));
-    if (score) line += ` ${score.toFixed(2)}`;
-    if (found !== null) line += `; found ${text("categories", found)} ${get("found_score", i).toFixed(2)}`;
+    if (line === "low iou") line += ` ${get("iou", i).toFixed(2)}`;
+    if (score) line += `, score ${score.toFixed(2)}`;
+    if (found !== null) {
+      const word = reasonOf(i) === "wrong_class" ? "found" : "also";
+      line += `, ${word} ${text("categories", found)} ${get("found_score", i).toFixed(2)}`;
+    }
     const label = get("label", i);
-    if (label !== null) line += `; behind ${text("labels", label)}`;
+    if (label !== null) line += `, behind ${text("labels", label)}`;
     return line;
   }
 
@@ -299,6 +303,7 @@
       }
     }
     byId("closer-windows").replaceChildren(...parts);
+    byId("closer-windows").classList.toggle("four", parts.length > 2);
     byId("closer-facts").replaceChildren(...facts(i));
     byId("closer-strike").hidden = !get("kept", i);
     byId("closer-strike").setAttribute("aria-pressed", String(struck.has(i)));
