@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from augsynth.checking.findings import Case, Finding, case_of, suspicious, xywh
-from augsynth.core.boxes import intersections, ious
+from augsynth.core.boxes import box_areas, intersections, ious
 from augsynth.core.errors import DatasetError
 from augsynth.core.scene import Dataset, Detections, FloatArray, Image, IntArray, Scene
 from augsynth.detectors.port import Detector, without_doubles
-from augsynth.filtering.thresholds import SAME_PLACE_IOU, Thresholds, thresholds_from_scores
+from augsynth.filtering.thresholds import MIN_INSTANCES, SAME_PLACE_IOU, Thresholds, thresholds_from_scores
 
-SURE_QUANTILE = (
-    0.5  # of the scores of a category's found objects: above, a detection where nothing is labelled counts
+MIN_RIGHT = (
+    0.8  # share of the detections with a score or a higher one that are labelled so, for the score to count
 )
-DISPUTE_QUANTILE = 0.3  # above, a detection of another category counts where the labelled one isn't seen
+SURE_QUANTILE = (
+    0.5  # of the scores of a category's found objects, for a detection where nothing is labelled to count
+)
+DISPUTE_QUANTILE = 0.3  # for one of another category to count where the labelled one isn't seen
 LOW_QUANTILE = 0.05  # below, the detector doesn't see the category
 MAX_FREE_IOU = 0.3  # of a sure detection and any labelled object, where nothing is labelled
 MAX_INSIDE = 0.6  # share of a sure detection inside one labelled object, or the other way round
@@ -46,15 +52,10 @@ def check_labels(
         with contextlib.suppress(DatasetError):  # told by check_pictures
             seen.append((scene, detect_all(detector, read_image(scene))))
         progress(number, len(dataset.scenes))
-    scores: dict[int, list[float]] = {}
-    for scene, found in seen:
-        for k in np.flatnonzero(~scene.is_crowd).tolist():
-            score = _score_at(scene, k, found, int(scene.category_ids[k]))
-            if score:
-                scores.setdefault(int(scene.category_ids[k]), []).append(score)
-    sure = thresholds_from_scores(scores, quantile=SURE_QUANTILE)
-    rival = thresholds_from_scores(scores, quantile=DISPUTE_QUANTILE)
-    low = thresholds_from_scores(scores, quantile=LOW_QUANTILE)
+    evidence = gather_evidence(seen)
+    sure = {c: own.sure(own.free, SURE_QUANTILE) for c, own in evidence.items()}
+    rival = {c: own.sure(own.other, DISPUTE_QUANTILE) for c, own in evidence.items()}
+    low = thresholds_from_scores({c: own.right for c, own in evidence.items()}, quantile=LOW_QUANTILE)
     names = {category.id: category.name for category in dataset.categories}
     disputed, unlabelled = [], []
     for scene, found in seen:
@@ -65,6 +66,64 @@ def check_labels(
         *suspicious("disputed_labels", source, sorted(disputed, key=lambda case: -(case.value or 0))),
         *suspicious("unlabelled_objects", source, sorted(unlabelled, key=lambda case: -(case.value or 0))),
     ]
+
+
+@dataclass(slots=True)
+class Evidence:
+    """The scores of a category's detections, by what is labelled at their places.
+
+    Attributes:
+        right: The category.
+        other: Another one, and not this one.
+        free: Nothing.
+    """
+
+    right: list[float] = field(default_factory=list)
+    other: list[float] = field(default_factory=list)
+    free: list[float] = field(default_factory=list)
+
+    def sure(self, wrong: Sequence[float], quantile: float) -> float:
+        """Return the score from which on a detection counts against the labels, infinity where none does.
+
+        Most detections with it or a higher one are labelled so, and of the category's found objects `quantile` have a
+        lower one.
+
+        Args:
+            wrong: Scores of the detections that speak against the labels.
+            quantile: In [0, 1].
+        """
+        if len(self.right) < MIN_INSTANCES:
+            return math.inf
+        scores = np.array([*self.right, *wrong])
+        order = np.argsort(-scores, kind="stable")
+        scores, ranks = scores[order], np.arange(1, len(order) + 1)
+        is_right = (order < len(self.right)).cumsum() / ranks
+        is_last = np.append(scores[1:] < scores[:-1], True)  # of those with one score
+        enough = np.flatnonzero((is_right >= MIN_RIGHT) & (ranks >= MIN_INSTANCES) & is_last)
+        if not len(enough):
+            return math.inf
+        return max(float(scores[enough[-1]]), float(np.quantile(self.right, quantile)))
+
+
+def gather_evidence(seen: Sequence[tuple[Scene, Detections]]) -> dict[int, Evidence]:
+    """Return the evidence of each category; where crowds are nothing counts."""
+    evidence: dict[int, Evidence] = {}
+    for scene, found in seen:
+        there = ious(found.boxes_xyxy, scene.boxes_xyxy) >= SAME_PLACE_IOU
+        same = found.category_ids[:, None] == scene.category_ids[None]
+        right, other = (there & same & ~scene.is_crowd).any(1), (there & ~same & ~scene.is_crowd).any(1)
+        free = are_free(found.boxes_xyxy, scene.boxes_xyxy)
+        for k, (score, category_id) in enumerate(
+            zip(found.scores.tolist(), found.category_ids.tolist(), strict=True)
+        ):
+            own = evidence.setdefault(category_id, Evidence())
+            if right[k]:
+                own.right.append(score)
+            elif other[k]:
+                own.other.append(score)
+            elif free[k]:
+                own.free.append(score)
+    return evidence
 
 
 def detect_all(detector: Detector, image: Image) -> Detections:
@@ -104,7 +163,7 @@ def _score_at(scene: Scene, k: int, found: Detections, category_id: int) -> floa
 
 
 def _disputed(
-    scene: Scene, found: Detections, rival: Thresholds, low: Thresholds, names: dict[int, str]
+    scene: Scene, found: Detections, rival: Mapping[int, float], low: Thresholds, names: dict[int, str]
 ) -> list[Case]:
     """Return the objects where another category is sure and the labelled one isn't seen."""
     cases = []
@@ -129,13 +188,16 @@ def _is_labelled(scene: Scene, box_xyxy: FloatArray, category_id: int) -> bool:
     return bool((ious(box_xyxy[None], same) >= SAME_PLACE_IOU).any())
 
 
-def _unlabelled(scene: Scene, found: Detections, sure: Thresholds, names: dict[int, str]) -> list[Case]:
+def _unlabelled(
+    scene: Scene, found: Detections, sure: Mapping[int, float], names: dict[int, str]
+) -> list[Case]:
     """Return the sure detections that share their place with no labelled object."""
     cases: list[Case] = []
     taken: list[FloatArray] = []
+    free = are_free(found.boxes_xyxy, scene.boxes_xyxy)
     for k in range(len(found)):
         category_id, box, score = int(found.category_ids[k]), found.boxes_xyxy[k], float(found.scores[k])
-        if score < sure[category_id] or not _is_free(box, scene.boxes_xyxy):
+        if score < sure[category_id] or not free[k]:
             continue
         if taken and (ious(box[None], np.stack(taken)) >= SAME_PLACE_IOU).any():
             continue
@@ -152,15 +214,17 @@ def _unlabelled(scene: Scene, found: Detections, sure: Thresholds, names: dict[i
     return cases
 
 
-def _is_free(box_xyxy: FloatArray, boxes_xyxy: Sequence[FloatArray] | FloatArray) -> bool:
-    """Say whether a box is neither a labelled one nor mostly inside one, nor mostly filled by one."""
-    boxes = np.asarray(boxes_xyxy).reshape(-1, 4)
-    if not len(boxes):
-        return True
-    shared = intersections(box_xyxy[None], boxes)[0]
-    own = float(np.prod(box_xyxy[2:] - box_xyxy[:2]))
-    theirs = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    least = np.minimum(own, theirs)
-    return bool(
-        (shared < MAX_INSIDE * least).all() and (shared < MAX_FREE_IOU * (own + theirs - shared)).all()
-    )
+def are_free(boxes_xyxy: FloatArray, labelled_xyxy: FloatArray) -> NDArray[np.bool_]:
+    """Return (N,) bool: a box is neither a labelled one nor mostly inside one, nor mostly filled by one.
+
+    Args:
+        boxes_xyxy: (N, 4).
+        labelled_xyxy: (M, 4), crowds included.
+    """
+    if not len(labelled_xyxy) or not len(boxes_xyxy):
+        return np.ones(len(boxes_xyxy), np.bool_)
+    shared = intersections(boxes_xyxy, labelled_xyxy)
+    own, theirs = box_areas(boxes_xyxy)[:, None], box_areas(labelled_xyxy)[None]
+    apart = shared < MAX_INSIDE * np.minimum(own, theirs)
+    apart &= shared < MAX_FREE_IOU * (own + theirs - shared)
+    return np.asarray(apart.all(1), np.bool_)

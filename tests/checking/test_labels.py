@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import augsynth
-from augsynth.checking.labels import check_labels, detect_all
+from augsynth.checking.labels import Evidence, check_labels, detect_all
 from augsynth.coco.reader import read_dataset
 from augsynth.core.errors import ConfigError
 from augsynth.core.images import read_image
@@ -76,6 +76,25 @@ def test_a_sure_detection_in_a_free_place_is_an_unlabelled_object(looked):
     assert case.image_id == 2 and case.boxes_xywh == ((120, 100, 30, 18),) and case.value == 0.95
 
 
+def test_a_detector_that_is_mostly_wrong_says_nothing(looked):
+    dataset, look = looked
+    told = seen_as_labelled(dataset)
+    for rows in told:
+        rows += [[np.array([120.0, 100, 150, 118]), 0.95, 3], [np.array([90.0, 100, 110, 118]), 0.93, 5]]
+    told[2][0][1:] = 0.95, 5
+    assert look(told).keys() <= {"disputed_labels"}
+
+
+def test_a_score_counts_where_four_of_five_with_it_are_right():
+    right = [0.5 + 0.01 * k for k in range(20)]
+    assert Evidence(right=right).sure([], 0.5) == pytest.approx(np.median(right))
+    assert Evidence(right=right).sure([0.9] * 4, 0.5) == pytest.approx(np.median(right))
+    few = Evidence(right=right).sure([0.55] * 20, 0.0)
+    assert 0.55 < few <= 0.56
+    assert Evidence(right=right).sure([0.9] * 20, 0.0) == float("inf")
+    assert Evidence(right=right[:9]).sure([], 0.0) == float("inf")
+
+
 def test_a_large_picture_is_looked_at_in_views_and_nothing_is_seen_twice():
     class Spots:
         name, view_px = "spots", 64
@@ -103,10 +122,10 @@ def test_a_detector_needs_pictures(tmp_path):
 
 
 def test_labels_of_the_sample_that_are_wrong_are_disputed_and_no_others(tmp_path):
-    path = write_sample(tmp_path / "sample", num_images=10, workers=1)
+    path = write_sample(tmp_path / "sample", num_images=24, workers=1)
     document = json.loads(path.read_text())
     ids = {category["name"]: category["id"] for category in document["categories"]}
-    wrong = [a for a in document["annotations"] if a["category_id"] == ids["bottle"]][:6]
+    wrong = [a for a in document["annotations"] if a["category_id"] == ids["bottle"]][:5]
     for annotation in wrong:
         annotation["category_id"] = ids["can"]
     path.write_text(json.dumps(document))
