@@ -45,10 +45,10 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
         told = [f"{self.images:,} images, {self.objects:,} objects, {len(self.categories)} categories"]
         if self.windows:
             low, middle, high = self.windows
-            shares = ", ".join(f"{size} px {share:.0%}" for size, share in self.shown.items())
+            shares = ", ".join(f"of {size} px {share:.0%}" for size, share in self.shown.items())
             told.append(
-                f"windows of a painter: {low} to {high} px, half of them up to {middle}; shown without shrinking by "
-                f"{shares}"
+                f"windows around objects: median {middle} px, 9 of 10 from {low} to {high}; "
+                f"shown without shrinking by a painter {shares}"
             )
         return [*told, *filter(None, [self.structure])]
 

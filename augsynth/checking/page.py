@@ -16,12 +16,13 @@ from augsynth.checking.findings import LEVELS, Finding
 from augsynth.coco.formats.known import input_paths
 from augsynth.core.files import write_atomically
 from augsynth.core.outputs import check_output_file
-from augsynth.core.text import printable
+from augsynth.reporting.gallery import short
+from augsynth.reporting.page import style_sheet
 
 MOST_PICTURES = 12  # cases of a finding that are shown
 _MARK = b"<!-- augsynth check -->"
 _PARTS = Path(__file__).parent / "page"
-_LONGEST = 160
+_LONGEST = 160  # letters of a text
 
 
 def is_page(path: Path) -> bool:
@@ -58,7 +59,7 @@ def render(found: Check) -> bytes:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"short": _short, "count": "{:,}".format}
+    environment.filters |= {"short": _shown_text, "count": "{:,}".format}
     text = environment.get_template("check.html.j2").render(
         title=", ".join(_name(source) for source in found.sources),
         clean=found.clean,
@@ -68,7 +69,7 @@ def render(found: Check) -> bytes:
         levels=LEVELS,
         most=MOST_PICTURES,
         name=_name,
-        style=Markup((_PARTS / "check.css").read_text(encoding="utf-8")),
+        style=style_sheet() + Markup((_PARTS / "check.css").read_text(encoding="utf-8")),
     )
     return text.encode("utf-8", errors="backslashreplace")
 
@@ -91,6 +92,5 @@ def _name(path: str | Path) -> str:
     return f"{path.parent.name}/{path.name}"
 
 
-def _short(text: object, most: int = _LONGEST) -> str:
-    told = printable(str(text))
-    return told if len(told) <= most else told[: most - 1] + "…"
+def _shown_text(text: object, most: int = _LONGEST) -> str:
+    return short(str(text), most)

@@ -67,11 +67,16 @@ def render_report(
             shown=len(gallery["columns"].get("reason", ())),
             sheets=sheets,
             starts=starts,
-            style=Markup((_PARTS / "report.css").read_text(encoding="utf-8")),
+            style=style_sheet(),
             script=Markup((_PARTS / "report.js").read_text(encoding="utf-8")),
         )
     )
     return text.encode("utf-8", errors="backslashreplace")
+
+
+def style_sheet() -> Markup:
+    """Return the style of all pages: light and dark, narrow and wide."""
+    return Markup((_PARTS / "report.css").read_text(encoding="utf-8"))
 
 
 def json_for_script(value: Any) -> Markup:
