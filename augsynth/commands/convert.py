@@ -53,8 +53,9 @@ class ExportOptions:
 
     annotations: Path = option(REQUIRED, ANNOTATIONS + " Without one, all splits are written.")
     out: Path = option(REQUIRED, "Folder of the new dataset.")
-    format: Literal["yolo", "voc", "imagefolder", "fiftyone"] = option(
-        REQUIRED, "YOLO, Pascal VOC, Hugging Face image folder, or COCO as FiftyOne reads it."
+    format: Literal["yolo", "voc", "imagefolder", "fiftyone", "croissant"] = option(
+        REQUIRED,
+        "YOLO, Pascal VOC, Hugging Face image folder, COCO as FiftyOne reads it or with Croissant metadata.",
     )
     images: Path | None = option(None, IMAGES, unset=NEAR)
     val_annotations: Path | None = option(None, "Dataset that becomes the split val, as for annotations.")
@@ -152,7 +153,7 @@ EXPORT = Command(
     "export",
     ExportOptions,
     run_export,
-    help="Write a dataset as YOLO, Pascal VOC, Hugging Face image folder or for FiftyOne.",
+    help="Write a dataset as YOLO, Pascal VOC, Hugging Face image folder, for FiftyOne or to be published.",
     example="augsynth export --annotations runs/first/annotations/instances_augmented.json \\\n"
     "    --format yolo --out yolo",
 )

@@ -16,6 +16,7 @@ from benchmarks.consumers.libraries import Library
 
 ROOT = Path(__file__).resolve().parents[2]
 INSTALL_LIMIT_S, READ_LIMIT_S = 1800, 1200
+_QUIET = {"FIFTYONE_DO_NOT_TRACK": "true", "NO_ALBUMENTATIONS_UPDATE": "1", "YOLO_OFFLINE": "true"}
 # Some libraries ask for the OpenCV with windows beside the one without; they overwrite each other.
 OVERRIDES = "".join(
     f"{name} ; sys_platform == 'never'\n" for name in ("opencv-python", "opencv-contrib-python")
@@ -69,11 +70,25 @@ def read_with(library: Library, python: Path, annotations: Path, images: Path) -
         if has_masks(annotations):
             words.append("--masks")
         # Its settings and caches go to the scratch folder, and it asks no server anything.
-        quiet = {"FIFTYONE_DO_NOT_TRACK": "true", "NO_ALBUMENTATIONS_UPDATE": "1", "YOLO_OFFLINE": "true"}
-        settings = {"PYTHONPATH": str(ROOT), "HOME": scratch, **quiet}
+        settings = {"PYTHONPATH": str(ROOT), "HOME": scratch, **_QUIET}
         _call([python, *words], Path(scratch), limit_s=READ_LIMIT_S, **settings)
         held: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
     return held
+
+
+def use_tool(python: Path, given: dict[str, Any]) -> Any:
+    """Return what a tool's `read` or `write` gives, run in its environment (`benchmarks.consumers.use_tool`).
+
+    Raises:
+        NotRunError: It fails.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments, out = Path(scratch) / "given.json", Path(scratch) / "out.json"
+        arguments.write_text(json.dumps(given), encoding="utf-8")
+        settings = {"PYTHONPATH": str(ROOT), "HOME": scratch, "HF_HUB_OFFLINE": "1", **_QUIET}
+        words = [python, "-m", "benchmarks.consumers.use_tool", arguments, out]
+        _call(words, Path(scratch), limit_s=READ_LIMIT_S, **settings)
+        return json.loads(out.read_text(encoding="utf-8"))
 
 
 def _call(command: list[Any], folder: Path, *, limit_s: float = INSTALL_LIMIT_S, **settings: str) -> None:

@@ -1,5 +1,6 @@
 """`augsynth import` and `export`: what goes out comes back, by splits, names and classes."""
 
+import hashlib
 import json
 import os
 
@@ -260,3 +261,54 @@ def test_verbs_take_a_yolo_dataset_as_it_is(run, tmp_path, verb):
     }
     code, _, errors = run(verb, "--annotations", tmp_path / "yolo" / "data.yaml", *words[verb])
     assert code == 0, errors
+
+
+def test_what_is_published_says_where_each_object_is_from(run, tmp_path):
+    source = coco(tmp_path / "run")
+    (tmp_path / "run" / "annotations").mkdir()
+    file = source.rename(tmp_path / "run" / "annotations" / "instances_augmented.json")
+    model = {"model": "painter", "model_licence": "apache-2.0", "model_sha256": "ab", "augsynth": "9.9"}
+    line = {
+        "annotation_id": 2,
+        "image_id": 10,
+        "source_image_id": 20,
+        "category_id": 7,
+        "prompt": "a cup",
+        "seed": 5,
+    }
+    lines = [{**line, **model, "score": 0.5}, {"attempt": 1, "reason": "not_found"}]
+    text(tmp_path / "run" / "provenance.jsonl", "".join(json.dumps(each) + "\n" for each in lines))
+    assert run("export", "--annotations", file, "--format", "croissant", "--out", "out")[0] == 0
+    document = json.loads((tmp_path / "out" / "croissant.json").read_text())
+    assert document["conformsTo"] == "http://mlcommons.org/croissant/1.1"
+    objects = {each["@id"]: each for each in document["distribution"]}
+    for name in ("provenance.jsonl", "instances.json#images"):
+        data = (tmp_path / "out" / objects[name]["contentUrl"]).read_bytes()
+        assert objects[name]["sha256"] == hashlib.sha256(data).hexdigest()
+    assert [
+        json.loads(each) for each in (tmp_path / "out/provenance.jsonl").read_text().splitlines()
+    ] == lines[:1]
+    made = document["prov:wasGeneratedBy"]
+    assert made["prov:wasAssociatedWith"] == {
+        "@type": "prov:SoftwareAgent",
+        "name": "augsynth",
+        "version": "9.9",
+    }
+    assert made["prov:used"] == [
+        {"@type": "prov:Entity", "name": "painter", "license": "apache-2.0", "sha256": "ab"}
+    ]
+    origins = next(each for each in document["recordSet"] if each["@id"] == "synthetic-objects")
+    assert {f["name"] for f in origins["field"]} >= {
+        "model",
+        "model_licence",
+        "seed",
+        "prompt",
+        "annotation_id",
+    }
+    card = (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert "| cup | 4 | 1 |" in card
+    assert "Painted by painter (apache-2.0)." in card
+    text(tmp_path / "run" / "provenance.jsonl", "{")
+    code, _, errors = run("export", "--annotations", file, "--format", "croissant", "--out", "again")
+    assert code == 2
+    assert "provenance is damaged" in errors[-1]

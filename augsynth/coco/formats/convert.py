@@ -12,6 +12,8 @@ from augsynth.coco.faults import fault
 from augsynth.coco.formats.known import locate, splits_of
 from augsynth.coco.formats.parts import Originals, Part, Written, part_of
 from augsynth.coco.formats.write_coco import OWN_COCO, OWN_FIFTYONE, write_coco, write_fiftyone
+from augsynth.coco.formats.write_croissant import OWN as OWN_CROISSANT
+from augsynth.coco.formats.write_croissant import write_croissant
 from augsynth.coco.formats.write_imagefolder import OWN as OWN_IMAGEFOLDER
 from augsynth.coco.formats.write_imagefolder import write_imagefolder
 from augsynth.coco.formats.write_voc import OWN as OWN_VOC
@@ -43,6 +45,7 @@ _WRITERS = {
     "yolo": _Writer(write_yolo, OWN_YOLO, "data.yaml"),
     "voc": _Writer(write_voc, OWN_VOC, "ImageSets"),
     "imagefolder": _Writer(write_imagefolder, OWN_IMAGEFOLDER, "README.md"),
+    "croissant": _Writer(write_croissant, OWN_CROISSANT, "croissant.json"),
     "fiftyone": _Writer(write_fiftyone, OWN_FIFTYONE, "train"),
 }
 
@@ -83,7 +86,7 @@ def write_parts(
     Args:
         parts: The splits.
         out: The folder; empty, not there, or left unfinished by an earlier call.
-        form: `coco`, `yolo`, `voc`, `imagefolder` or `fiftyone`.
+        form: `coco`, `yolo`, `voc`, `imagefolder`, `fiftyone` or `croissant`.
         masks: Write masks, don't, or (None) as the format has a place for them.
         originals: Link or copy images.
 

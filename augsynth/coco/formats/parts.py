@@ -29,11 +29,13 @@ class Part:
         name: `train`, `val`, `test`, or "" where there are no splits.
         document: COCO document; each image has a `file_name` of its own.
         files: Image id -> its file, and the directory that it must not leave.
+        source: What it was read from, the first of several.
     """
 
     name: str
     document: Record
     files: Mapping[int, tuple[Path, Path]]
+    source: Path
 
     def objects(self) -> Iterator[tuple[Record, list[Record]]]:
         """Yield each image with its annotations, in the order of the document."""
@@ -99,7 +101,7 @@ def _piece(name: str, dataset: Dataset) -> Part:
         "annotations": [r for r in dataset.document["annotations"] if r["id"] in solid],
     }
     files = {scene.image_id: (image_path(root, scene.file_name), root) for scene in dataset.scenes}
-    return Part(name, document, files)
+    return Part(name, document, files, dataset.source)
 
 
 def _merge(name: str, pieces: Sequence[Part]) -> Part:
@@ -130,7 +132,9 @@ def _merge(name: str, pieces: Sequence[Part]) -> Part:
             annotations.append({**record, **fresh})
     info: Record = next((d["info"] for d in documents if d.get("info")), {})
     document = {"info": info, "licenses": licences, "images": list(images.values())}
-    return Part(name, {**document, "annotations": annotations, "categories": categories}, files)
+    return Part(
+        name, {**document, "annotations": annotations, "categories": categories}, files, pieces[0].source
+    )
 
 
 def _merge_blocks(

@@ -1,14 +1,12 @@
 """augsynth's own reader: an output can be augmented again."""
 
-from pathlib import Path
-
-from augsynth.coco.reader import read_dataset
+from augsynth.coco.reader import read_with_images
 from augsynth.core.images import read_image
 from benchmarks.consumers.readers.shared import found_object
 
 
 def read(annotations, images, *, masks):
-    dataset = read_dataset(Path(annotations), images=Path(images))
+    dataset = read_with_images(annotations, images)
     names = {category.id: category.name for category in dataset.categories}
     records = {a["id"]: a for a in dataset.document["annotations"]}
     found = []
