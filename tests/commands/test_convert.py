@@ -89,7 +89,7 @@ def test_what_is_exported_is_read_back(run, tmp_path, form, worst_px, masks):
 
 def test_splits_stay_splits_through_all_formats(run, tmp_path):
     box = "0 0.5 0.5 0.25 0.5\n"
-    names = {"train/a.jpg": box, "train/b.jpg": "", "val/a.jpg": "1" + box[1:], "test/c.jpg": box}
+    names = {"train/a.jpg": box, "train/b.jpg": "", "val/a.jpg": box, "test/c.jpg": box}
     head = "train: images/train\nval: images/val\ntest: images/test\n"
     last = yolo(tmp_path / "yolo", names, head=head)
     wanted = {"train": {"a": 1, "b": 0}, "val": {"a": 1}, "test": {"c": 1}}

@@ -13,6 +13,7 @@ from augsynth.coco.faults import Record, fault, shown
 from augsynth.coco.formats.draft import Draft, image_index, number, read_text
 from augsynth.core.xml_file import read_xml
 
+LABEL_MAP = "labelmap.txt"  # class names, where CVAT or datumaro wrote the dataset
 _SPLITS = ("train", "val", "test", "trainval")
 _FOLDERS = {"train": ("train",), "val": ("valid", "val", "validation"), "test": ("test",)}
 _XML_FOLDERS = ("annotations", "labels", "xmls")  # the first of each is VOC's own, others some tools'
@@ -60,7 +61,9 @@ def read(path: Path, split: str, images: Path | None) -> Draft:
     stems = place.stems if place.stems is not None else tuple(_stems(place.annotations))
     index = image_index(images or place.images)
     draft = Draft(path, root=images or place.images)
-    draft.name_categories(_class_names(places.values()))
+    mapped = _mapped_names(place.annotations.parent / LABEL_MAP)
+    used = _class_names(places.values())
+    draft.name_categories([*mapped, *(name for name in used if name not in mapped)])
     read_objects: list[tuple[Record, Path, Element]] = []
     for stem in stems:
         file = place.annotations / f"{stem}.xml"
@@ -130,6 +133,14 @@ def _class_names(places: Iterable[_Place]) -> list[str]:
     roots = (read_xml(file) for file in dict.fromkeys(files))
     names = {(each.findtext("name") or "").strip() for root in roots for each in root.iter("object")}
     return sorted(names - {""})
+
+
+def _mapped_names(path: Path) -> list[str]:
+    """Return the class names of a label map, [] where there is none: its lines are name, colour, parts and actions."""
+    if not path.is_file():
+        return []
+    lines = [line.split(":")[0].strip() for line in read_text(path).splitlines() if not line.startswith("#")]
+    return list(dict.fromkeys(name for name in lines if name and name != "background"))
 
 
 def _listed(path: Path) -> tuple[str, ...]:

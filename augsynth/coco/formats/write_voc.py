@@ -8,16 +8,26 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from augsynth.coco.faults import Record
 from augsynth.coco.formats.draft import ORIENTED
-from augsynth.coco.formats.parts import Originals, Part, Written, box_inside, is_crowd, outlines, own_names
+from augsynth.coco.formats.parts import (
+    Originals,
+    Part,
+    Written,
+    box_inside,
+    class_names,
+    is_crowd,
+    outlines,
+    own_names,
+)
+from augsynth.coco.formats.voc import LABEL_MAP
 from augsynth.core.images import read_image, write_image
 from augsynth.core.scene import Scene
 
-OWN = frozenset({"Annotations", "JPEGImages", "ImageSets"})
+OWN = frozenset({"Annotations", "JPEGImages", "ImageSets", LABEL_MAP})
 _JPEG = (".jpg", ".jpeg")
 
 
 def write_voc(parts: Sequence[Part], draft: Path, *, masks: bool | None, originals: Originals) -> Written:
-    """Write an XML file for each image, lists of the splits, and place the images.
+    """Write an XML file for each image, lists of the splits and of the classes, and place the images.
 
     Boxes are whole pixels counted from 1, as the devkit and its readers take them. Crowds become difficult objects,
     which VOC's evaluation leaves out, too. All images are .jpg, because readers of VOC ask for no other: pictures in
@@ -50,6 +60,9 @@ def write_voc(parts: Sequence[Part], draft: Path, *, masks: bool | None, origina
         written.images += len(listed)
         text = "".join(stem + "\n" for stem in listed)
         (lists / f"{part.name or 'train'}.txt").write_text(text, encoding="utf-8", newline="\n")
+    labels = "".join(f"{name}:::\n" for name in class_names(parts))
+    text = f"# label:color_rgb:parts:actions\n{labels}"  # as datumaro and CVAT read it
+    (draft / LABEL_MAP).write_text(text, encoding="utf-8", newline="\n")
     return written
 
 

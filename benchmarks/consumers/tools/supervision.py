@@ -14,8 +14,13 @@ def read(folder, split, *, masks, form="yolo"):
     else:
         places = folder / "JPEGImages", folder / "Annotations"
         dataset = DetectionDataset.from_pascal_voc(*map(str, places), force_masks=masks)
+        listed = set(
+            (folder / "ImageSets" / "Main" / f"{split}.txt").read_text().split()
+        )  # it reads no lists
     found = []
     for path, _, detections in dataset:
+        if form == "voc" and Path(path).stem not in listed:
+            continue
         number = len(detections)
         outlines = detections.mask if masks and number else [None] * number
         kinds = detections.class_id if number else []
