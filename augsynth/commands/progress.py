@@ -63,6 +63,42 @@ def counting(console: Console) -> Iterator[Callable[[str, int, int], None]]:
         yield update
 
 
+class Pace:
+    """How long the rest takes, told from what was done since the first look."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, int] | None = None
+
+    def left_s(self, done: int, total: int, *, now: float | None = None) -> float | None:
+        """Return the seconds that are left, None before anything is done.
+
+        Args:
+            done: Of what is to be done, so far.
+            total: In all.
+            now: Time in seconds; the clock's when None.
+        """
+        now = time.monotonic() if now is None else now
+        if self._first is None:
+            self._first = now, done
+        began, before = self._first
+        if done <= before:
+            return None
+        return max(0.0, (now - began) * (total - done) / (done - before))
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration in words: `40 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 90:
+        return f"{round(seconds)} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def left_text(seconds: float | None) -> str:
+    """Return how much time is left, empty where that isn't known."""
+    return "" if seconds is None else f"about {duration_text(seconds)} left"
+
+
 class RunDisplay:
     """A progress bar with yield and time left; plain lines where the output is no terminal.
 
@@ -76,14 +112,16 @@ class RunDisplay:
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("yield {task.fields[share]}"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             console=console,
             disable=not console.is_terminal,
         )
-        self.task = self.bar.add_task("", total=None, share="-")
+        self.task = self.bar.add_task("", total=None, share="-", left="")
+        self.pace = Pace()
         self.stage = "reading"
         self.shown = time.monotonic()
         self.told = 0
+        self.left_s: float | None = None
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -100,20 +138,42 @@ class RunDisplay:
             self.console.print(notice, markup=False, highlight=False, soft_wrap=True)
         self.told = len(tally.notices)
         share = f"{tally.yield_share:.0%}" if tally.attempts else "-"
+        left = ""
+        if stage == "painting":
+            self.left_s = self.pace.left_s(tally.accepted, tally.wanted)
+            left = left_text(self.left_s)
         self.bar.update(
             self.task,
             description=_STAGES[stage],
             total=tally.wanted,
             completed=min(tally.accepted, tally.wanted),
             share=share,
+            left=left,
         )
         now = time.monotonic()
         if not self.console.is_terminal and (stage != self.stage or now - self.shown > 30):
             so_far = f"{tally.accepted}/{tally.wanted} accepted, {tally.attempts} attempts, yield {share}"
-            text = f"{_STAGES[stage]}: {so_far}"
+            text = ", ".join(filter(None, [f"{_STAGES[stage]}: {so_far}", left]))
             self.console.print(text, markup=False, highlight=False, soft_wrap=True)
             self.shown = now
         self.stage = stage
+
+
+def preview_lines(tally: Tally, out: Path, *, left_s: float | None) -> list[str]:
+    """Return what the user reads after a preview."""
+    lines = [
+        f"preview: {tally.reasons['accepted']} of {tally.attempts} attempts accepted, yield {tally.yield_share:.0%}"
+    ]
+    rejected = {k: v for k, v in tally.reasons.most_common() if k != "accepted"}
+    if rejected:
+        lines.append("rejected: " + ", ".join(f"{k} {v}" for k, v in rejected.items()))
+    sheets = [str(path) for path in sorted(out.glob("contact_sheet_*.png"))]
+    lines += [f"look at {' and '.join(sheets)}"] if sheets else []
+    if left_s is None:
+        lines.append(f"how long {tally.wanted} objects will take isn't known: none was accepted in this look")
+    else:
+        lines.append(f"{duration_text(left_s)} more are expected for {tally.wanted} objects")
+    return [*lines, "the same command without --preview goes on from here"]
 
 
 def summary_lines(tally: Tally, out: Path) -> list[str]:
@@ -163,8 +223,22 @@ def category_lines(tally: Tally, out: Path) -> list[str]:
     return lines
 
 
+_PURPOSES = {
+    "encoding": "turns the training windows into latents, once",
+    "autoencoder": "learns to turn windows into latents and back; how sharp it is limits what can be painted",
+    "decoder": "sharpens what latents are turned back into",
+    "denoiser": "learns to paint objects in the holes of windows; the longest stage, and what the pictures depend on",
+    "LoRA": "teaches the checkpoint the categories of the dataset",
+    "detector": "learns to find the categories of the dataset",
+    "mask head": "learns the outline of what the detector finds",
+}
+
+
 class TrainingDisplay:
-    """A progress bar for the stages of a training; a line every half minute where there is no terminal."""
+    """A progress bar for the stages of a training; a line every half minute where there is no terminal.
+
+    Each stage begins with a line on what it is for, and tells the time that it will take from its first steps.
+    """
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -173,11 +247,13 @@ class TrainingDisplay:
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("loss {task.fields[loss]:.4f}"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             console=console,
             disable=not console.is_terminal,
         )
         self.tasks: dict[str, int] = {}
+        self.paces: dict[str, Pace] = {}
+        self.told: set[str] = set()
         self.shown = 0.0
 
     def __enter__(self) -> Self:
@@ -192,9 +268,20 @@ class TrainingDisplay:
     def update(self, stage: str, step: int, steps: int, loss: float) -> None:
         """Show how far a stage is."""
         if stage not in self.tasks:
-            self.tasks[stage] = int(self.bar.add_task(stage, total=steps, loss=0.0))
-        self.bar.update(self.bar.task_ids[self.tasks[stage]], completed=step, loss=loss)
+            self.tasks[stage] = int(self.bar.add_task(stage, total=steps, loss=0.0, left=""))
+            self.paces[stage] = Pace()
+            if stage in _PURPOSES:
+                self._say(f"{stage}: {_PURPOSES[stage]}")
+        left_s = self.paces[stage].left_s(step, steps)
+        left = "" if step == steps else left_text(left_s)
+        self.bar.update(self.bar.task_ids[self.tasks[stage]], completed=step, loss=loss, left=left)
+        if left_s is not None and stage not in self.told and step < steps:
+            self.told.add(stage)
+            self._say(f"{stage}: {duration_text(left_s)} expected for the {steps - step} steps that are left")
         now = time.monotonic()
         if not self.console.is_terminal and (now - self.shown > 30 or step == steps):
-            self.console.print(f"{stage} {step}/{steps} loss {loss:.4f}", markup=False, highlight=False)
+            self._say(", ".join(filter(None, [f"{stage} {step}/{steps} loss {loss:.4f}", left])))
             self.shown = now
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -12,11 +12,13 @@ from augsynth.coco.formats.known import ANNOTATIONS, IMAGES, NEAR, input_paths
 from augsynth.coco.reader import read_with_images
 from augsynth.commands.flags import Command
 from augsynth.commands.terminal import Report, Terminal
+from augsynth.commands.tracking import TrainingFollower
 from augsynth.core.devices import Process, check_device
 from augsynth.core.errors import ConfigError
 from augsynth.core.images import read_image
-from augsynth.core.options import REQUIRED, check_options, option, section
+from augsynth.core.options import REQUIRED, check_options, option, plain, section
 from augsynth.core.scene import Dataset, Image, Scene
+from augsynth.core.tracking import HELP, Tracker, Tracking
 from augsynth.inpainting.checkpoints import is_non_commercial
 from augsynth.training.detector.options import DetectorTraining
 from augsynth.training.lora.options import LoraTraining, check_base
@@ -51,6 +53,7 @@ class TrainInpainterOptions:
         unset="a new model",
     )
     threads: int | None = option(None, "CPU threads.", low=1, high=1024, unset="all")
+    track: Tracker | None = option(None, HELP, unset="nothing is tracked")
     training: InpainterTraining = field(default_factory=InpainterTraining, metadata=section("Training"))
 
     def __post_init__(self) -> None:
@@ -64,6 +67,7 @@ class TrainLoraOptions:
     data: TrainingData = field(metadata=section("Data"))
     out: Path = option(REQUIRED, "Directory of the training; the LoRAs are in its folders `best` and `last`.")
     threads: int | None = option(None, "CPU threads.", low=1, high=1024, unset="all")
+    track: Tracker | None = option(None, HELP, unset="nothing is tracked")
     training: LoraTraining = field(default_factory=LoraTraining, metadata=section("Training"))
 
     def __post_init__(self) -> None:
@@ -85,9 +89,11 @@ class TrainDetectorOptions:
         None, "Dataset to report on, as for annotations.", unset="a held-out tenth"
     )
     val_images: Path | None = option(None, "Its image directory.", unset="that of the training images")
+    track: Tracker | None = option(None, HELP, unset="nothing is tracked")
     training: DetectorTraining = field(default_factory=DetectorTraining, metadata=section("Training"))
 
     def __post_init__(self) -> None:
+        check_options(self)
         if self.val_images is not None and self.val_annotations is None:
             raise ConfigError(
                 "val_images is given without val_annotations; give both, or neither for a held-out tenth"
@@ -125,15 +131,18 @@ def run_train_inpainter(options: TrainInpainterOptions, terminal: Terminal) -> R
     data = options.data
     check_out(options.out, verb="train-inpainter", inputs=input_paths(data.annotations, data.images))
     dataset, read = _read_scaled(data, terminal)
-    with TrainingDisplay(terminal.notices) as display:
+    tracking = _track(options, options.track)
+    with TrainingDisplay(terminal.notices) as display, tracking:
+        follower = TrainingFollower(tracking, display.update, options.out)
         folder = train_inpainter(
             dataset,
             read,
             training=options.training,
             out=options.out,
-            progress=display.update,
+            progress=follower.update,
             start_from=options.start,
         )
+        follower.end()
     return Report([f"model in {folder}; use it with --model {folder}"], {"model": str(folder)})
 
 
@@ -161,14 +170,23 @@ def run_train_lora(options: TrainLoraOptions, terminal: Terminal) -> Report:
             f"{training.model} is for non-commercial use only ({checkpoint.licence}), and so is a LoRA of it"
         )
     dataset, read = _read_scaled(data, terminal)
-    with TrainingDisplay(terminal.notices) as display:
+    tracking = _track(options, options.track if process.rank == 0 else None)
+    with TrainingDisplay(terminal.notices) as display, tracking:
+        follower = TrainingFollower(tracking, display.update, options.out)
         folder = train_lora(
-            dataset, read, training=training, checkpoint=checkpoint, out=options.out, progress=display.update
+            dataset, read, training=training, checkpoint=checkpoint, out=options.out, progress=follower.update
         )
+        follower.end()
     return Report(
         [f"LoRA in {folder}; use it with --model {training.model} --lora {folder}"],
         {"model": training.model, "lora": str(folder)},
     )
+
+
+def _track(
+    options: TrainInpainterOptions | TrainLoraOptions | TrainDetectorOptions, kind: Tracker | None
+) -> Tracking:
+    return Tracking(kind, out=options.out, config=plain(options), device=options.training.device)
 
 
 def _set_threads(threads: int | None) -> None:
@@ -193,7 +211,9 @@ def run_train_detector(options: TrainDetectorOptions, terminal: Terminal) -> Rep
     val = None
     if options.val_annotations is not None:
         val = _read(options.val_annotations, options.val_images or options.images, terminal)
-    with TrainingDisplay(terminal.notices) as display:
+    tracking = _track(options, options.track)
+    with TrainingDisplay(terminal.notices) as display, tracking:
+        follower = TrainingFollower(tracking, display.update, options.out)
         report = train_detector(
             dataset,
             partial(read_image, dataset),
@@ -201,10 +221,11 @@ def run_train_detector(options: TrainDetectorOptions, terminal: Terminal) -> Rep
             options=options.training,
             val=val,
             read_val=None if val is None else partial(read_image, val),
-            progress=display.update,
+            progress=follower.update,
             notice=terminal.notice,
         )
-    figures = report.evaluation
+        figures = report.evaluation
+        follower.end({"AP": figures.ap, "AP50": figures.ap50, "AP75": figures.ap75})
     where = "held-out images" if report.held_out else "its own training images"
     lines = [
         f"AP {figures.ap:.3f}, AP50 {figures.ap50:.3f}, AP75 {figures.ap75:.3f} on {figures.num_images} {where}",

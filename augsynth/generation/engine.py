@@ -98,6 +98,19 @@ def paint_shard(
     return PaintedShard(record, objects.tiles, under)
 
 
+def plan_first(context: RunContext, jobs: Sequence[tuple[int, Scene]]) -> list[PlannedWindow | Attempt]:
+    """Return the first attempt at each new image as the run would plan it, without painting anything.
+
+    Args:
+        context: What the run works with.
+        jobs: Job number and source scene of each new image.
+    """
+    opened = (_open(context.dataset, job, scene) for job, scene in jobs)
+    objects = _Objects(context, len(jobs), CategoryYields(), [])
+    plans = [each if isinstance(each, Attempt) else objects.plan(each, 0, 0) for each in opened]
+    return [plan for plan in plans if plan is not None]
+
+
 def paint_decoys(
     context: RunContext, images: Sequence[WorkingImage], *, perform: PaintAndJudge | None = None
 ) -> tuple[list[WorkingImage], list[Decoy]]:

@@ -133,21 +133,28 @@ def finalize(
     check_output_folder(out, inputs=[run], is_own=lambda path: (path / RUN_FILE).is_file())
     config = before.asked().but(out=str(out))
     config, dataset = open_dataset(config) if replace else (config, _read_source(config))
-    _check_source(before, config, dataset, replace=replace)
     gone = [with_dependants(record, places) for record, places in zip(before.records, struck, strict=True)]
-    if replace:
-        kept = sum(attempt.kept for record in before.records for attempt in record.attempts)
-        made = sum(len(record.attempts) for record in before.records)
-        config = config.but(n=kept, max_attempts=made + ATTEMPTS_EACH * sum(map(len, gone)))
-    depends = fingerprint(config, dataset) if replace else before.state.fingerprint
-    depends = {**depends, "vetoed": [each for each, _ in _numbered(before.records, gone)], "replace": replace}
     notices = _notices(before.records, gone)
-    with threads_of(config), RunFolder(out, depends, SourcePictures.of(dataset)) as folder:
-        for index in range(len(folder.read_shards()), len(before.shards)):
-            _lay_out(folder, before, dataset, index, gone)
+    with threads_of(config):
+        _check_source(before, config, dataset, replace=replace)
         if replace:
-            return paint_to_end(folder, config, dataset, progress=progress, notices=notices)
-        return _publish(folder, before, dataset, progress=progress, notices=notices)
+            config = _with_room(config, before.records, sum(map(len, gone)))
+        depends = fingerprint(config, dataset) if replace else before.state.fingerprint
+        vetoed = [number for number, _ in _numbered(before.records, gone)]
+        depends = {**depends, "vetoed": vetoed, "replace": replace}
+        with RunFolder(out, depends, SourcePictures.of(dataset)) as folder:
+            for index in range(len(folder.read_shards()), len(before.shards)):
+                _lay_out(folder, before, dataset, index, gone)
+            if replace:
+                return paint_to_end(folder, config, dataset, progress=progress, notices=notices)
+            return _publish(folder, before, dataset, progress=progress, notices=notices)
+
+
+def _with_room(config: GenerateConfig, records: Sequence[ShardRecord], num: int) -> GenerateConfig:
+    """Return the options with which a number of objects is replaced: as many as the run had, and attempts for them."""
+    kept = sum(attempt.kept for record in records for attempt in record.attempts)
+    made = sum(len(record.attempts) for record in records)
+    return config.but(n=kept, max_attempts=made + ATTEMPTS_EACH * num)
 
 
 def _read_source(config: GenerateConfig) -> Dataset:

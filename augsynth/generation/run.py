@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,16 +34,19 @@ from augsynth.generation.statistics import End, Tally
 from augsynth.generation.stopping import FIRST_ATTEMPTS, find_end, low_yield_line, note_given_up
 
 _PIXELS_PER_SHARD = 100_000_000
+SHEETS_EVERY_S = 60.0  # seconds after which the contact sheets of a run that goes on are written again
+SHEETS_SHARDS = 50  # after which they are left as they are: they show the first windows
 
 Progress = Callable[[str, Tally], None]
 
 
-def generate(config: GenerateConfig, *, progress: Progress) -> Tally:
+def generate(config: GenerateConfig, *, progress: Progress, preview: int | None = None) -> Tally:
     """Paint accepted objects until there are enough or the attempt budget is spent, and publish the dataset.
 
     Args:
         config: The options.
         progress: Called with a stage name and the tally so far.
+        preview: Stop, unpublished, once so many attempts were made; without it the same run goes on from there.
 
     Returns:
         The tally of the whole run, including what earlier invocations did.
@@ -60,7 +64,7 @@ def generate(config: GenerateConfig, *, progress: Progress) -> Tally:
         threads_of(config),
         RunFolder(out, fingerprint(config, dataset), SourcePictures.of(dataset)) as folder,
     ):
-        return paint_to_end(folder, config, dataset, progress=progress, notices=notices)
+        return paint_to_end(folder, config, dataset, progress=progress, notices=notices, preview=preview)
 
 
 def paint_to_end(
@@ -70,6 +74,7 @@ def paint_to_end(
     *,
     progress: Progress,
     notices: Sequence[str] = (),
+    preview: int | None = None,
 ) -> Tally:
     """Paint on from what a run's directory holds, until there is enough, and publish the dataset.
 
@@ -79,6 +84,7 @@ def paint_to_end(
         dataset: The source.
         progress: As for `generate`.
         notices: What the user should know before painting.
+        preview: As for `generate`.
 
     Raises:
         AugsynthError: As `generate`.
@@ -100,14 +106,22 @@ def paint_to_end(
     tally.notices += report_lines(context.filter_rows, min_auc=config.filter_models.min_auc)
     tally.notices += _without_start(config, dataset, context)
     note_given_up(tally, context.placing.chooser)
+    sheets = _Sheets(folder, tally, config)
     report = RunReport(folder, context, asked=asked, config=config, models=models, tally=tally)
     progress("painting", tally)
 
     def committed() -> None:
+        sheets.update(shards)
         report.update(shards, tally)
         progress("painting", tally)
 
-    end = _paint_shards(folder, context, shards, config=config, tally=tally, committed=committed)
+    end = _paint_shards(
+        folder, context, shards, config=config, tally=tally, committed=committed, preview=preview
+    )
+    if end is None:
+        sheets.write(shards)
+        report.write(shards, tally, status="running")
+        return tally
     if end is End.LOW_YIELD:
         report.write(shards, tally, status="stopped")
         raise _low_yield(folder, shards, tally, config)
@@ -129,8 +143,12 @@ def _paint_shards(
     config: GenerateConfig,
     tally: Tally,
     committed: Callable[[], None],
-) -> End:
-    """Paint and commit shards, which are added to `shards` and `tally`, until the run ends; return why."""
+    preview: int | None,
+) -> End | None:
+    """Paint and commit shards, which are added to `shards` and `tally`, until the run ends; return why.
+
+    None is returned where the run hasn't ended, but `preview` attempts were made.
+    """
     dataset, chooser = context.dataset, context.placing.chooser
     order: Iterator[tuple[int, int]] = enumerate(source_order(len(dataset.scenes), seed=config.run.seed))
     for _ in range(sum(shard.jobs for shard in shards)):
@@ -138,6 +156,8 @@ def _paint_shards(
     most = jobs_per_shard(config, dataset)
     with open_processes(config, context) as perform:
         while (end := find_end(tally, config.run, chooser)) is None:
+            if preview is not None and tally.attempts >= preview:
+                break
             painted = _paint_next(context, order, tally, folder, most=most, run=config.run, perform=perform)
             folder.commit(len(shards), painted.record, tiles=painted.tiles, under=painted.under)
             shards.append(painted.record)
@@ -279,7 +299,26 @@ def publish_records(
             source={"seed": config.run.seed, **models},
         )
     write_json(out / SUMMARY, {**tally.document(), "repairs": repairs_document(dataset)})
-    write_contact_sheets(
-        out, _pictures(folder, shards), names=tally.names, filtered=config.filter_models.filter != "off"
-    )
+    _Sheets(folder, tally, config).write(shards)
     folder.pictures.check()
+
+
+class _Sheets:
+    """The contact sheets of a run, written again now and then while it goes on."""
+
+    def __init__(self, folder: RunFolder, tally: Tally, config: GenerateConfig) -> None:
+        self._folder = folder
+        self._names = tally.names
+        self._filtered = config.filter_models.filter != "off"
+        self._written = time.monotonic()
+
+    def update(self, shards: Sequence[ShardRecord]) -> None:
+        """Write the sheets, unless that was a short while ago or they show all that they will."""
+        if time.monotonic() - self._written > SHEETS_EVERY_S and len(shards) <= SHEETS_SHARDS:
+            self.write(shards)
+
+    def write(self, shards: Sequence[ShardRecord]) -> None:
+        """Write the sheets."""
+        pictures = _pictures(self._folder, shards)
+        write_contact_sheets(self._folder.out, pictures, names=self._names, filtered=self._filtered)
+        self._written = time.monotonic()

@@ -35,6 +35,7 @@ from augsynth.generation.shard_files import (
 from augsynth.generation.source_pictures import SourcePictures
 
 RUN_FILE = "run.json"
+PLANNED_SHEET = "planned_boxes.png"  # of a dry run
 NEW_IMAGES = "augsynth"  # folder of the new images among all
 _LONGEST_VALUE = 80  # characters of a value in a message
 _KEPT = re.compile(r"\d{5,}\.(json|under\.npz)")  # what of the shards stays in a finished run
@@ -330,7 +331,9 @@ def check_output(out: Path) -> None:
         raise ResumeError(f"{out}: is a file; choose a directory for --out")
     if out.is_dir() and not (out / RUN_FILE).is_file():
         foreign = sorted(
-            p.name for p in out.iterdir() if p.name not in (SHARDS, "sample", f".{RUN_FILE}.part")
+            p.name
+            for p in out.iterdir()
+            if p.name not in (SHARDS, "sample", PLANNED_SHEET, f".{RUN_FILE}.part")
         )
         if foreign:
             raise ResumeError(f"{out}: isn't empty and holds no run ({foreign[0]}, …); choose another --out")
