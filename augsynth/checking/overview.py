@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -9,9 +10,10 @@ import numpy as np
 
 from augsynth.affinity.model import Affinity
 from augsynth.checking.findings import Case, Finding, case_of, suspicious
-from augsynth.core.scene import Dataset
+from augsynth.core.scene import Dataset, IntArray, Scene
 from augsynth.training.windows import WindowRules
 
+MOST_CATEGORIES, MOST_IMAGES = 40, 2000  # that a verdict on structure is taken from
 SIZES = (64, 128, 256, 512)  # pixels of a painter's window, from our smallest to public checkpoints'
 
 
@@ -95,5 +97,29 @@ def _structure(dataset: Dataset, num_categories: int) -> tuple[str, bool]:
     """Return what the affinity says of structure, in words and as yes or no."""
     if num_categories < 2:
         return "", False
-    found: Any = Affinity.fit(dataset).structure
-    return str(found), bool(found.found)
+    part = _part(dataset)
+    found: Any = Affinity.fit(part).structure
+    told = f" Judged by {len(part.categories)} frequent categories in {len(part.scenes):,} images."
+    return f"{found}{told if part is not dataset else ''}", bool(found.found)
+
+
+def _part(dataset: Dataset) -> Dataset:
+    """Return enough of a dataset for a verdict on structure in seconds: frequent categories, evenly spaced images."""
+    ids, counts = np.unique(np.concatenate([s.category_ids for s in dataset.scenes]), return_counts=True)
+    if len(ids) <= MOST_CATEGORIES and len(dataset.scenes) <= MOST_IMAGES:
+        return dataset
+    kept = ids[np.argsort(-counts, kind="stable")[:MOST_CATEGORIES]]
+    chosen = np.unique(np.linspace(0, len(dataset.scenes) - 1, MOST_IMAGES).astype(np.int64))
+    scenes = tuple(_only(dataset.scenes[k], kept) for k in chosen.tolist())
+    return replace(dataset, scenes=scenes, categories=tuple(c for c in dataset.categories if c.id in kept))
+
+
+def _only(scene: Scene, category_ids: IntArray) -> Scene:
+    own = np.isin(scene.category_ids, category_ids)
+    return replace(
+        scene,
+        boxes_xyxy=scene.boxes_xyxy[own],
+        category_ids=scene.category_ids[own],
+        annotation_ids=scene.annotation_ids[own],
+        is_crowd=scene.is_crowd[own],
+    )

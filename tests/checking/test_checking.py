@@ -200,6 +200,16 @@ def test_one_name_in_two_splits_is_a_leak_where_pictures_are_not_given(tmp_path)
     assert kinds(augsynth.check([train, val])) == {"leaked_pictures": 12}
 
 
+def test_structure_of_a_large_dataset_is_judged_by_a_part_of_it(tmp_path, monkeypatch):
+    path, _ = write_set(tmp_path)
+    dataset = read_dataset(path)
+    whole = look_over(dataset)[0]
+    monkeypatch.setattr("augsynth.checking.overview.MOST_IMAGES", 6)
+    part = look_over(dataset)[0]
+    assert part.structure.endswith("Judged by 2 frequent categories in 6 images.")
+    assert "Judged" not in whole.structure and part.images == whole.images == 12
+
+
 def test_figures_of_the_dataset(tmp_path):
     path, _ = write_set(tmp_path, box(4, 10, 150, 100))
     overview, noted = look_over(read_dataset(path))
