@@ -47,7 +47,7 @@ from augsynth.reporting.verdict import sum_up
 PAGE, DOCUMENT = "report.html", "report.json"
 EVERY_S = 30.0
 MOST_SHARE = 0.02  # of a run's time
-_CELLS_PER_SHEET = 32
+_CELLS_PER_SHEET = 16
 _MOST_STARTS = 1000
 
 

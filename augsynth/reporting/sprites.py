@@ -37,7 +37,7 @@ class TileSize:
 TILE_SIZES = (
     TileSize(224, 80, 400),
     TileSize(160, 74, 1500),
-    TileSize(128, 60, 6000),
+    TileSize(120, 58, 6000),
     TileSize(96, 50, 6000),  # this and the next where pictures are full of detail
     TileSize(64, 40, 6000),
 )

@@ -22,7 +22,7 @@ from augsynth.reporting.verdict import sum_up
 SIZE_WH = (320, 240)
 NAMES = ("cup", "can", "bottle")
 THRESHOLD = 0.5
-CELLS = 32
+CELLS = 16
 
 
 def dataset_of(names: Sequence[str] = NAMES, *, num: int = 30) -> Dataset:
@@ -163,9 +163,9 @@ def affinity_of(names: tuple[str, ...] = NAMES) -> AffinityTable:
 
 @lru_cache
 def sheets_of(num: int, side: int) -> list[Sheet]:
-    """Sheets of so many pictures, which repeat after two sheets."""
+    """Sheets of so many pictures, which repeat after four sheets."""
     size = TILE_SIZES[choose_size(num)]
-    pictures = tiles_of(min(num, 2 * CELLS), side)
+    pictures = tiles_of(min(num, 4 * CELLS), side)
     drawn = [draw_sheet(pictures[low : low + CELLS], size) for low in range(0, len(pictures), CELLS)]
     sheets = [drawn[k % len(drawn)] for k in range(-(-num // CELLS))]
     if num % CELLS:

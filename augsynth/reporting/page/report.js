@@ -33,10 +33,17 @@
   }
 
   // Pictures: a sheet becomes a picture when one of its cells is shown for the first time.
+  function bytesOf(base64) {
+    if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);
+    const letters = atob(base64);
+    const bytes = new Uint8Array(letters.length);
+    for (let k = 0; k < letters.length; k += 1) bytes[k] = letters.charCodeAt(k);
+    return bytes;
+  }
   const urls = new Map();
   function sheetUrl(id) {
     if (!urls.has(id)) {
-      const bytes = Uint8Array.from(atob(byId(id).textContent), (c) => c.charCodeAt(0));
+      const bytes = bytesOf(byId(id).textContent);
       urls.set(id, URL.createObjectURL(new Blob([bytes], { type: "image/webp" })));
     }
     return urls.get(id);
