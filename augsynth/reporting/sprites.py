@@ -52,7 +52,7 @@ class Sheet:
     Attributes:
         webp: The file.
         sizes_wh: Of the picture in each cell, before and after alike.
-        side_px: A cell is twice as wide as that, and as high.
+        side_px: A cell is twice as wide as that, and as high: that of the largest picture.
     """
 
     webp: bytes
@@ -79,20 +79,19 @@ def draw_sheet(pairs: Sequence[Image], size: TileSize) -> Sheet:
     """
     if not pairs:
         raise ValueError("a sheet needs at least one picture")
-    side = size.side_px
-    rows = -(-len(pairs) // COLUMNS)
-    columns = min(COLUMNS, len(pairs))
+    windows = [
+        [fitted(half, size.side_px) for half in np.split(pair[:, : pair.shape[1] // 2 * 2], 2, axis=1)]
+        for pair in pairs
+    ]
+    sizes = tuple((before.shape[1], before.shape[0]) for before, _ in windows)
+    side = max(max(wh) for wh in sizes)
+    columns, rows = min(COLUMNS, len(pairs)), -(-len(pairs) // COLUMNS)
     sheet = np.full((rows * side, columns * 2 * side, 3), _PAGE, np.uint8)
-    sizes = []
-    for number, pair in enumerate(pairs):
+    for number, (both, (width, height)) in enumerate(zip(windows, sizes, strict=True)):
         top, left = number // COLUMNS * side, number % COLUMNS * 2 * side
-        middle = pair.shape[1] // 2
-        for k, window in enumerate((pair[:, :middle], pair[:, middle:])):
-            small = fitted(window, side)
-            height, width = small.shape[:2]
-            sheet[top : top + height, left + k * side : left + k * side + width] = small
-        sizes.append((width, height))
-    return Sheet(encoded(sheet, quality=size.quality), tuple(sizes), side)
+        for k, window in enumerate(both):
+            sheet[top : top + height, left + k * side : left + k * side + width] = window
+    return Sheet(encoded(sheet, quality=size.quality), sizes, side)
 
 
 def cut_and_whole(picture: Image, alpha: NDArray[np.uint8]) -> Image:

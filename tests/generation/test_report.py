@@ -144,9 +144,18 @@ def test_a_sheet_is_drawn_once(
 def test_a_page_that_would_be_too_heavy_gets_smaller_pictures(
     quick: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tried: list[Any] = []
+    draw = report.draw_sheet
+
+    def noted(pairs: Any, size: Any) -> Any:
+        tried.append(size)
+        return draw(pairs, size)
+
+    monkeypatch.setattr(report, "draw_sheet", noted)
     monkeypatch.setattr(report, "MOST_BYTES", 10)
     generate(quick, tmp_path / "out")
-    assert {sheet["side"] for sheet in data_of(tmp_path / "out")["sheets"]} == {report.TILE_SIZES[-1].side_px}
+    assert tried == [size for size in report.TILE_SIZES for _ in range(NUM)]
+    assert sum(sheet["count"] for sheet in data_of(tmp_path / "out")["sheets"]) == NUM
 
 
 def test_what_a_page_can_not_show_is_counted_all_the_same(

@@ -101,7 +101,7 @@ def test_it_opens_at_both_widths_in_both_schemes(
         "Promise.all([...new Set(urls)].map((url) => { const i = new Image(); i.src = url; return i.decode()"
         ".then(() => i.naturalWidth); })).then(done, (error) => done(String(error)))"
     )
-    assert set(pictures) == {4 * 2 * 224}
+    assert set(pictures) == {4 * 2 * 96}
     check_quiet(browser)
 
 
