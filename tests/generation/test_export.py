@@ -160,6 +160,19 @@ def test_a_line_of_provenance_names_who_found_the_mask_and_no_picture(tmp_path: 
     assert (line["decoy"], line["image_id"], line["file_name"]) == (0, 8, "b.png")
 
 
+def test_categories_that_lvis_says_are_absent_are_not_where_they_were_painted(tmp_path: Path) -> None:
+    attempt = painted_attempt(mask=None)
+    image = NewImage(job=0, file_name="b.png", source_image_id=7, size_wh=(40, 40), attempts=(0,))
+    source = {"id": 7, "file_name": "a.png", "width": 40, "height": 40, "neg_category_ids": [2, 1]}
+    kinds = [{"id": 1, "name": "cup"}, {"id": 2, "name": "lid"}]
+    document = {"images": [source], "annotations": [], "categories": kinds}
+    dataset = Dataset((Category(1, "cup"),), (), document, tmp_path / "a.json")
+    shard = ShardRecord(jobs=1, attempts=(attempt,), images=(image,))
+    publish_dataset(tmp_path, dataset, [shard], config=GenerateConfig(), models={"model": "m"})
+    published = json.loads((tmp_path / "annotations" / "instances_augmented.json").read_text())
+    assert [record["neg_category_ids"] for record in published["images"]] == [[2, 1], [2]]
+
+
 def test_sheets_name_what_was_found_instead_and_what_wasnt_filtered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
