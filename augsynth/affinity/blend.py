@@ -19,7 +19,8 @@ from augsynth.affinity.cooccurrence import (
     cooccurrence,
     held_out,
 )
-from augsynth.affinity.loglinear import Structure, fit_path, hide_one, log_loss, summed_up
+from augsynth.affinity.loglinear import Structure, log_loss, summed_up
+from augsynth.affinity.loglinear_fit import fit
 from augsynth.affinity.scoring import BLEND, CLIP, DEFAULT_MEASURE, Part, fit_terms, plain_terms
 from augsynth.core.scene import FloatArray
 
@@ -125,7 +126,7 @@ def _counted_log_odds(part: HeldOut, counted: Part, kappa: float) -> FloatArray:
     """Return (R, C) log odds of a fold's cases by the counts of the other folds."""
     cases = part.cases
     if counted.measure == DEFAULT_MEASURE:
-        model = next(fit_path(hide_one(part.train), part.prior, [counted.terms.strength]))
+        model = fit(part.train, part.prior, counted.terms.strength)
         return np.asarray(part.prior + model.evidence(cases.features), np.float64)
     rest = (cases.present / np.maximum(cases.present.sum(1), 1)).tocsr()
     scores = rest @ cooccurrence(part.train, kappa=kappa).matrix(counted.measure)

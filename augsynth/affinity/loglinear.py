@@ -11,32 +11,19 @@ have Gaussian priors around 0, the one free strength is chosen by cross-validati
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 from scipy import sparse
-from scipy.optimize import minimize, minimize_scalar
+from scipy.optimize import minimize_scalar
 
 from augsynth.core.scene import FloatArray, IntArray
 
 NO_PAIRS = 1e6  # from this strength on W and V are held at 0
-STRENGTHS = (np.inf, NO_PAIRS, 64.0, 16.0, 8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.06, 0.03)
-_COUNT_STRENGTH = 5.0  # penalty on V, in units of that on W: counts say less than presence
-_BIAS_STRENGTH = 1.0
-_CHUNK = 512
-_THREADS = min(4, os.cpu_count() or 1)
-_MIN_THREADED_CHUNKS = 64  # sharing out fewer costs more than it saves
 _MAX_CELLS = 40_000_000  # examples × categories that the final fit reads
 _MAX_CV_CELLS = 1_500_000
 _NUM_FOLDS = 5
-_PATIENCE = 2  # strengths in a row that don't improve before the weaker ones are left out
-_MIN_CV_IMAGES = 10
-_FEW_IMAGES_STRENGTH = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -164,113 +151,6 @@ def log_loss(logits: FloatArray, examples: Examples) -> FloatArray:
     return np.asarray(np.log(np.exp(logits).sum(axis=1)) - hit, np.float64)
 
 
-def fit_path(examples: Examples, offset: FloatArray, strengths: Sequence[float]) -> Iterator[LogLinear]:
-    """Yield the model at each strength in turn, every fit starting from the one before.
-
-    Args:
-        examples: The cases to learn from.
-        offset: (C,) log odds of the popularity prior.
-        strengths: L2 penalties on W, from strong to weak.
-    """
-    size = len(offset)
-    chunks = list(_chunks(examples, offset))
-    theta = np.zeros((2 * size + 2, size))
-    curvature = _curvature(examples, offset)
-    for strength in strengths:
-        if np.isinf(strength):
-            yield _unpacked(theta, strength)
-            continue
-        free = slice(None) if strength < NO_PAIRS else slice(2 * size, None)
-        penalty = np.full((2 * size + 2, 1), _BIAS_STRENGTH)
-        penalty[:size], penalty[size : 2 * size] = strength, _COUNT_STRENGTH * strength
-
-        scale = 1 / np.sqrt(curvature + penalty)
-
-        def objective(
-            flat: FloatArray,
-            pool: ThreadPoolExecutor | None,
-            free: slice = free,
-            penalty: FloatArray = penalty,
-            scale: FloatArray = scale,
-        ) -> tuple[float, FloatArray]:
-            current = theta.copy()
-            current[free] = flat.reshape(-1, size) * scale[free]
-            value, gradient = _value_and_gradient(_symmetric(current), chunks, pool)
-            value += 0.5 * float((penalty * current**2).sum())
-            return value, ((_symmetric(gradient) + penalty * current) * scale)[free].ravel()
-
-        start = (theta / scale)[free].ravel()
-        options = {"maxiter": 150, "ftol": 1e-6, "gtol": 1e-3}
-        with ThreadPoolExecutor(_THREADS) as threads:
-            pool = threads if len(chunks) >= _MIN_THREADED_CHUNKS and _THREADS > 1 else None
-            found = minimize(objective, start, (pool,), jac=True, method="L-BFGS-B", options=options)
-        theta[free] = found.x.reshape(-1, size) * scale[free]
-        yield _unpacked(_symmetric(theta), strength)
-
-
-def _unpacked(theta: FloatArray, strength: float) -> LogLinear:
-    size = theta.shape[1]
-    parts = theta[:size].copy(), theta[size : 2 * size].copy(), theta[2 * size :].copy()
-    return LogLinear(*parts, float(strength))
-
-
-def _curvature(examples: Examples, offset: FloatArray) -> FloatArray:
-    """Return about the diagonal of the Hessian, (2C + 2, C): parameters in its units converge much sooner."""
-    size = len(offset)
-    weight = np.exp(offset - np.logaddexp.reduce(offset))
-    squares = np.asarray(examples.features.power(2).sum(0)).ravel()
-    curvature = np.outer(squares, weight * (1 - weight))
-    curvature[:size] = (curvature[:size] + curvature[:size].T) / 2
-    return curvature
-
-
-def _symmetric(theta: FloatArray) -> FloatArray:
-    """Return the parameters with W made symmetric and empty diagonals (an absent c never uses them)."""
-    size = theta.shape[1]
-    full = theta.copy()
-    full[:size] = (theta[:size] + theta[:size].T) / 2
-    np.fill_diagonal(full[:size], 0)
-    np.fill_diagonal(full[size : 2 * size], 0)
-    return full
-
-
-def _chunks(examples: Examples, offset: FloatArray) -> Any:
-    for start in range(0, len(examples.target), _CHUNK):
-        rows = slice(start, start + _CHUNK)
-        features = examples.features[rows]
-        target = examples.target[rows]
-        yield features, features.T.tocsr(), examples.present[rows].nonzero(), target, offset
-
-
-def _value_and_gradient(
-    theta: FloatArray, chunks: Sequence[Any], pool: ThreadPoolExecutor | None = None
-) -> tuple[float, FloatArray]:
-    """Return the loss and its gradient, the same to the last bit with threads and without."""
-    value, gradient = 0.0, np.zeros_like(theta)
-    mapped, window = (map, len(chunks)) if pool is None else (pool.map, 2 * _THREADS)
-    for start in range(0, len(chunks), max(window, 1)):  # a window at a time: finished gradients take memory
-        for part, slope in mapped(partial(_chunk_value, theta), chunks[start : start + window]):
-            value += part
-            gradient += slope
-    return value, gradient
-
-
-def _chunk_value(theta: FloatArray, chunk: Any) -> tuple[float, FloatArray]:
-    features, transposed, present, target, offset = chunk
-    logits = features @ theta
-    logits += offset
-    logits[present] = -np.inf
-    logits -= logits.max(axis=1, keepdims=True)
-    rows = np.arange(len(target))
-    hit = logits[rows, target]
-    np.exp(logits, out=logits)
-    total = logits.sum(axis=1)
-    value = float((np.log(total) - hit).sum())
-    logits /= total[:, None]
-    logits[rows, target] -= 1
-    return value, transposed @ logits
-
-
 def repeat_offset(model: LogLinear, *, instances: Any, offset: FloatArray, repeats: FloatArray) -> float:
     """Return what to add to the log odds of a second object so that the next object is new as often as it is.
 
@@ -311,28 +191,6 @@ def log_odds(instances: Any) -> FloatArray:
     counts = np.bincount(instances.indices, minlength=instances.shape[1])
     prior = (counts + 0.5) / (instances.shape[0] + 1)
     return np.asarray(np.log(prior / (1 - prior)), np.float64)
-
-
-def cross_validate(instances: Any) -> tuple[float, Structure]:
-    """Return the strength with the least held-out log loss, inf if none beats the prior, and its gain."""
-    shown = np.diff(instances.indptr)
-    limit = max(_MAX_CV_CELLS // instances.shape[1], 2000)
-    instances = instances[:: max(1, int(shown[shown >= 2].sum() // limit))]
-    if (np.diff(instances.indptr) >= 2).sum() < _MIN_CV_IMAGES:
-        return _FEW_IMAGES_STRENGTH, Structure(0, 0.0, 0.0, 0.0, 0.0)
-    parts = folds(instances)
-    held, offsets = [hide_one(rest) for _, rest in parts], [log_odds(train) for train, _ in parts]
-    paths = [fit_path(hide_one(train), log_odds(train), STRENGTHS) for train, _ in parts]
-    table: list[FloatArray] = []
-    for models in zip(*paths, strict=True):
-        forecasts = zip(held, offsets, models, strict=True)
-        table.append(np.concatenate([log_loss(o + m.evidence(c.features), c) for c, o, m in forecasts]))
-        means = [float(losses.mean()) for losses in table]
-        best = int(np.argmin(means))
-        if len(means) > best + _PATIENCE and len(means) > len(STRENGTHS) // 2:
-            break
-    scene = np.concatenate([case.scene * _NUM_FOLDS + index for index, case in enumerate(held)])
-    return STRENGTHS[best], summed_up(table[0], table[1], table[best], scene)
 
 
 def summed_up(prior: FloatArray, pairless: FloatArray, losses: FloatArray, scene: IntArray) -> Structure:

@@ -20,7 +20,8 @@ from augsynth.affinity.cooccurrence import (
     ranked_pairs,
 )
 from augsynth.affinity.embeddings import Embeddings
-from augsynth.affinity.loglinear import Structure, cross_validate
+from augsynth.affinity.loglinear import Structure
+from augsynth.affinity.loglinear_fit import cross_validate
 from augsynth.affinity.scoring import (
     CLIP,
     DEFAULT_MEASURE,

@@ -16,7 +16,8 @@ from augsynth.affinity.cooccurrence import (
     cooccurrence,
     held_out,
 )
-from augsynth.affinity.loglinear import fit_path, hide_one, repeat_offset
+from augsynth.affinity.loglinear import repeat_offset
+from augsynth.affinity.loglinear_fit import fit
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import Dataset, FloatArray, IntArray
 
@@ -152,7 +153,7 @@ def fit_terms(
         parts = held_out(instances, lambda train: cooccurrence(train, kappa=counts.kappa).matrix(measure))
         return counts.matrix(measure), plain_terms(best_temperature(parts), size)
     prior, repeats = counts.log_odds, counts.repeat_prob
-    model = next(fit_path(hide_one(instances), prior, [strength]))
+    model = fit(instances, prior, strength)
     repeats = np.log(np.clip(repeats, 1e-6, 1 - 1e-6))
     repeats = repeats - np.log1p(-np.exp(repeats))
     repeats += repeat_offset(model, instances=instances, offset=prior, repeats=repeats)

@@ -8,7 +8,8 @@ place) up to a constant a group (McFadden 1974; gradient boosting: Friedman 2001
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from augsynth.core.scene import FloatArray, IntArray
 _MIN_COLUMNS = 6
 _NUM_FOLDS = 3
 _FEW_TREES = 20
+_PATIENCE = 30  # trees without a better likelihood before no more are tried
 _LARGEST = 1e9  # number of a tree; more than any place in an image is away
 _MOST_LEVELS, _MOST_COLUMNS = 16, 10_000  # of a tree that is read
 
@@ -132,7 +134,7 @@ def fit_trees(
     if not len(usable) or len(group_sizes) < 2:
         return BoostedTrees.empty()
     boosting = _Boosting(
-        np.stack([np.searchsorted(cuts, rows[:, f]) for f, cuts in enumerate(edges)]).astype(np.int32),
+        np.stack([np.searchsorted(cuts, rows[:, f]) for f, cuts in enumerate(edges)]),
         [len(cuts) for cuts in edges],
         usable,
         np.concatenate([[0], np.cumsum(group_sizes)[:-1]]),
@@ -140,7 +142,8 @@ def fit_trees(
         growth,
     )
     num_trees = growth.num_trees if clusters is None else _best_num_trees(boosting, clusters, rng)
-    trees, _ = boosting.run(num_trees, np.ones(len(group_sizes), bool), rng)
+    everything = boosting.grow(np.ones(len(group_sizes), bool), rng)
+    trees = [tree for tree, _ in itertools.islice(everything, num_trees)]
     if not trees:
         return BoostedTrees.empty()
     features = np.array([tree[0] for tree in trees], np.int64)
@@ -154,10 +157,15 @@ def _best_num_trees(boosting: _Boosting, clusters: IntArray, rng: np.random.Gene
     if len(images) < _NUM_FOLDS:
         return _FEW_TREES
     fold = rng.permutation(len(images))[member] % _NUM_FOLDS
-    gains = np.zeros(boosting.growth.num_trees + 1)
-    for f in range(_NUM_FOLDS):
-        gains += boosting.run(boosting.growth.num_trees, fold != f, rng)[1]
-    return int(gains.argmax())
+    folds = [boosting.grow(fold != f, own) for f, own in enumerate(rng.spawn(_NUM_FOLDS))]
+    best, most = 0, -np.inf
+    for number in range(boosting.growth.num_trees + 1):
+        gain = sum(chance for _, chance in map(next, folds))
+        if gain > most:
+            best, most = number, gain
+        if number >= best + _PATIENCE:
+            break
+    return best
 
 
 _Tree = tuple[list[int], list[int], FloatArray]
@@ -172,29 +180,23 @@ class _Boosting:
         starts: (G,) first row of each group; group: (N,) group of each row.
     """
 
-    bins: NDArray[np.int32]
+    bins: IntArray
     num_cuts: list[int]
     usable: IntArray
     starts: IntArray
     group: IntArray
     growth: Growth
 
-    def run(
-        self, num_trees: int, taught: NDArray[np.bool_], rng: np.random.Generator
-    ) -> tuple[list[_Tree], FloatArray]:
-        """Grow trees on the groups `taught`.
+    def grow(self, taught: NDArray[np.bool_], rng: np.random.Generator) -> Iterator[tuple[_Tree, float]]:
+        """Yield trees without end, grown on the groups `taught`.
 
-        Returns:
-            The trees, and the (num_trees + 1,) summed log chance of the other groups' real rows by number of
-            trees.
+        With each comes the summed log chance of the other groups' real rows before it.
         """
         growth, score = self.growth, np.zeros(self.bins.shape[1])
         num_columns = min(len(self.usable), max(_MIN_COLUMNS, round(growth.column_share * len(self.usable))))
-        trees: list[_Tree] = []
-        path = np.zeros(num_trees + 1)
-        for t in range(num_trees):
+        while True:
             chance = _softmax(score, self.starts, self.group)
-            path[t] = np.log(chance[self.starts][~taught]).sum()
+            held_out = float(np.log(chance[self.starts][~taught]).sum())
             columns = np.sort(rng.choice(self.usable, num_columns, replace=False))
             seen = taught & (rng.random(len(taught)) < growth.row_share)
             index = np.flatnonzero((seen if seen.any() else taught)[self.group])
@@ -202,9 +204,7 @@ class _Boosting:
             pull[self.starts] += 1
             tree = _grow(self.bins, self.num_cuts, index, pull, chance * (1 - chance), columns, growth)
             score += tree[2][_leaf_of(self.bins, tree[0], tree[1])]
-            trees.append(tree)
-        path[-1] = np.log(_softmax(score, self.starts, self.group)[self.starts][~taught]).sum()
-        return trees, path
+            yield tree, held_out
 
 
 def _edges(column: FloatArray, num_bins: int) -> FloatArray:
@@ -221,7 +221,7 @@ def _softmax(score: FloatArray, starts: IntArray, group: IntArray) -> FloatArray
     return np.asarray(weight / np.add.reduceat(weight, starts)[group])
 
 
-def _leaf_of(bins: NDArray[np.int32], features: list[int], cuts: list[int]) -> IntArray:
+def _leaf_of(bins: IntArray, features: list[int], cuts: list[int]) -> IntArray:
     """Return the leaf of every row."""
     leaf = np.zeros(bins.shape[1], np.int64)
     for level, (feature, cut) in enumerate(zip(features, cuts, strict=True)):
@@ -230,7 +230,7 @@ def _leaf_of(bins: NDArray[np.int32], features: list[int], cuts: list[int]) -> I
 
 
 def _grow(
-    bins: NDArray[np.int32],
+    bins: IntArray,
     num_cuts: list[int],
     index: IntArray,
     pull: FloatArray,
@@ -240,7 +240,7 @@ def _grow(
 ) -> _Tree:
     """Grow one oblivious tree on the rows of `index`: its columns, bin cuts and leaf values."""
     pull, curvature = pull[index], curvature[index]
-    seen = bins[np.ix_(columns, index)].astype(np.int64)
+    seen = bins[np.ix_(columns, index)]
     valid = np.arange(growth.num_bins - 1) < np.array(num_cuts)[columns, None]
     leaf = np.zeros(len(index), np.int64)
     features: list[int] = []

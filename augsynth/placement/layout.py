@@ -29,7 +29,7 @@ from augsynth.placement.layout_features import (
 from augsynth.placement.negatives import COMPARED, compared_objects, random_places, without_object
 from augsynth.placement.relative_position import OffsetCounts, Offsets, fit_offsets
 from augsynth.placement.size import Sizes
-from augsynth.placement.size_fitting import SceneBoxes, fit_sizes
+from augsynth.placement.size_fitting import MeasuredObjects, fit_sizes
 
 _GROWTH = Growth()
 _NUM_FOLDS = 4
@@ -75,16 +75,18 @@ class Layout:
         fold = {
             s.image_id: int(f) for s, f in zip(dataset.scenes, _folds(len(dataset.scenes), rng), strict=True)
         }
-        scenes = [(s.image_id, *_anchors(s, index), s.size_wh) for s in _some_scenes(dataset, seed)]
+        scenes = _some_scenes(dataset, seed)
+        objects = MeasuredObjects.of([(*_anchors(s, index), s.size_wh) for s in scenes])
+        fold_of = np.array([fold[s.image_id] for s in scenes])
         parts: list[FloatArray] = [np.zeros((0, 0))] * len(comparisons)
         for f in range(_NUM_FOLDS):
             seen = [n for n, c in zip(counts, comparisons, strict=True) if fold[c.image_id] != f]
             held = [k for k, c in enumerate(comparisons) if fold[c.image_id] == f]
             if held:
-                part = _tables(ids, ranks, seen, [s[1:] for s in scenes if fold[s[0]] != f], seed)
+                part = _tables(ids, ranks, seen, objects.of_scenes(fold_of != f), seed)
                 for k in held:
                     parts[k] = part._features(comparisons[k])
-        layout = _tables(ids, ranks, counts, [s[1:] for s in scenes], seed)
+        layout = _tables(ids, ranks, counts, objects, seed)
         if not comparisons:
             return layout
         sizes = np.array([len(part) for part in parts])
@@ -251,13 +253,16 @@ def _folds(num: int, rng: np.random.Generator) -> IntArray:
 
 def _compare(dataset: Dataset, index: Mapping[int, int], rng: np.random.Generator) -> list[Comparison]:
     """Return each real object (or a sample of them) with random places of its size."""
-    total = sum(int((~s.is_crowd).sum()) for s in dataset.scenes)
-    share = min(1.0, _MAX_OBJECTS / max(total, 1))
+    crowds = np.concatenate([np.zeros(0, np.bool_), *(s.is_crowd for s in dataset.scenes)])
+    share = _MAX_OBJECTS / max(int((~crowds).sum()), 1)
+    drawn = ~crowds & (rng.random(len(crowds)) < share)
+    ends = np.cumsum([len(s) for s in dataset.scenes])
     found = []
-    for scene in dataset.scenes:
-        chosen = compared_objects(scene, share=share, rng=rng).tolist()
-        free = stand_free(scene.boxes_xyxy, scene.size_wh) if chosen else np.zeros(0, np.bool_)
-        for k in chosen:
+    for at in np.unique(np.searchsorted(ends, np.flatnonzero(drawn), side="right")).tolist():
+        scene = dataset.scenes[at]
+        chosen = compared_objects(scene, drawn[ends[at] - len(scene) : ends[at]], rng=rng)
+        free = stand_free(scene.boxes_xyxy, scene.size_wh)
+        for k in chosen.tolist():
             box, rest = scene.boxes_xyxy[k], without_object(scene, k)
             random = random_places(
                 rest, box[2:] - box[:2], num=_NUM_RANDOM, rng=rng, avoid_xyxy=box, **COMPARED
@@ -275,10 +280,10 @@ def _tables(
     ids: tuple[int, ...],
     ranks: IntArray,
     seen: list[OffsetCounts],
-    scenes: list[SceneBoxes],
+    objects: MeasuredObjects,
     seed: int,
 ) -> Layout:
     """Return a layout whose trees are still missing."""
     table = fit_offsets(seen, len(ids))
-    sizes = fit_sizes(scenes, len(ids), rng=derive_rng(seed, "sizes"))
+    sizes = fit_sizes(objects, len(ids), rng=derive_rng(seed, "sizes"))
     return Layout(ids, ranks, table, sizes, BoostedTrees.empty())

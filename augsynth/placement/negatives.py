@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
+from numpy.typing import NDArray
 
 from augsynth.core.boxes import intersections
 from augsynth.core.scene import FloatArray, IntArray, Scene
@@ -64,18 +65,18 @@ def random_places(
     return np.concatenate(found)[:num]
 
 
-def compared_objects(scene: Scene, *, share: float, rng: np.random.Generator) -> IntArray:
-    """Draw which objects of a scene are compared with random places.
+def compared_objects(scene: Scene, drawn: NDArray[np.bool_], *, rng: np.random.Generator) -> IntArray:
+    """Return which objects of a scene are compared with random places.
 
     Each is compared with all others, so that a scene would cost the square of its number of objects: of more than
     CROWDED objects so many are drawn that the pairs stay below a limit.
 
     Args:
         scene: Crowds and ignore regions are left out.
-        share: Share of the objects, in (0, 1].
+        drawn: (N,) bool, the objects that were drawn to be.
         rng: Where the draws come from.
     """
-    chosen = np.flatnonzero(~scene.is_crowd & (rng.random(len(scene)) < share))
+    chosen = np.flatnonzero(~scene.is_crowd & drawn)
     limit = max(_MIN_COMPARED, _MAX_PAIRS // max(len(scene), 1))
     if len(scene) <= CROWDED or len(chosen) <= limit:
         return chosen

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ _LOG_RADIUS = (np.log(0.1), np.log(14.0))
 _NARROW, _WIDE = 0.7, 3.0
 _KAPPA_NARROW, _KAPPA_WIDE = 0.75, 4.0
 NUM_CELLS = NUM_RADII * NUM_ANGLES
+_PAIRS_AT_ONCE = 256
 
 
 def offset_cells(offset: FloatArray) -> IntArray:
@@ -73,26 +75,47 @@ class Offsets:
     _row_of: IntArray = field(init=False)
 
     def __post_init__(self) -> None:
-        count = self.num_categories
-        everything, own, other = _totals(self, lambda a, c: True), {}, {}
-        root = _lift(everything, 1.0, _KAPPA_WIDE, _WIDE)
-        same = _lift(_totals(self, lambda a, c: a == c), root, _KAPPA_WIDE, _WIDE)
-        cross = _lift(_totals(self, lambda a, c: a != c), root, _KAPPA_WIDE, _WIDE)
-        for c in range(count):
-            own[c] = _lift(_totals(self, lambda a, k, c=c: a == c == k), same, _KAPPA_WIDE, _WIDE)
-            other[c] = _lift(_totals(self, lambda a, k, c=c: k == c != a), cross, _KAPPA_WIDE, _WIDE)
-        wide = [own[c] for c in range(count)] + [other[c] for c in range(count)]
-        narrow = list(wide)
+        count, pairs = self.num_categories, sorted(self.real)
+        anchors, kinds = np.array(pairs, np.int64).reshape(-1, 2).T
+        real = np.array([self.real[pair] for pair in pairs], np.float64).reshape(-1, NUM_CELLS)
+        number = real.sum(axis=1, keepdims=True)
+        backed = self._backed_off(anchors, kinds, real, number)
+        wide = np.empty((2 * count + len(pairs), NUM_CELLS), np.float32)
+        narrow = np.empty_like(wide)
+        wide[: 2 * count] = narrow[: 2 * count] = np.log(backed)
+        expected = [_blurred(self.expected, bandwidth) for bandwidth in (_WIDE, _NARROW)]
+        parents = np.where(anchors == kinds, kinds, count + kinds)
+        for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+            some = np.arange(start, min(start + _PAIRS_AT_ONCE, len(pairs)))
+            by_chance = [number[some] * blurred[anchors[some]] for blurred in expected]
+            lifts = _lift(_blurred(real[some], _WIDE), by_chance[0], backed[parents[some]], _KAPPA_WIDE)
+            wide[2 * count + some] = np.log(lifts)
+            lifts = _lift(_blurred(real[some], _NARROW), by_chance[1], lifts, _KAPPA_NARROW)
+            narrow[2 * count + some] = np.log(lifts)
         row_of = np.where(np.eye(count, dtype=bool), 0, count) + np.arange(count)[None]
-        for (a, c), real in sorted(self.real.items()):
-            counts = (real, self.expected[a] * real.sum())
-            row_of[a, c] = len(wide)
-            wide.append(_lift(counts, own[c] if a == c else other[c], _KAPPA_WIDE, _WIDE))
-            narrow.append(_lift(counts, wide[-1], _KAPPA_NARROW, _NARROW))
-        shape = (len(wide), NUM_CELLS)
-        object.__setattr__(self, "wide", np.log(np.array(wide, np.float32)).reshape(shape))
-        object.__setattr__(self, "narrow", np.log(np.array(narrow, np.float32)).reshape(shape))
+        row_of[anchors, kinds] = 2 * count + np.arange(len(pairs))
+        object.__setattr__(self, "wide", wide)
+        object.__setattr__(self, "narrow", narrow)
         object.__setattr__(self, "_row_of", row_of.astype(np.int64))
+
+    def _backed_off(
+        self, anchors: IntArray, kinds: IntArray, real: FloatArray, number: FloatArray
+    ) -> FloatArray:
+        """Return (2C, NUM_CELLS) lifts of each category next to its own kind, then next to any other."""
+        shape = (self.num_categories, NUM_CELLS)
+        counts = {True: np.zeros((2, *shape)), False: np.zeros((2, *shape))}
+        for index, (anchor, kind) in enumerate(zip(anchors.tolist(), kinds.tolist(), strict=True)):
+            real_and_expected = counts[anchor == kind][:, kind]
+            real_and_expected[0] += real[index]
+            real_and_expected[1] += self.expected[anchor] * number[index]
+        own, other = (_blurred(counts[same], _WIDE) for same in (True, False))
+        everything = (own + other).sum(axis=1)
+        root = _lift(everything[0], everything[1], np.ones(NUM_CELLS), _KAPPA_WIDE)
+        lifts = []
+        for real_by_kind, expected_by_kind in (own, other):
+            pooled = _lift(real_by_kind.sum(axis=0), expected_by_kind.sum(axis=0), root, _KAPPA_WIDE)
+            lifts.append(_lift(real_by_kind, expected_by_kind, pooled, _KAPPA_WIDE))
+        return np.concatenate(lifts)
 
     def log_lifts(
         self, anchors: IntArray, categories: IntArray | int, cells: IntArray
@@ -251,23 +274,20 @@ def _fine(coarse: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(spread.reshape(len(coarse), NUM_CELLS) / (NUM_ANGLES // 4), np.float32)
 
 
-def _totals(table: Offsets, wanted: Any) -> tuple[FloatArray, FloatArray]:
-    """Return real and expected counts summed over the wanted pairs."""
-    real, expected = np.zeros(NUM_CELLS), np.zeros(NUM_CELLS)
-    for (a, c), counts in table.real.items():
-        if wanted(a, c):
-            real += counts
-            expected += table.expected[a] * counts.sum()
-    return real, expected
-
-
-def _lift(counts: tuple[Any, Any], parent: FloatArray | float, kappa: float, bandwidth: float) -> FloatArray:
-    """Return (NUM_CELLS,) shrunk lifts; the kernel's peak is 1, so that sums are effective counts."""
-    real, expected = (_windowed(part, bandwidth) for part in counts)
+def _lift(real: FloatArray, expected: FloatArray, parent: FloatArray, kappa: float) -> FloatArray:
+    """Return lifts of blurred counts, shrunk towards the parent's by `kappa` counts."""
     return np.asarray((real + kappa * parent) / (expected + kappa))
 
 
-def _windowed(cells: Any, bandwidth: float) -> FloatArray:
-    grid = np.asarray(cells, np.float64).reshape(NUM_RADII, NUM_ANGLES)
-    grid = ndimage.gaussian_filter(grid, bandwidth, mode=("nearest", "wrap"))
-    return np.asarray(grid.ravel() * 2 * np.pi * bandwidth**2)
+def _blurred(counts: Any, bandwidth: float) -> FloatArray:
+    """Return (..., NUM_CELLS) counts blurred by a Gaussian kernel of peak 1: sums are effective counts."""
+    rings, turns = _kernel(NUM_RADII, bandwidth, "nearest"), _kernel(NUM_ANGLES, bandwidth, "wrap")
+    grid = counts.reshape(-1, NUM_ANGLES) @ turns.T
+    grid = rings @ grid.reshape(-1, NUM_RADII, NUM_ANGLES)
+    return np.asarray(grid.reshape(counts.shape) * (2 * np.pi * bandwidth**2))
+
+
+@cache
+def _kernel(size: int, bandwidth: float, mode: str) -> FloatArray:
+    """Return the (size, size) matrix that blurs a vector of cells."""
+    return np.asarray(ndimage.gaussian_filter1d(np.eye(size), bandwidth, axis=0, mode=mode), np.float64)

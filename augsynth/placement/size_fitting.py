@@ -25,7 +25,7 @@ SceneBoxes = tuple[FloatArray, IntArray, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Objects:
+class MeasuredObjects:
     """The objects of all scenes, one after another.
 
     Attributes:
@@ -42,7 +42,7 @@ class _Objects:
     scenes: IntArray
 
     @classmethod
-    def of(cls, scenes: list[SceneBoxes]) -> _Objects:
+    def of(cls, scenes: list[SceneBoxes]) -> MeasuredObjects:
         """Measure the objects of (boxes_xyxy, category indices, size_wh)."""
         rows = [np.zeros((6, 0))]
         for number, (boxes, kinds, size) in enumerate(scenes):
@@ -54,7 +54,19 @@ class _Objects:
         kinds, sides, heights, aspects, free, where = np.concatenate(rows, axis=1)
         return cls(kinds.astype(np.int64), sides, heights, aspects, free > 0, where.astype(np.int64))
 
-    def corrected(self) -> tuple[_Objects, float]:
+    def of_scenes(self, wanted: NDArray[np.bool_]) -> MeasuredObjects:
+        """Return the objects of some scenes, given as (S,) bool."""
+        keep = wanted[self.scenes]
+        return MeasuredObjects(
+            self.kinds[keep],
+            self.sides[keep],
+            self.heights[keep],
+            self.aspects[keep],
+            self.free[keep],
+            self.scenes[keep],
+        )
+
+    def corrected(self) -> tuple[MeasuredObjects, float]:
         """Return the objects as if all stood free, and what not standing free adds to the log side.
 
         Compared are medians of the categories that have enough of both.
@@ -74,7 +86,7 @@ class _Objects:
         loss, stretch = np.average(changes, axis=0, weights=weights) if sum(weights) else np.zeros(2)
         sides = self.sides - loss * ~self.free
         aspects = np.sign(self.aspects) * np.maximum(np.abs(self.aspects) - stretch * ~self.free, 0)
-        return _Objects(self.kinds, sides, self.heights, aspects, self.free, self.scenes), float(loss)
+        return MeasuredObjects(self.kinds, sides, self.heights, aspects, self.free, self.scenes), float(loss)
 
     def telling(self, num_categories: int) -> NDArray[np.bool_]:
         """Return (K,) bool: the object stands free, or its category has too few that do."""
@@ -92,9 +104,9 @@ class _Objects:
         return np.asarray(np.bincount(group)[group] / np.maximum(tells, 1))
 
 
-def fit_sizes(scenes: list[SceneBoxes], num_categories: int, *, rng: np.random.Generator) -> Sizes:
-    """Fit the size model to (boxes_xyxy, category indices, size_wh) of scenes."""
-    objects, loss = _Objects.of(scenes).corrected()
+def fit_sizes(measured: MeasuredObjects, num_categories: int, *, rng: np.random.Generator) -> Sizes:
+    """Fit the size model to the objects of scenes."""
+    objects, loss = measured.corrected()
     telling = objects.telling(num_categories)
     kinds, weights = objects.kinds[telling], objects.weights(telling)[telling]
     sides, heights = objects.sides[telling], objects.heights[telling]

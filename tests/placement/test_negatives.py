@@ -33,10 +33,10 @@ def grid(num):
 
 def test_objects_are_compared_as_drawn_unless_there_are_too_many():
     for num in (1, 10, CROWDED):
-        chosen = compared_objects(grid(num), share=1.0, rng=np.random.default_rng(0))
+        chosen = compared_objects(grid(num), np.ones(num, bool), rng=np.random.default_rng(0))
         assert chosen.tolist() == [k for k in range(num) if k % 10 != 9]
     drawn = np.random.default_rng(3).random(CROWDED) < 0.3
-    chosen = compared_objects(grid(CROWDED), share=0.3, rng=np.random.default_rng(3))
+    chosen = compared_objects(grid(CROWDED), drawn, rng=np.random.default_rng(3))
     assert chosen.tolist() == [k for k in np.flatnonzero(drawn) if k % 10 != 9]
 
 
@@ -44,9 +44,9 @@ def test_of_a_crowded_scene_a_sample_is_compared_so_that_pairs_grow_no_further()
     pairs = []
     for num in (300, 600, 1200, 5000):
         scene = grid(num)
-        chosen = compared_objects(scene, share=1.0, rng=np.random.default_rng(1))
-        again = compared_objects(scene, share=1.0, rng=np.random.default_rng(1))
-        other = compared_objects(scene, share=1.0, rng=np.random.default_rng(2))
+        chosen = compared_objects(scene, np.ones(num, bool), rng=np.random.default_rng(1))
+        again = compared_objects(scene, np.ones(num, bool), rng=np.random.default_rng(1))
+        other = compared_objects(scene, np.ones(num, bool), rng=np.random.default_rng(2))
         assert chosen.tolist() == again.tolist() != other.tolist()
         assert (np.diff(chosen) > 0).all() and not scene.is_crowd[chosen].any()
         assert chosen.min() < num / 2 < chosen.max()

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from augsynth.placement.size_fitting import _median_of_others, _weighted_median, fit_sizes
+from augsynth.placement.size_fitting import (
+    MeasuredObjects,
+    _median_of_others,
+    _weighted_median,
+    fit_sizes,
+)
 from benchmarks.judges.fans import SIZE_WH, draw_scene
 
 
@@ -16,7 +21,7 @@ def test_sizes_recover_perspective_and_the_scene_scale():
         sides = 20 * zoom * np.exp(0.8 * (centres[:, 1] / 240 - 0.5) + rng.normal(0, 0.05, 4))
         boxes = np.hstack([centres - sides[:, None] / 2, centres + sides[:, None] / 2])
         scenes.append((boxes, np.zeros(4, np.int64), (320, 240)))
-    model = fit_sizes(scenes, 1, rng=rng)
+    model = fit_sizes(MeasuredObjects.of(scenes), 1, rng=rng)
     assert model.slopes[0] == pytest.approx(0.8, abs=0.15)
     assert model.share > 0.8
     assert model.scales[0] < 0.3
@@ -52,7 +57,7 @@ def test_fans_teach_the_sizes_of_what_lies_alone():
         scenes.append((boxes, kinds.astype(np.int64), SIZE_WH))
         free.append(alone.astype(bool))
     rng = np.random.default_rng(0)
-    model = fit_sizes(scenes, 3, rng=rng)
+    model = fit_sizes(MeasuredObjects.of(scenes), 3, rng=rng)
     for kind in range(3):
         real = np.concatenate(
             [
@@ -97,7 +102,7 @@ def drawn_aspects(model, kind, *, num=400):
 def test_a_category_with_few_free_objects_corrects_its_hidden_ones():
     others = heaps(20, strips=3, alone=1)
     hidden = [(boxes, kinds + 1, size) for boxes, kinds, size in heaps(6, strips=4, alone=0)]
-    model = fit_sizes(others + hidden, 2, rng=np.random.default_rng(0))
+    model = fit_sizes(MeasuredObjects.of(others + hidden), 2, rng=np.random.default_rng(0))
     wh, aspects = drawn_aspects(model, 1)
     assert np.median(aspects) == pytest.approx(np.log(30 / 40), abs=0.05)  # 6 / 40 as annotated
     assert np.median(wh.max(axis=1)) == pytest.approx(40, rel=0.1)
@@ -105,7 +110,9 @@ def test_a_category_with_few_free_objects_corrects_its_hidden_ones():
 
 def test_a_category_with_hardly_any_objects_has_the_shapes_of_all_at_its_size():
     one = (np.array([[40.0, 40.0, 120.0, 120.0]]), np.ones(1, np.int64), (320, 240))
-    model = fit_sizes([*heaps(30, strips=3, alone=1), one], 2, rng=np.random.default_rng(0))
+    model = fit_sizes(
+        MeasuredObjects.of([*heaps(30, strips=3, alone=1), one]), 2, rng=np.random.default_rng(0)
+    )
     wh, aspects = drawn_aspects(model, 1)
     assert (np.abs(aspects - np.log(30 / 40)) < 0.1).mean() > 0.6
     assert np.exp(model.centres[1]) > np.exp(model.centres[0])
@@ -113,7 +120,7 @@ def test_a_category_with_hardly_any_objects_has_the_shapes_of_all_at_its_size():
 
 
 def test_where_nothing_stands_free_all_objects_count():
-    model = fit_sizes(heaps(10, strips=5, alone=0), 1, rng=np.random.default_rng(0))
+    model = fit_sizes(MeasuredObjects.of(heaps(10, strips=5, alone=0)), 1, rng=np.random.default_rng(0))
     assert model.loss == 0
     _, aspects = drawn_aspects(model, 0)
     assert np.median(aspects) == pytest.approx(np.log(6 / 40), abs=0.05)
@@ -127,7 +134,7 @@ def test_hidden_neighbours_do_not_make_a_scene_small():
         strips = [[20 + 4 * zoom * k, 30, 20 + 4 * zoom * (k + 1), 30 + 16 * zoom] for k in range(4)]
         alone = [[110 + 70 * k, 120, 110 + 70 * k + 30 * zoom, 120 + 40 * zoom] for k in range(2)]
         scenes.append((np.array(strips + alone), np.zeros(6, np.int64), (320, 240)))
-    model = fit_sizes(scenes, 1, rng=rng)
+    model = fit_sizes(MeasuredObjects.of(scenes), 1, rng=rng)
     assert model.loss == pytest.approx(np.log(16 / 40), abs=0.1)
     boxes, kinds, size = heaps(1, strips=4, alone=2)[0]
     boxes[:4, 3] = 46  # 40 px at a zoom of 1
