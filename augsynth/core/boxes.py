@@ -99,6 +99,12 @@ def square_window(
     return np.concatenate([low, low + side])
 
 
+def hold_a_window(boxes_xyxy: FloatArray, size_wh: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return (N,) bool: `square_window` finds a window around the box, for the image isn't too narrow for a square."""
+    longest = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).max(axis=1)
+    return np.asarray(np.ceil(longest) <= min(size_wh))
+
+
 def view_around(window_xyxy: IntArray, size_wh: tuple[int, int], *, side: int) -> IntArray:
     """Return the part of an image that a detector looks at: about `side` pixels around a window.
 

@@ -300,6 +300,10 @@ def _rgb(path: Path, picture: Any) -> Image:
 
 
 def _save(picture: Any, path: Path, image_format: str) -> None:
-    options = {"JPEG": {"quality": _JPEG_QUALITY, "subsampling": 0}, "MPO": {"quality": _JPEG_QUALITY}}
+    options = {
+        "JPEG": {"quality": _JPEG_QUALITY, "subsampling": 0},
+        "MPO": {"quality": _JPEG_QUALITY},
+        "PNG": {"compress_level": 2},  # a tenth larger than at 6, in a third of the time
+    }
     name = "JPEG" if image_format == "MPO" else image_format
     write_atomically(path, lambda file: picture.save(file, format=name, **options.get(image_format, {})))

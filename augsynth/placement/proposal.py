@@ -12,7 +12,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.core.boxes import box_areas, clip_boxes, fit_inside, intersections, least_window, square_window
+from augsynth.core.boxes import (
+    box_areas,
+    clip_boxes,
+    fit_inside,
+    hold_a_window,
+    intersections,
+    least_window,
+)
 from augsynth.core.options import check_options, internal, option
 from augsynth.core.scene import FloatArray, Image, IntArray, Placement, Reason, Scene
 from augsynth.placement.appearance import Appearance
@@ -266,7 +273,4 @@ def fulfils(scene: Scene, boxes: FloatArray, rules: PlacementRules) -> NDArray[n
     masks = clip_boxes(np.hstack([centres - half, centres + half]), scene.size_wh)
     keep = fit_inside(boxes, scene.size_wh, min_side=rules.min_size)
     keep &= overlaps(scene, masks) <= rules.max_overlap
-    for i in np.flatnonzero(keep):
-        window = square_window(masks[i], scene.size_wh, context=rules.window_context, min_side=rules.min_side)
-        keep[i] = window is not None
-    return keep
+    return np.asarray(keep & hold_a_window(masks, scene.size_wh), np.bool_)

@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
+import cv2
 import numpy as np
 from PIL import Image as PilImage
-from scipy import ndimage
 
 from augsynth.core.scene import FloatArray, Image
 
@@ -33,13 +33,13 @@ class Rings:
     """The integral images of one image.
 
     Attributes:
-        sums: (H + 1, W + 1, NUM_CHANNELS) running sums over the reduced image: brightness, two colour
-            differences, fine grain, three bands of texture, two edge directions; squares of the first three.
+        sums: (H + 1, W + 1, 4) running sums over the reduced image, of four channels each: brightness, two colour
+            differences, fine grain; three bands of texture, an edge direction; the other, squares of the first three.
         scale: Pixels of the reduced image per pixel of the source.
         mean: (NUM_CHANNELS,) mean over the image.
     """
 
-    sums: FloatArray
+    sums: tuple[FloatArray, ...]
     scale: float
     mean: FloatArray
 
@@ -47,10 +47,10 @@ class Rings:
     def of(cls, image: Image) -> Rings:
         """Compute the integral images of an (H, W, 3) uint8 image."""
         channels, scale = _channels(image)
-        sums = np.zeros((channels.shape[0] + 1, channels.shape[1] + 1, NUM_CHANNELS))
-        np.cumsum(channels, axis=0, out=sums[1:, 1:])
-        np.cumsum(sums[1:, 1:], axis=1, out=sums[1:, 1:])
-        return cls(sums, scale, sums[-1, -1] / (channels.shape[0] * channels.shape[1]))
+        height, width = channels[0].shape
+        quads = [cv2.merge(channels[k : k + 4]) for k in range(0, NUM_CHANNELS, 4)]
+        sums = tuple(np.asarray(cv2.integral(quad, sdepth=cv2.CV_64F), np.float64) for quad in quads)
+        return cls(sums, scale, np.concatenate([each[-1, -1] for each in sums]) / (height * width))
 
     def features(self, boxes_xyxy: FloatArray) -> FloatArray:
         """Return (N, F) ring features of boxes given in source pixels.
@@ -97,11 +97,12 @@ class Rings:
 
     def _totals(self, boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return (N, C) sums and (N,) pixel counts of boxes of the reduced image, cut to it."""
-        size = np.array([self.sums.shape[1] - 1, self.sums.shape[0] - 1] * 2)
+        height, width = self.sums[0].shape[:2]
+        size = np.array([width - 1, height - 1] * 2)
         x1, y1, x2, y2 = np.clip(np.round(boxes), 0, size).astype(np.int64).T
         x2, y2 = np.maximum(x1, x2), np.maximum(y1, y2)
-        total = self.sums[y2, x2] - self.sums[y1, x2] - self.sums[y2, x1] + self.sums[y1, x1]
-        return total, ((x2 - x1) * (y2 - y1)).astype(np.float64)
+        parts = [sums[y2, x2] - sums[y1, x2] - sums[y2, x1] + sums[y1, x1] for sums in self.sums]
+        return np.concatenate(parts, axis=1), ((x2 - x1) * (y2 - y1)).astype(np.float64)
 
 
 def ring_summary(features: FloatArray) -> FloatArray:
@@ -135,30 +136,39 @@ def _reduced(image: Image, max_side: int) -> Image:
     return np.asarray(PilImage.fromarray(image).resize(size, PilImage.Resampling.BOX, reducing_gap=2.0))
 
 
-def _channels(image: Image) -> tuple[FloatArray, float]:
-    """Return (H, W, NUM_CHANNELS) channels of the reduced image, and its scale."""
+def _channels(image: Image) -> tuple[list[FloatArray], float]:
+    """Return NUM_CHANNELS float32 (H, W) channels of the reduced image, and its scale."""
     fine = _reduced(image, _FINE_SIDE)
     coarse = _reduced(fine, _MAX_SIDE)
-    height, width = coarse.shape[:2]
-    colour = coarse.astype(np.float32) / 255
-    light = colour.mean(axis=2)
-    red_green = colour[..., 0] - colour[..., 1]
-    blue_yellow = (colour[..., 0] + colour[..., 1]) / 2 - colour[..., 2]
-    smooth = [light, *(ndimage.gaussian_filter(light, sigma) for sigma in (1.0, 2.0, 4.0))]
-    bands = [np.sqrt(np.abs(a - b)) for a, b in pairwise(smooth)]
-    dx, dy = ndimage.sobel(smooth[1], 1), ndimage.sobel(smooth[1], 0)
-    strength = np.hypot(dx, dy) + 1e-3
-    plain = [light, red_green, blue_yellow, _grain(fine, (width, height)), *bands]
+    red, green, blue = cv2.split(np.float32(coarse) / 255)
+    light = (red + green + blue) / 3
+    smooth = [light, *(_smoothed(light, sigma) for sigma in (1.0, 2.0, 4.0))]
+    bands = [np.sqrt(cv2.absdiff(a, b)) for a, b in pairwise(smooth)]
+    dx, dy = (
+        cv2.Sobel(smooth[1], cv2.CV_32F, *order, borderType=cv2.BORDER_REFLECT) for order in ((1, 0), (0, 1))
+    )
+    strength = cv2.magnitude(dx, dy) + 1e-3
+    plain = [
+        light,
+        red - green,
+        (red + green) / 2 - blue,
+        _grain(fine, (light.shape[1], light.shape[0])),
+        *bands,
+    ]
     plain += [(dx * dx - dy * dy) / strength, 2 * dx * dy / strength]
-    squares = [channel**2 for channel in plain[:3]]
-    return np.stack(plain + squares, axis=-1).astype(np.float64), width / image.shape[1]
+    return [*plain, *(channel**2 for channel in plain[:3])], light.shape[1] / image.shape[1]
+
+
+def _smoothed(light: FloatArray, sigma: float) -> FloatArray:
+    width = 2 * round(4 * sigma) + 1
+    return np.asarray(cv2.GaussianBlur(light, (width, width), sigma, borderType=cv2.BORDER_REFLECT))
 
 
 def _grain(fine: Image, size_wh: tuple[int, int]) -> FloatArray:
-    """Return the square root of the mean absolute pixel difference of the finer image."""
-    light = fine.astype(np.float32).mean(axis=2) / 255
-    change = np.abs(np.diff(light, axis=0, append=light[-1:])) + np.abs(
-        np.diff(light, axis=1, append=light[:, -1:])
-    )
+    """Return the (H, W) square root of the mean absolute pixel difference of the finer image."""
+    light = cv2.transform(np.float32(fine), np.full((1, 3), 1 / 765, np.float32))
+    change = np.zeros_like(light)
+    change[:-1] += np.abs(light[1:] - light[:-1])
+    change[:, :-1] += np.abs(light[:, 1:] - light[:, :-1])
     reduced = PilImage.fromarray(change).resize(size_wh, PilImage.Resampling.BOX)
-    return np.asarray(np.sqrt(np.asarray(reduced)), np.float64)
+    return np.asarray(np.sqrt(np.asarray(reduced)))
