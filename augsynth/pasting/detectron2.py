@@ -61,8 +61,9 @@ class AffinityPasteMapper:
 
         mapper = self.mapper
         image = detection_utils.read_image(dataset_dict["file_name"], format=mapper.image_format)
-        detection_utils.check_image_size(dict(dataset_dict), image)
-        image, found = self.paste(image, dataset_dict)
+        given_dict = dict(dataset_dict)
+        detection_utils.check_image_size(given_dict, image)  # adds the size where it is missing
+        image, found = self.paste(image, given_dict)
         given = AugInput(image)
         transforms = mapper.augmentations(given)
         pixels = np.ascontiguousarray(given.image.transpose(2, 0, 1))
