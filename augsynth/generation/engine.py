@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol, TypeVar
@@ -89,11 +89,12 @@ def paint_shard(
     under = lying_under(kept, attempts)
     bare = [replace(image, versions=(), masks=()) for image in kept]
     kept, decoys = paint_decoys(context, bare, perform=perform)
+    taken = {scene.file_name for scene in context.dataset.scenes}
     record = ShardRecord(
         jobs=len(jobs),
         attempts=tuple(attempts),
         decoys=tuple(decoys),
-        images=tuple(_write(context, image, write_image) for image in kept),
+        images=tuple(_write(context, image, write_image, taken=taken) for image in kept),
     )
     return PaintedShard(record, objects.tiles, under)
 
@@ -342,13 +343,15 @@ def _came_with_mask(context: RunContext, attempt: Attempt) -> bool:
     return bool(starts.bank.has_masks[position]) and attempt.replaced_annotation_id is None
 
 
-def _write(context: RunContext, image: WorkingImage, write_image: WriteImage) -> NewImage:
+def _write(
+    context: RunContext, image: WorkingImage, write_image: WriteImage, *, taken: Container[str]
+) -> NewImage:
     """Write a new image and return its record."""
     name = new_file_name(
         image.source.file_name,
         job=image.job,
         suffix=context.loop.image_format,
-        taken={scene.file_name for scene in context.dataset.scenes},
+        taken=taken,
     )
     write_image(name, image.pixels)
     return NewImage(
