@@ -10,6 +10,7 @@ import typer
 
 from augsynth import cli
 from augsynth.commands.flags import add_command
+from augsynth.commands.generate import GENERATE
 from augsynth.commands.terminal import Report
 from augsynth.core.errors import ConfigError
 from augsynth.core.options import build, options_of
@@ -67,8 +68,8 @@ def commands():
     app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 
     def run(options, terminal):
-        values = dict(options) if isinstance(options, dict) else None
-        found.append(options if values is None else read_config(values.pop("config", None), **values))
+        is_plain = isinstance(options, dict)
+        found.append(build(GENERATE.options, options, source="command line") if is_plain else options)
         return Report([], {})
 
     for command in cli.COMMANDS:
