@@ -147,7 +147,7 @@ def _channels(image: Image) -> tuple[list[FloatArray], float]:
     dx, dy = (
         cv2.Sobel(smooth[1], cv2.CV_32F, *order, borderType=cv2.BORDER_REFLECT) for order in ((1, 0), (0, 1))
     )
-    strength = cv2.magnitude(dx, dy) + 1e-3
+    strength = np.sqrt(dx * dx + dy * dy) + np.float32(1e-3)
     plain = [
         light,
         red - green,

@@ -264,6 +264,7 @@ def test_a_run_with_decoys_has_the_same_labels_and_bank_even_when_it_was_killed(
         "bank/index.npy",  # features of the surroundings, which decoys change
         "config.yaml",
         "run.json",
+        "shards/00000.json",
         "summary.json",
     }
     assert other == {"decoys.jsonl"} | {

@@ -78,7 +78,7 @@ def test_a_finished_run_is_opened_again_and_no_other(run, tmp_path):
         ({"step": 3}, "^generate: unknown key 'step'; did you mean steps?"),
         ({"steps": "many"}, "steps is .many."),
         ({"min_iou": 3}, "min_iou is 3"),
-        ({"annotations": "a.json"}, "annotations is given without images"),
+        ({"images": "pictures"}, "images is given without annotations"),
         ({"config": "nowhere.yaml"}, "nowhere.yaml"),
     ],
 )

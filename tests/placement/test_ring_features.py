@@ -62,3 +62,15 @@ def test_what_lies_outside_the_image_counts_for_nothing() -> None:
     features = Rings.of(image).features(np.concatenate([whole, [[100.0, 70, 119, 89]]]))
     assert np.isfinite(features).all()
     assert features[0, :3] == pytest.approx(Rings.of(image).mean[:3])  # no ring is left: the image's own mean
+
+
+def test_the_same_bytes_wherever_the_memory_lies():
+    image = np.full((60, 80, 3), 90, np.uint8)
+    image[10:30, 10:30] = (200, 30, 30)
+    boxes, rng = np.array([[10.0, 10, 30, 30], [40, 20, 70, 50]]), np.random.default_rng(0)
+    wanted, held = Rings.of(image).features(boxes), []
+    for _ in range(50):
+        held.append(np.empty(int(rng.integers(1, 300_000)), np.uint8))
+        if len(held) > 10:
+            held.pop(int(rng.integers(10)))
+        assert np.array_equal(Rings.of(image.copy()).features(boxes), wanted)
