@@ -24,6 +24,7 @@ _FACTORS = (
 )
 _LOG_TICKS = tuple((math.log(factor), text) for factor, text in _FACTORS)
 _SHARE_TICKS = tuple((tenth / 5, f"{20 * tenth} %") for tenth in range(6))
+_MAX_SHOWN = 120  # categories that fit into a picture of 4,000 pixels
 _BY_FACTOR = (DEFAULT_MEASURE, BLEND, "lift")
 
 
@@ -72,7 +73,8 @@ def scale_of(affinity: Affinity) -> Scale:
 def draw_heat_map(affinity: Affinity, *, path: Path | BinaryIO, dataset: str = "") -> None:
     """Write the heat map of an affinity as PNG.
 
-    A pair that chance explains is pale grey; all are where the cross-validation finds no structure.
+    A pair that chance explains is pale grey; all are where the cross-validation finds no structure. Of more than
+    120 categories those are shown that most images have, and the title says so.
 
     Args:
         affinity: The matrix to draw.
@@ -89,18 +91,18 @@ def draw_heat_map(affinity: Affinity, *, path: Path | BinaryIO, dataset: str = "
     else:
         verdict = "no structure found: what else is in an image says no more than the prior"
     name = f"{dataset}: " if dataset else ""
-    title = (
-        f"{name}affinity by {affinity.measure}\n{counts.num_scenes:,} images, {objects:,} objects\n{verdict}"
-    )
+    shown = np.sort(np.argsort(-counts.counts, kind="stable")[:_MAX_SHOWN])
+    part = f", the {len(shown)} commonest of {len(values)} categories" if len(shown) < len(values) else ""
+    title = f"{name}affinity by {affinity.measure}{part}\n{counts.num_scenes:,} images, {objects:,} objects\n{verdict}"
     same = "dark grey: the same category"
     chance = "" if affinity.measure == CLIP and found else "pale grey: no more than chance explains\n"
     heat_map(
-        values,
-        affinity.names,
+        values[np.ix_(shown, shown)],
+        [affinity.names[k] for k in shown],
         path=path,
         title=title,
         scale=scale_of(affinity),
-        told=told,
+        told=told[np.ix_(shown, shown)],
         note=chance + same,
     )
 

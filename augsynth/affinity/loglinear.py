@@ -22,7 +22,7 @@ from augsynth.core.scene import FloatArray, IntArray
 
 NO_PAIRS = 1e6  # from this strength on W and V are held at 0
 _MAX_CELLS = 40_000_000  # examples × categories that the final fit reads
-_MAX_CV_CELLS = 1_500_000
+MAX_CV_CELLS = 1_500_000
 _NUM_FOLDS = 5
 
 
@@ -162,7 +162,7 @@ def repeat_offset(model: LogLinear, *, instances: Any, offset: FloatArray, repea
         offset: (C,) log odds of the prior.
         repeats: (C,) log odds of a second object given one.
     """
-    cases = hide_one(instances, whole=False, max_cells=_MAX_CV_CELLS)
+    cases = hide_one(instances, whole=False, max_cells=MAX_CV_CELLS)
     if not len(cases.target):
         return 0.0
     present = cases.present.toarray() > 0

@@ -18,6 +18,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from augsynth.affinity.loglinear import (
+    MAX_CV_CELLS,
     NO_PAIRS,
     Examples,
     LogLinear,
@@ -38,7 +39,6 @@ _THREADS = min(4, os.cpu_count() or 1)
 _PART_CELLS = 4_000_000  # what a large fit begins with, and comes back to
 _NUM_CORRECTIONS = 2
 _TOLERANCE, _CV_TOLERANCE = 1e-6, 1e-5  # of the loss; strengths differ by a hundred times as much
-_MAX_CV_CELLS = 1_500_000
 _PATIENCE = 2  # strengths in a row that don't improve before the weaker ones are left out
 _MIN_CV_IMAGES = 10
 _FEW_IMAGES_STRENGTH = 1.0
@@ -243,7 +243,7 @@ def _chunk_value(theta: Any, chunk: Any) -> tuple[float, Any]:
 def cross_validate(instances: Any) -> tuple[float, Structure]:
     """Return the strength with the least held-out log loss, inf if none beats the prior, and its gain."""
     shown = np.diff(instances.indptr)
-    limit = max(_MAX_CV_CELLS // instances.shape[1], 2000)
+    limit = max(MAX_CV_CELLS // instances.shape[1], 2000)
     instances = instances[:: max(1, int(shown[shown >= 2].sum() // limit))]
     if (np.diff(instances.indptr) >= 2).sum() < _MIN_CV_IMAGES:
         return _FEW_IMAGES_STRENGTH, Structure(0, 0.0, 0.0, 0.0, 0.0)

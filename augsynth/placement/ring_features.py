@@ -34,7 +34,7 @@ class Rings:
 
     Attributes:
         sums: (H + 1, W + 1, 4) running sums over the reduced image, of four channels each: brightness, two colour
-            differences, fine grain; three bands of texture, an edge direction; the other, squares of the first three.
+            differences, grain; three bands of texture, one edge direction; the other one, squares of the first three.
         scale: Pixels of the reduced image per pixel of the source.
         mean: (NUM_CHANNELS,) mean over the image.
     """

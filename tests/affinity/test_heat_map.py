@@ -106,6 +106,16 @@ def test_a_map_says_what_it_is_of(drawn) -> None:
     assert drawn(lift)[1]["title"].startswith("affinity by lift\n")
 
 
+def test_of_many_categories_the_commonest_are_shown(drawn, monkeypatch) -> None:
+    affinity = Affinity.fit(groups())
+    monkeypatch.setattr(heat_map, "_MAX_SHOWN", 2)
+    values, options = drawn(affinity)
+    common = np.sort(np.argsort(-affinity.cooccurrence.counts, kind="stable")[:2])
+    np.testing.assert_array_equal(values, affinity.matrix[np.ix_(common, common)])
+    assert options["told"].shape == (2, 2)
+    assert options["title"].startswith("affinity by loglinear, the 2 commonest of 4 categories\n")
+
+
 def test_where_no_structure_is_found_all_is_grey(drawn) -> None:
     rng = np.random.default_rng(0)
     few = Affinity.fit(dataset(*[tuple(i for i in (7, 3, 5) if rng.random() < 0.6) for _ in range(60)]))
