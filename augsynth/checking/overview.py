@@ -10,7 +10,7 @@ import numpy as np
 
 from augsynth.affinity.model import Affinity
 from augsynth.checking.findings import Case, Finding, case_of, suspicious
-from augsynth.core.scene import Dataset, IntArray, Scene
+from augsynth.core.scene import Dataset
 from augsynth.training.windows import WindowRules
 
 MOST_CATEGORIES, MOST_IMAGES = 40, 2000  # that a verdict on structure is taken from
@@ -110,16 +110,6 @@ def _part(dataset: Dataset) -> Dataset:
         return dataset
     kept = ids[np.argsort(-counts, kind="stable")[:MOST_CATEGORIES]]
     chosen = np.unique(np.linspace(0, len(dataset.scenes) - 1, MOST_IMAGES).astype(np.int64))
-    scenes = tuple(_only(dataset.scenes[k], kept) for k in chosen.tolist())
+    some = [dataset.scenes[k] for k in chosen.tolist()]
+    scenes = tuple(scene.keeping(np.isin(scene.category_ids, kept)) for scene in some)
     return replace(dataset, scenes=scenes, categories=tuple(c for c in dataset.categories if c.id in kept))
-
-
-def _only(scene: Scene, category_ids: IntArray) -> Scene:
-    own = np.isin(scene.category_ids, category_ids)
-    return replace(
-        scene,
-        boxes_xyxy=scene.boxes_xyxy[own],
-        category_ids=scene.category_ids[own],
-        annotation_ids=scene.annotation_ids[own],
-        is_crowd=scene.is_crowd[own],
-    )

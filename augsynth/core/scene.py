@@ -84,6 +84,18 @@ class Scene:
     def __len__(self) -> int:
         return len(self.boxes_xyxy)
 
+    def keeping(self, keep: NDArray[np.bool_]) -> Scene:
+        """Return the scene with some of its objects, given as (N,) bool."""
+        return Scene(
+            self.image_id,
+            self.file_name,
+            self.size_wh,
+            self.boxes_xyxy[keep],
+            self.category_ids[keep],
+            self.annotation_ids[keep],
+            self.is_crowd[keep],
+        )
+
     def adding(self, box_xyxy: FloatArray, *, category_id: int, annotation_id: int) -> Scene:
         """Return the scene with one more object at the end."""
         return Scene(

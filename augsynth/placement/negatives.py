@@ -85,13 +85,4 @@ def compared_objects(scene: Scene, drawn: NDArray[np.bool_], *, rng: np.random.G
 
 def without_object(scene: Scene, index: int) -> Scene:
     """Return the scene with one object taken out of its annotation."""
-    keep = np.arange(len(scene)) != index
-    return Scene(
-        scene.image_id,
-        scene.file_name,
-        scene.size_wh,
-        scene.boxes_xyxy[keep],
-        scene.category_ids[keep],
-        scene.annotation_ids[keep],
-        scene.is_crowd[keep],
-    )
+    return scene.keeping(np.arange(len(scene)) != index)

@@ -52,6 +52,7 @@ from augsynth.detectors.loading import load_detector
 from augsynth.detectors.port import Detector
 from augsynth.filtering.judge import FilterRules, Thresholds, calibrate, judge
 from augsynth.filtering.thresholds import SAME_PLACE_IOU
+from augsynth.placement.negatives import without_object
 from benchmarks.judges.grading import wilson
 
 KINDS = ("real", "moved", "swapped", "empty")
@@ -129,18 +130,6 @@ def elsewhere(box_xyxy: FloatArray, scene: Scene, rng: np.random.Generator) -> F
     return None
 
 
-def without(scene: Scene, index: int) -> Scene:
-    """Return the scene without one of its objects."""
-    keep = np.arange(len(scene)) != index
-    return replace(
-        scene,
-        boxes_xyxy=scene.boxes_xyxy[keep],
-        category_ids=scene.category_ids[keep],
-        annotation_ids=scene.annotation_ids[keep],
-        is_crowd=scene.is_crowd[keep],
-    )
-
-
 def cases(dataset: Dataset, *, seed: int) -> Iterator[list[Case]]:
     """Yield the labels to judge: for every real object that isn't tiny, one of each kind that there is room for."""
     counts = Counter(int(c) for s in dataset.scenes for c in s.category_ids[~s.is_crowd])
@@ -154,7 +143,7 @@ def cases(dataset: Dataset, *, seed: int) -> Iterator[list[Case]]:
             rng = derive_rng(seed, "case", scene.image_id, int(scene.annotation_ids[index]))
             chances = np.where(np.isin(ids, scene.category_ids), 0, weights)
             other = int(rng.choice(ids, p=chances / chances.sum()))
-            erased, rest = painted_over(image, mask_of(box, scene.size_wh)), without(scene, int(index))
+            erased, rest = painted_over(image, mask_of(box, scene.size_wh)), without_object(scene, int(index))
             labels = [
                 ("real", box, category, rest, erased),
                 ("moved", shifted(box, scene.size_wh, rng), category, rest, erased),

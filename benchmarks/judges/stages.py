@@ -45,11 +45,12 @@ from augsynth.inpainting.loading import load_inpainter
 from augsynth.inpainting.port import InpaintRequest
 from augsynth.inpainting.prompts.book import category_prompt
 from augsynth.inpainting.stitching import cut_window, mask_cells, stitch
+from augsynth.placement.negatives import without_object
 from augsynth.placement.proposal import PlacementRules
 from benchmarks.judges.alignment import through_autoencoder
 from benchmarks.judges.artefacts import Options, Sample
 from benchmarks.judges.crop_features import cut_crop
-from benchmarks.judges.filter import look, mask_of, painted_over, without
+from benchmarks.judges.filter import look, mask_of, painted_over
 from benchmarks.judges.finished_run import admissible
 
 RULES = FilterRules()
@@ -136,7 +137,7 @@ def draw_pieces(dataset: Dataset, painter: Any, *, per_category: int, seed: int)
             pixels = cut_window(image, window, size=painter.size)
             cells = mask_cells(mask, window, num_cells=painter.size // painter.cell)
             request = InpaintRequest(pixels, cells, prompt, drawn)
-            pieces.append(Piece(without(scene, i), image, painted_over(image, mask), plan, request))
+            pieces.append(Piece(without_object(scene, i), image, painted_over(image, mask), plan, request))
     return pieces
 
 

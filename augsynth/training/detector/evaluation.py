@@ -81,15 +81,7 @@ def match_judged(judged: Dataset, categories: Sequence[Category]) -> tuple[Datas
     for scene in judged.scenes:
         kept = np.isin(scene.category_ids, list(known))
         ids = np.array([known[int(c)] for c in scene.category_ids[kept]], np.int64)
-        scenes.append(
-            replace(
-                scene,
-                boxes_xyxy=scene.boxes_xyxy[kept],
-                category_ids=ids,
-                annotation_ids=scene.annotation_ids[kept],
-                is_crowd=scene.is_crowd[kept],
-            )
-        )
+        scenes.append(replace(scene.keeping(kept), category_ids=ids))
     matched = replace(judged, categories=tuple(categories), scenes=tuple(scenes))
     unlearnt = [c.name for c in judged.categories if c.id not in known]
     unjudged = [c.name for c in categories if c.id not in known.values()]
