@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from augsynth.coco.faults import Record, fault, kind_of
-from augsynth.core.images import is_plain_file
+from augsynth.core.images import read_plain
 
 
 def decode_document(path: Path) -> Record:
@@ -17,9 +17,7 @@ def decode_document(path: Path) -> Record:
         DatasetError: The file can't be read, isn't JSON, isn't a COCO file, or lists no images or categories.
     """
     try:
-        if path.exists() and not is_plain_file(path):
-            raise fault(path, "", "annotations", "can't be read (no ordinary file)", "check the path")
-        data = path.read_bytes()
+        data = read_plain(path)
     except OSError as error:
         raise fault(path, "", "annotations", f"can't be read ({error.strerror})", "check the path") from None
     try:

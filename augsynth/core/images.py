@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import filecmp
 import os
 import re
@@ -85,6 +86,20 @@ def is_plain_file(path: Path) -> bool:
         return stat.S_ISREG(path.stat().st_mode)
     except (OSError, ValueError):
         return False
+
+
+def read_plain(path: Path) -> bytes:
+    """Return the content of a file, of one with bytes alone: a pipe or device is never opened.
+
+    Raises:
+        OSError: It isn't there, is none, or can't be read.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise OSError(errno.EINVAL, "no ordinary file")
+        return path.read_bytes()
+    except ValueError:
+        raise OSError(errno.EINVAL, "no file name") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from augsynth.core.errors import DatasetError
-from augsynth.core.images import is_plain_file
+from augsynth.core.images import read_plain
 
 _MAX_DEPTH = 100
 
@@ -26,9 +26,7 @@ def read_xml(path: Path) -> Element:
         DatasetError: It can't be read, isn't XML, declares entities, or is nested deeper than 100.
     """
     try:
-        if path.exists() and not is_plain_file(path):
-            raise DatasetError(f"{path}: is no ordinary file; give the path of an XML file")
-        return _parse(path.read_bytes())
+        return _parse(read_plain(path))
     except OSError as error:
         raise DatasetError(f"{path}: can't be read ({error.strerror}); check the path") from None
     except _RefusedError as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from augsynth.core.errors import ConfigError
-from augsynth.core.images import is_plain_file
+from augsynth.core.images import read_plain
 
 MAX_BYTES = 1_000_000
 MAX_VALUES = 200_000
@@ -20,13 +20,11 @@ def read_yaml(path: Path) -> Any:
             stand for more than 200,000 values.
     """
     try:
-        if path.exists() and not is_plain_file(path):
-            raise ConfigError(f"{path}: is no ordinary file; give the path of a YAML file")
         if path.stat().st_size > MAX_BYTES:
             raise ConfigError(
                 f"{path}: is over {MAX_BYTES // 1_000_000} MB, more than options or words take; check the path"
             )
-        return parse_yaml(path.read_text(encoding="utf-8-sig"), source=str(path))
+        return parse_yaml(read_plain(path).decode("utf-8-sig"), source=str(path))
     except OSError as error:
         raise ConfigError(f"{path}: can't be read ({error.strerror}); check the path") from None
     except UnicodeDecodeError as error:

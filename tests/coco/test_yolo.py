@@ -89,6 +89,15 @@ def test_older_layouts_are_read_too(tmp_path):
         assert boxes_of(read_dataset(root)) == {"a.jpg": [AS_BOX]}
 
 
+def test_a_file_that_isnt_there_is_told_from_one_that_cant_be_read(tmp_path):
+    file = text(tmp_path / "obj.data", "train = train.txt\nnames = obj.names\n")
+    with pytest.raises(DatasetError, match=r"obj\.names: file can't be read \(No such file or directory\)"):
+        read_dataset(file)
+    (tmp_path / "obj.names").mkdir()
+    with pytest.raises(DatasetError, match=r"obj\.names: file can't be read \(no ordinary file\)"):
+        read_dataset(file)
+
+
 @pytest.mark.parametrize(
     ("content", "encoding"),
     [
@@ -153,6 +162,27 @@ def test_oriented_boxes_become_their_enclosing_ones_and_keep_their_corners(tmp_p
     )
 
 
+def test_rows_of_eight_numbers_are_outlines_where_another_split_has_others(tmp_path):
+    corners = "0 0.5 0.1 0.7 0.5 0.5 0.9 0.3 0.5\n"
+    file = yolo(tmp_path, {"train/a.jpg": corners, "val/b.jpg": corners})
+    assert all("oriented_box" in read_dataset(p).document["annotations"][0] for p in (file, f"{file}#val"))
+    text(tmp_path / "labels" / "train" / "a.txt", corners + BOX)
+    record = read_dataset(f"{file}#val").document["annotations"][0]
+    assert "oriented_box" not in record
+    assert record["segmentation"] == [pytest.approx([100, 10, 140, 50, 100, 90, 60, 50])]
+    text(tmp_path / "data.yaml", "train: gone\nval: images/val\nnames: [cup]\n")
+    assert "oriented_box" in read_dataset(f"{file}#val").document["annotations"][0]
+
+
+@pytest.mark.parametrize("path", [".", "classes.txt"])
+def test_folders_with_classes_are_read_where_one_stands(tmp_path, monkeypatch, path):
+    picture(tmp_path / "images" / "a.jpg")
+    text(tmp_path / "labels" / "a.txt", BOX)
+    text(tmp_path / "classes.txt", "cup\n")
+    monkeypatch.chdir(tmp_path)
+    assert boxes_of(read_dataset(path)) == {"a.jpg": [AS_BOX]}
+
+
 def test_keypoints_come_along(tmp_path):
     head = "train: images/train\nkpt_shape: [2, 3]\n"
     rows = {"train/a.jpg": "0 0.5 0.5 0.25 0.5 0.4 0.4 2 0 0 0\n"}
@@ -185,6 +215,7 @@ def test_missing_images_are_dropped_and_labels_elsewhere_are_told(tmp_path):
         ("train: 5\nnames: [a]", "train is 5, not a path"),
         ("train: nowhere\nnames: [a]", r"nowhere: train isn't a folder or a list of images; correct it in"),
         ("train: images\nnames: {a: b}", "names has the key 'a'"),
+        ("train: images\nnames: {²: b}", "names has the key '²'"),
         ("train: images\nnames: 7", "names is 7, not a list of names"),
         ("train: images\nnames: [a]\nkpt_shape: [0, 9]", "kpt_shape is"),
         ("train: [", "neither YAML nor JSON"),

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from augsynth.coco.blocks import MAX_SIDE
 from augsynth.coco.faults import Record, Repairs, fault, shown
 from augsynth.core.errors import DatasetError
-from augsynth.core.images import IMAGE_SUFFIXES, Header, is_plain_file, read_header
+from augsynth.core.images import IMAGE_SUFFIXES, Header, read_header, read_plain
 
+SPLIT_NAMES = {"train": ("train",), "val": ("val", "validation", "valid", "dev"), "test": ("test",)}
+FARTHEST = 1e9  # pixels; what lies beyond is no place in an image
 ORIENTED = "oriented_box"  # key of an annotation: x1, y1, …, x4, y4 in pixels, as the source has them
 
 
@@ -151,6 +154,57 @@ def polygon_area(polygon: Sequence[float]) -> float:
     return abs(twice) / 2
 
 
+def turned(offsets: Iterable[tuple[float, float]], about: tuple[float, float], angle: float) -> list[float]:
+    """Return x, y, x, y, … of points that are turned clockwise (as seen, y down) about another one.
+
+    Args:
+        offsets: From the point that they are turned about.
+        about: That point.
+        angle: In radians.
+    """
+    cos, sin = math.cos(angle), math.sin(angle)
+    flat: list[float] = []
+    for dx, dy in offsets:
+        flat += [about[0] + dx * cos - dy * sin, about[1] + dx * sin + dy * cos]
+    return flat
+
+
+def split_named(name: str) -> str:
+    """Return the split that a name stands for, "" for none."""
+    return next((split for split, names in SPLIT_NAMES.items() if name.lower() in names), "")
+
+
+def split_folders(path: Path, holds: Callable[[Path], bool]) -> dict[str, Path]:
+    """Return split -> its folder, the first of its names that holds what is looked for."""
+    places = {split: [path / name for name in names] for split, names in SPLIT_NAMES.items()}
+    found = {split: next((each for each in own if holds(each)), None) for split, own in places.items()}
+    return {split: place for split, place in found.items() if place is not None}
+
+
+def usable_size(width: object, height: object) -> tuple[int, int] | None:
+    """Return a recorded size, None where a side isn't given or can't be one."""
+    given = [side for side in (width, height) if isinstance(side, int | float) and side is not True]
+    sides = [int(side) for side in given if 1 <= side <= MAX_SIDE and side == int(side)]
+    return (sides[0], sides[1]) if len(sides) == 2 else None
+
+
+def class_names_of(path: Path, names: object) -> dict[int, str]:
+    """Return class number -> name, in order, from a list or from an object with the numbers as keys.
+
+    Raises:
+        DatasetError: It is neither, or a key is no number.
+    """
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or not names:
+        raise fault(path, "", "names", f"is {shown(names)}, not a list of names", "list the classes")
+    numbers = {int(k) if isinstance(k, str) and k.isdecimal() and len(k) < 10 else k: k for k in names}
+    wrong = [key for key in numbers if type(key) is not int or key < 0]
+    if wrong:
+        raise fault(path, "", "names", f"has the key {shown(wrong[0])}", "number the classes from 0")
+    return {number: str(names[numbers[number]]) for number in sorted(numbers)}
+
+
 def read_text(path: Path) -> str:
     """Return a text file's content without a byte-order mark.
 
@@ -158,9 +212,7 @@ def read_text(path: Path) -> str:
         DatasetError: It can't be read or isn't text.
     """
     try:
-        if not is_plain_file(path):
-            raise fault(path, "", "file", "can't be read (no ordinary file)", "check the path")
-        data = path.read_bytes()
+        data = read_plain(path)
     except OSError as error:
         raise fault(path, "", "file", f"can't be read ({error.strerror})", "check the path") from None
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
@@ -180,13 +232,13 @@ def number(path: Path, where: str, field: str, text: object) -> float:
         value = float(text) if isinstance(text, str | int | float) and text is not True else float("nan")
     except (ValueError, OverflowError):
         value = float("nan")
-    if not abs(value) < 1e9:
+    if not abs(value) < FARTHEST:
         raise fault(path, where, field, f"is {shown(text)}, not a number of use", "write a number in digits")
     return value
 
 
 def image_index(folder: Path) -> dict[str, list[str]]:
-    """Return path without suffix, relative to a folder -> its image files, in order; links to folders are followed."""
+    """Return path without suffix, relative to a folder -> its image files, in order; links to folders are left out."""
     index: dict[str, list[str]] = defaultdict(list)
     for place, folders, files in os.walk(folder, followlinks=False):
         folders.sort()

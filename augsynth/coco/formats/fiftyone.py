@@ -13,11 +13,10 @@ import msgspec
 import numpy as np
 
 from augsynth.coco.faults import Record, fault, shown
-from augsynth.coco.formats.draft import Draft, number, read_text, scalars
+from augsynth.coco.formats.draft import SPLIT_NAMES, Draft, number, read_text, scalars, split_named
 from augsynth.core.masks import Mask, to_rle
 
 SAMPLES = "samples.json"
-_SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 _MAX_MASK_BYTES = 2**28
 _OWN = {"label", "bounding_box", "mask", "iscrowd", "tags", "attributes"}
 
@@ -32,7 +31,7 @@ def splits(path: Path) -> tuple[str, ...]:
     file = _file(path)
     assert file is not None  # it fits
     tags = [_split(sample) for sample in _samples(file)]
-    return tuple(sorted(set(tags), key=list(_SPLITS.values()).index)) if tags and "" not in tags else ()
+    return tuple(sorted(set(tags), key=list(SPLIT_NAMES).index)) if tags and "" not in tags else ()
 
 
 def read(path: Path, split: str, images: Path | None) -> Draft:
@@ -61,9 +60,9 @@ def read(path: Path, split: str, images: Path | None) -> Draft:
         picture = (images or file.parent) / name.replace("\\", "/")
         size_wh = draft.measure(picture)
         record = draft.add_image(picture, size_wh)
-        for number_, each in enumerate(_detections(sample, field)):
+        for k, each in enumerate(_detections(sample, field)):
             if size_wh is not None:
-                _add(draft, record, file, f"{where}: {field}[{number_}]", each)
+                _add(draft, record, file, f"{where}: {field}[{k}]", each)
     return draft
 
 
@@ -86,7 +85,8 @@ def _samples(file: Path) -> list[Record]:
 
 def _split(sample: Mapping[str, Any]) -> str:
     tags = sample.get("tags")
-    return next((_SPLITS[t] for t in tags if t in _SPLITS), "") if isinstance(tags, list) else ""
+    named = (split_named(tag) for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else ()
+    return next(filter(None, named), "")
 
 
 def _label_field(file: Path, samples: list[Record]) -> str:

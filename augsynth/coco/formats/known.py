@@ -146,8 +146,8 @@ def images_beside(path: Path, names: Sequence[object], *, needed: bool = True) -
             return place
     if not needed:
         return None
-    told = f"{first[0]!r} and the next ones aren't" if first else "are not"
-    raise fault(path, "", "images", f"{told} found near it", "give --images, what file_name starts from")
+    problem = f"{first[0]!r} and the next ones aren't" if first else "are not"
+    raise fault(path, "", "images", f"{problem} found near it", "give --images, what file_name starts from")
 
 
 def open_document(annotations: Path, images: Path | None, *, look: bool, needed: bool = True) -> Opened:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,7 +56,8 @@ def read(path: Path, split: str, images: Path | None) -> Draft:
         remedy = "put label files there: the folder images of an image's path becomes labels"
         raise fault(labels[0], "", "labels", "aren't there, nor those of any other image", remedy)
     held = [row for each in rows if each for row in each]
-    oriented = bool(held) and not layout.keypoints[0] and all(len(values) == 8 for _, values in held)
+    corners = bool(held) and not layout.keypoints[0] and all(len(values) == 8 for _, values in held)
+    oriented = corners and all(_has_only_corners(layout, other) for other in layout.parts if other != split)
     for image, own in zip(files, rows, strict=True):
         size_wh = draft.measure(image)
         record = draft.add_image(image, size_wh)
@@ -67,6 +69,15 @@ def read(path: Path, split: str, images: Path | None) -> Draft:
         for category in draft.categories:
             category["keypoints"] = [f"{k}" for k in range(layout.keypoints[0])]
     return draft
+
+
+def _has_only_corners(layout: Layout, split: str) -> bool:
+    """Say whether each row of a split is an oriented box; a split that can't be read says nothing against it."""
+    with contextlib.suppress(DatasetError):
+        labels = (label_file(image) for image in image_files(layout, split))
+        texts = (read_text(label) for label in labels if label.is_file())
+        return all(len(row.split()) in (0, 9) for text in texts for row in text.split("\n"))
+    return True
 
 
 def _layout(path: Path) -> Layout:

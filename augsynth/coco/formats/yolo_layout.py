@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from augsynth.coco.faults import fault, kind_of, shown
-from augsynth.coco.formats.draft import image_index, read_text
+from augsynth.coco.formats.draft import SPLIT_NAMES, class_names_of, image_index, read_text
 from augsynth.core.yaml_file import read_yaml
-
-SPLITS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +55,14 @@ def read_layout(path: Path) -> Layout:
     if path.name == "obj.data":
         return _read_darknet(path)
     if path.name == "classes.txt":
-        images = path.parent / "images"
-        return Layout(path, _listed_names(path), {"": (images,)}, path.parent)
+        root = path.absolute().parent
+        return Layout(path, _listed_names(path), {"": (root / "images",)}, root)
     data = read_yaml(path)
     if not isinstance(data, dict):
         raise fault(path, "", "document", f"is a {kind_of(data)}, no YOLO dataset", "give its data.yaml")
     root = _root(path, data)
     parts = {}
-    for split, keys in SPLITS.items():
+    for split, keys in SPLIT_NAMES.items():
         given = next((data[key] for key in keys if data.get(key)), None)
         if given is not None:
             each = given if isinstance(given, list) else [given]
@@ -134,16 +132,7 @@ def _names(path: Path, data: Mapping[str, Any]) -> dict[int, str]:
         return {k: f"class_{k}" for k in range(count)}
     if isinstance(names, str):
         names = [names]
-    if isinstance(names, list):
-        names = dict(enumerate(names))
-    if isinstance(names, dict):
-        names = {int(k) if isinstance(k, str) and k.isdigit() else k: v for k, v in names.items()}
-    if not isinstance(names, dict) or not names:
-        raise fault(path, "", "names", f"is {shown(names)}, not a list of names", "list the classes")
-    wrong = [key for key in names if type(key) is not int or key < 0]
-    if wrong:
-        raise fault(path, "", "names", f"has the key {shown(wrong[0])}", "number the classes from 0")
-    return {key: str(names[key]) for key in sorted(names)}
+    return class_names_of(path, names)
 
 
 def _keypoints(path: Path, data: Mapping[str, Any]) -> tuple[int, int]:
@@ -193,9 +182,8 @@ def _read_darknet(path: Path) -> Layout:
 
     if not values.get("names"):
         raise fault(path, "", "names", "is missing", "name the file that lists the classes")
-    parts = {
-        split: (place(values[key]),) for split, keys in SPLITS.items() for key in keys if values.get(key)
-    }
+    given = {s: next((values[k] for k in keys if values.get(k)), "") for s, keys in SPLIT_NAMES.items()}
+    parts = {split: (place(text),) for split, text in given.items() if text}
     if not parts:
         raise fault(path, "", "train", "is missing", "name the file that lists the images")
     return Layout(path, _listed_names(place(values["names"])), parts, own)
