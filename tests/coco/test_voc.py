@@ -22,6 +22,21 @@ def test_coordinates_from_0_are_taken_as_they_are_and_told(tmp_path, box):
     assert dataset.repairs["voc_from_zero"].examples == ("a.xml",)
 
 
+def test_what_numbers_count_from_is_decided_for_all_splits(tmp_path):
+    objects = {"a": [CUP], "b": [voc_object("cup", (0, 5, 30, 40))]}
+    root = voc(tmp_path, objects, lists={"train": ["a"], "val": ["b"]})
+    assert boxes_of(read_dataset(root)) == {"a.jpg": [("cup", 11.0, 21.0, 60.0, 80.0)]}
+    assert read_dataset(root).repairs["voc_from_zero"].examples == ("b.xml",)
+    assert boxes_of(read_dataset(f"{root}#val")) == {"b.jpg": [("cup", 0.0, 5.0, 30.0, 40.0)]}
+
+
+def test_a_root_element_may_have_attributes(tmp_path):
+    root = voc(tmp_path, {"a": [CUP]})
+    file = root / "Annotations" / "a.xml"
+    text(file, file.read_text().replace("<annotation>", '<annotation verified="yes">'))  # labelImg
+    assert boxes_of(read_dataset(root)) == {"a.jpg": [("cup", 10.0, 20.0, 60.0, 80.0)]}
+
+
 def test_splits_are_the_lists_and_all_have_the_same_categories(tmp_path):
     lists = {
         "train": ["a", "b  1", "bad name -1"],
@@ -123,3 +138,15 @@ def test_a_bad_object_ends_in_one_line_with_its_place(tmp_path, element, message
     root = voc(tmp_path, {"a": [element]})
     with pytest.raises(DatasetError, match=message):
         read_dataset(root)
+
+
+def test_objects_are_counted_in_their_file(tmp_path):
+    root = voc(tmp_path, {"a": [CUP], "b": [CUP, "<object/>"]})
+    with pytest.raises(DatasetError, match=r"b\.xml: object 2: name is missing"):
+        read_dataset(root)
+
+
+def test_label_maps_may_name_classes_with_colons(tmp_path):
+    root = voc(tmp_path, {"a": [voc_object("food:apple", (11, 21, 60, 80))]})
+    text(root / "labelmap.txt", "# label:color_rgb:parts:actions\nlid:1,2,3::\nfood:apple:::\n")
+    assert [c["name"] for c in read_dataset(root).document["categories"]] == ["lid", "food:apple"]

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from augsynth.coco.faults import Record, fault, shown
-from augsynth.coco.formats.draft import Draft, image_index, number, read_text
+from augsynth.coco.formats.draft import (
+    Draft,
+    image_index,
+    number,
+    read_text,
+    split_folders,
+    turned,
+    usable_size,
+)
 from augsynth.core.xml_file import read_xml
 
 LABEL_MAP = "labelmap.txt"  # class names, where CVAT or datumaro wrote the dataset
 _SPLITS = ("train", "val", "test", "trainval")
-_FOLDERS = {"train": ("train",), "val": ("valid", "val", "validation"), "test": ("test",)}
 _XML_FOLDERS = ("annotations", "labels", "xmls")  # the first of each is VOC's own, others some tools'
 _IMAGE_FOLDERS = ("jpegimages", "images", "data")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -29,6 +36,19 @@ class _Place:
     annotations: Path
     images: Path
     stems: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Survey:
+    """What all XML files of a dataset say together.
+
+    Attributes:
+        names: Class names in order, so that each split has the same.
+        from_zero: The first file whose numbers can't count from 1, where they all count from 0; None where from 1.
+    """
+
+    names: list[str]
+    from_zero: str | None
 
 
 def fits(path: Path) -> bool:
@@ -62,9 +82,9 @@ def read(path: Path, split: str, images: Path | None) -> Draft:
     index = image_index(images or place.images)
     draft = Draft(path, root=images or place.images)
     mapped = _mapped_names(place.annotations.parent / LABEL_MAP)
-    used = _class_names(places.values())
-    draft.name_categories([*mapped, *(name for name in used if name not in mapped)])
-    read_objects: list[tuple[Record, Path, Element]] = []
+    survey = _survey(places.values())
+    draft.name_categories([*mapped, *(name for name in survey.names if name not in mapped)])
+    shift = 1.0 if survey.from_zero is None else 0.0
     for stem in stems:
         file = place.annotations / f"{stem}.xml"
         root = read_xml(file) if file.is_file() else None
@@ -76,8 +96,10 @@ def read(path: Path, split: str, images: Path | None) -> Draft:
         if root is None:
             draft.found["missing_labels"].append(stem)
         else:
-            read_objects += [(record, file, each) for each in root.iter("object")]
-    _add_objects(draft, read_objects)
+            for k, each in enumerate(root.iter("object"), start=1):
+                _add_object(draft, record, file, f"object {k}", each, shift=shift)
+    if survey.from_zero is not None and draft.annotations:
+        draft.found["voc_from_zero"].append(survey.from_zero)
     return draft
 
 
@@ -94,12 +116,8 @@ def _places(path: Path) -> dict[str, _Place]:
         return found or {"": _Place(annotations, images)}
     if any(path.glob("*.xml")) and _is_voc(path):
         return {"": _Place(path, path)}
-    return {
-        split: _Place(path / name, path / name)
-        for split, names in _FOLDERS.items()
-        for name in names
-        if (path / name).is_dir() and _is_voc(path / name)
-    }
+    folders = split_folders(path, lambda folder: folder.is_dir() and _is_voc(folder))
+    return {split: _Place(folder, folder) for split, folder in folders.items()}
 
 
 def _inside(path: Path, *names: str) -> Path | None:
@@ -115,7 +133,7 @@ def _is_voc(folder: Path) -> bool:
     if first is None:
         return False
     with (folder / f"{first}.xml").open("rb") as file:
-        return b"<annotation>" in file.read(2000).replace(b"\0", b"")
+        return re.search(rb"<annotation[\s>]", file.read(2000).replace(b"\0", b"")) is not None
 
 
 def _stems(folder: Path) -> Iterator[str]:
@@ -127,19 +145,31 @@ def _stems(folder: Path) -> Iterator[str]:
                 yield (Path(place) / name[:-4]).relative_to(folder).as_posix()
 
 
-def _class_names(places: Iterable[_Place]) -> list[str]:
-    """Return the class names of all splits in order, so that each split has the same."""
+def _survey(places: Iterable[_Place]) -> _Survey:
+    """Read all splits for what must be the same in each: class names, and what numbers count from."""
     files = [p.annotations / f"{stem}.xml" for p in places for stem in _stems(p.annotations)]
-    roots = (read_xml(file) for file in dict.fromkeys(files))
-    names = {(each.findtext("name") or "").strip() for root in roots for each in root.iter("object")}
-    return sorted(names - {""})
+    names, first_low, first_decimal, decimals, numbers = set(), None, None, 0, 0
+    for file in dict.fromkeys(files):
+        for each in read_xml(file).iter("object"):
+            names.add((each.findtext("name") or "").strip())
+            texts = [each.findtext(f"bndbox/{corner}") or "" for corner in _CORNERS]
+            with_points = sum("." in text for text in texts)
+            decimals, numbers = decimals + with_points, numbers + len(texts)
+            if min(map(_lowest, texts[:2])) < 1:
+                first_low = first_low or file.name
+            if with_points:
+                first_decimal = first_decimal or file.name
+    from_zero = first_low or (first_decimal if 2 * decimals > numbers else None)
+    return _Survey(sorted(names - {""}), from_zero)
 
 
 def _mapped_names(path: Path) -> list[str]:
     """Return the class names of a label map, [] where there is none: its lines are name, colour, parts and actions."""
     if not path.is_file():
         return []
-    lines = [line.split(":")[0].strip() for line in read_text(path).splitlines() if not line.startswith("#")]
+    lines = [
+        line.rsplit(":", 3)[0].strip() for line in read_text(path).splitlines() if not line.startswith("#")
+    ]
     return list(dict.fromkeys(name for name in lines if name and name != "background"))
 
 
@@ -166,22 +196,10 @@ def _image(stem: str, root: Element | None, index: dict[str, list[str]], folder:
 
 
 def _size(path: Path, root: Element) -> tuple[int, int] | None:
-    """Return width and height, None where they aren't given or are 0, as some tools write."""
+    """Return width and height, None where they aren't given, are 0, as some tools write, or can't be."""
     sides = [(root.findtext(f"size/{name}") or "0").strip() for name in ("width", "height")]
     values = [number(path, "", f"size/{n}", s) for n, s in zip(("width", "height"), sides, strict=True)]
-    return (int(values[0]), int(values[1])) if min(values) >= 1 else None
-
-
-def _add_objects(draft: Draft, found: Sequence[tuple[Record, Path, Element]]) -> None:
-    """Add all objects once it is known what their numbers count from."""
-    texts = [e.findtext(f"bndbox/{corner}") or "" for _, _, e in found for corner in _CORNERS]
-    first = [_lowest(text) for k, text in enumerate(texts) if k % 4 < 2]
-    decimals = sum("." in text for text in texts)
-    from_zero = min(first, default=1.0) < 1 or 2 * decimals > len(texts)
-    if from_zero and found:
-        draft.found["voc_from_zero"].append(found[0][1].name)
-    for k, (image, file, element) in enumerate(found):
-        _add_object(draft, image, file, f"object {k + 1}", element, shift=0.0 if from_zero else 1.0)
+    return usable_size(values[0], values[1])
 
 
 def _lowest(text: str) -> float:
@@ -234,9 +252,5 @@ def _polygon(file: Path, where: str, element: Element, shift: float) -> list[flo
 
 def turned_corners(centre: tuple[float, float], size_wh: tuple[float, float], angle: float) -> list[float]:
     """Return x, y of the four corners of a box turned clockwise (as seen, y down) about its centre by radians."""
-    cos, sin = math.cos(angle), math.sin(angle)
-    corners: list[float] = []
-    for sx, sy in ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)):
-        dx, dy = sx * size_wh[0], sy * size_wh[1]
-        corners += [centre[0] + dx * cos - dy * sin, centre[1] + dx * sin + dy * cos]
-    return corners
+    signs = ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5))
+    return turned([(sx * size_wh[0], sy * size_wh[1]) for sx, sy in signs], centre, angle)
