@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from augsynth.coco.boxes_only import read_boxes
+from augsynth.coco.formats import fiftyone
 from augsynth.coco.reader import read_dataset, read_with_images
 from augsynth.core.errors import DatasetError
-from augsynth.core.masks import as_rle, decoded
+from augsynth.core.masks import as_rle, bounds_of, decoded
 from tests.coco.tiny_sets import H, W, boxes_of, picture, text
 
 AS_BOX = ("cup", 20.0, 10.0, 60.0, 40.0)
@@ -54,6 +55,67 @@ def test_numbers_have_the_names_of_the_card_or_stay_numbers(tmp_path):
     assert boxes_of(read_dataset(tmp_path)) == {"a.png": [AS_BOX]}
 
 
+CARD = """---
+dataset_info:
+  features:
+  - name: kind
+    dtype:
+      class_label: {names: [no, yes]}
+  - name: objects
+    struct:
+    - name: categories
+      list:
+        dtype:
+          class_label:
+            names: NAMES
+---
+"""
+
+
+def test_names_of_a_card_are_those_of_the_objects_by_number(tmp_path):
+    picture(tmp_path / "train" / "a.png")
+    file = jsonl(tmp_path / "train", {"file_name": "a.png", "objects": objects(kinds=(2,))})
+    text(tmp_path / "README.md", CARD.replace("NAMES", "{'10': bag, '2': cup, '0': lid, '1': jar}"))
+    for path in (tmp_path, tmp_path / "train", file):
+        dataset = read_dataset(path)
+        assert boxes_of(dataset) == {"a.png": [AS_BOX]}
+        assert [c["name"] for c in dataset.document["categories"]] == ["lid", "jar", "cup", "bag"]
+    text(tmp_path / "README.md", CARD.replace("NAMES", "{cup: 0}"))
+    with pytest.raises(DatasetError, match=r"README\.md: names has the key 'cup'; number the classes from 0"):
+        read_dataset(tmp_path)
+
+
+def test_pictures_of_another_size_than_recorded_are_dropped(tmp_path):
+    for name in ("a.png", "b.png"):
+        picture(tmp_path / "folder" / name)
+        picture(tmp_path / "cvat" / name)
+    jsonl(
+        tmp_path / "folder",
+        {"file_name": "a.png", "width": 2 * W, "height": 2 * H, "objects": objects()},
+        {"file_name": "b.png", "width": 0, "height": "x", "objects": objects()},
+    )
+    second = CVAT.replace('"a.png" width="200" height="100"', '"b.png" width="-5" height="999999999"')
+    images = [xml[xml.index("<image ") : xml.rindex("</annotations>")] for xml in (CVAT, second)]
+    both = CVAT.replace(images[0], images[0].replace('width="200"', 'width="400"') + images[1])
+    text(tmp_path / "cvat" / "annotations.xml", both)
+    for name in ("folder", "cvat"):
+        dataset = read_dataset(tmp_path / name)
+        assert dataset.repairs["other_sizes"].examples == ("a.png",)
+        assert [scene.size_wh for scene in dataset.scenes] == [(W, H)]
+        assert boxes_of(dataset)["b.png"][0] == AS_BOX
+
+
+@pytest.mark.parametrize("side", ["999999999", "-1", "0", "1e8"])
+def test_masks_of_pictures_that_arent_there_cost_nothing(tmp_path, side):
+    picture(tmp_path / "b.png")
+    other = '<image name="b.png" width="200" height="100"/></annotations>'
+    xml = CVAT.replace('width="200" height="100"', f'width="{side}" height="{side}"')
+    text(tmp_path / "annotations.xml", xml.replace("</annotations>", other))
+    dataset = read_dataset(tmp_path)
+    assert dataset.repairs["missing_files"].examples == ("a.png",)
+    assert boxes_of(dataset) == {"b.png": []}
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -73,6 +135,11 @@ def test_numbers_have_the_names_of_the_card_or_stay_numbers(tmp_path):
         (
             '{"file_name": "a.png", "objects": {"bbox": [[1,2,3,4]], "categories": [null]}}',
             "categories is missing",
+        ),
+        (
+            '{"file_name": "a.png", "objects": {"bbox": [[1,2,3,4]], "categories": [0], "area": [1%s]}}'
+            % ("0" * 400),
+            r"line 1: objects\[0\]: area is 1000",
         ),
     ],
 )
@@ -125,11 +192,18 @@ def test_a_fiftyone_dataset_is_read_with_masks_tags_and_attributes(tmp_path):
     assert list(boxes_of(read_dataset(f"{tmp_path}#val"))) == ["b.png"]
 
 
-def test_masks_that_are_bombs_or_pickles_are_dropped(tmp_path):
+def test_masks_that_are_bombs_or_pickles_are_dropped(tmp_path, monkeypatch):
+    monkeypatch.setattr(fiftyone, "_MAX_MASK_BYTES", 1300)  # of 30 × 40 and the head of a numpy file
     buffer = io.BytesIO()
     np.save(buffer, np.array([{}], object), allow_pickle=True)
     pickled = base64.b64encode(zlib.compress(buffer.getvalue())).decode()
-    for k, data in enumerate([pickled, "no base64!", base64.b64encode(b"no zlib").decode(), 5]):
+    bomb, largest = (stored_mask(np.ones((rows, 40), bool))["$binary"]["base64"] for rows in (30 * 40, 29))
+    picture(tmp_path / "data" / "a.png")
+    text(tmp_path / "metadata.json", "{}")
+    cup = {"label": "cup", "bounding_box": [0.1, 0.1, 0.2, 0.3], "mask": {"$binary": {"base64": largest}}}
+    text(tmp_path / "samples.json", json.dumps({"samples": [fiftyone_sample("a.png", [cup])]}))
+    assert "unusable_segmentation" not in read_dataset(tmp_path).repairs
+    for k, data in enumerate([bomb, pickled, "no base64!", base64.b64encode(b"no zlib").decode(), 5]):
         cup = {"label": "cup", "bounding_box": [0.1, 0.1, 0.2, 0.3], "mask": {"$binary": {"base64": data}}}
         root = tmp_path / str(k)
         picture(root / "data" / "a.png")
@@ -155,13 +229,11 @@ def test_fiftyones_coco_and_lvis_are_read_as_coco(tmp_path):
     }
     document = {"images": [image], "annotations": [annotation], "categories": [category]}
     text(tmp_path / "labels.json", json.dumps(document))
-    for dataset in (
-        read_with_images(tmp_path),
-        read_with_images(tmp_path / "labels.json"),
-        read_boxes(tmp_path),
-    ):
-        assert boxes_of(dataset) == {"val2017/a.jpg": [AS_BOX]} or dataset.document == {}
-    assert dataset.scenes[0].file_name == "val2017/a.jpg"
+    for dataset in (read_with_images(tmp_path), read_with_images(tmp_path / "labels.json")):
+        assert boxes_of(dataset) == {"val2017/a.jpg": [AS_BOX]}
+    (scene,) = read_boxes(tmp_path).scenes
+    assert scene.file_name == "val2017/a.jpg"
+    assert scene.boxes_xyxy.tolist() == [list(AS_BOX[1:])]
     kept = read_with_images(tmp_path).document
     assert kept["images"][0]["neg_category_ids"] == [2]
     assert kept["categories"] == [category]
@@ -264,6 +336,33 @@ def test_cvat_shapes_become_boxes_outlines_and_corners(tmp_path):
         [True] * 3,
     ]
     assert dataset.repairs["unread_shapes"].examples == ("points",)
+
+
+TURNED = '<box label="cup" xtl="80" ytl="40" xbr="120" ybr="60" rotation="90" group_id="7"/>'
+TRIANGLE = '<polygon label="cup" points="90,30;110,30;110,70" group_id="7"/>'
+RUNS = '<mask label="cup" rle="0, 6" left="95" top="50" width="3" height="2" group_id="7"/>'
+
+
+@pytest.mark.parametrize(
+    ("shapes", "area", "is_turned"),
+    [
+        ((TURNED, TRIANGLE), 400, True),
+        ((TURNED, RUNS), 6, True),
+        ((TRIANGLE, RUNS), 403, False),
+        ((TURNED, TRIANGLE, RUNS), 403, True),
+    ],
+)
+def test_cvat_shapes_of_a_group_are_one_object_with_all_of_them(tmp_path, shapes, area, is_turned):
+    picture(tmp_path / "a.png")
+    start, end = CVAT.index("<box "), CVAT.index("</image>")
+    text(tmp_path / "annotations.xml", CVAT[:start] + "".join(shapes) + CVAT[end:])
+    dataset = read_dataset(tmp_path)
+    (record,) = dataset.document["annotations"]
+    (box,) = dataset.scenes[0].boxes_xyxy
+    mask = decoded(as_rle(record["segmentation"], (W, H)))
+    assert box.tolist() == ([90, 30, 110, 70] if is_turned else bounds_of(mask).tolist())
+    assert mask.sum() == pytest.approx(area, abs=15)
+    assert ("oriented_box" in record) == is_turned
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,14 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from augsynth.coco.faults import Record, fault, shown
-from augsynth.coco.formats.draft import Draft, image_index, number
+from augsynth.coco.formats.draft import SPLIT_NAMES, Draft, image_index, number, split_named, usable_size
 from augsynth.coco.formats.label_studio import ellipse
 from augsynth.coco.formats.voc import turned_corners
+from augsynth.coco.segmentation import usable_mask
 from augsynth.core.images import is_plain_file, relative_name
-from augsynth.core.masks import Mask, bounds_of, to_rle
+from augsynth.core.masks import Mask, as_rle, bounds_of, decoded, to_rle
 from augsynth.core.xml_file import read_xml
 
-_SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _SHAPES = ("box", "polygon", "ellipse", "mask", "polyline", "points", "skeleton", "cuboid")
 _JOINED = ("box", "polygon", "mask")
 
@@ -35,8 +35,8 @@ def fits(path: Path) -> bool:
 
 def splits(path: Path) -> tuple[str, ...]:
     """Return the subsets of a project that are splits, () where an image is in none."""
-    found = {_SPLITS.get(each.get("subset", "").lower(), "") for each in read_xml(_file(path)).iter("image")}
-    return () if "" in found else tuple(sorted(found, key=list(_SPLITS).index))
+    found = {split_named(each.get("subset", "")) for each in read_xml(_file(path)).iter("image")}
+    return () if "" in found else tuple(sorted(found, key=list(SPLIT_NAMES).index))
 
 
 def read(path: Path, split: str, images: Path | None) -> Draft:
@@ -66,17 +66,18 @@ def read(path: Path, split: str, images: Path | None) -> Draft:
     )
     for element in root.iter("image"):
         name = element.get("name", "")
-        if split and _SPLITS.get(element.get("subset", "").lower()) != split:
+        if split and split_named(element.get("subset", "")) != split:
             continue
         where = f"image {shown(name)}"
         try:
             picture = _picture(relative_name(name), by_name, folder)
         except ValueError as error:
             raise fault(file, where, "name", f"{error}", "write it relative to the images") from None
-        size_wh = draft.measure(picture)
         sides = [number(file, where, side, element.get(side, "")) for side in ("width", "height")]
-        record = draft.add_image(picture, size_wh or (int(sides[0]), int(sides[1])))
-        _add_shapes(draft, record, file, where, element)
+        measured, recorded = draft.measure(picture), usable_size(sides[0], sides[1])
+        record = draft.add_image(picture, recorded or measured)
+        if measured is not None and recorded in (None, measured, measured[::-1]):
+            _add_shapes(draft, record, file, where, element)
     return draft
 
 
@@ -105,8 +106,8 @@ def _add_shapes(draft: Draft, image: Record, file: Path, where: str, element: El
             name = (each[0].get("label") or "").strip()
             if not name:
                 raise fault(file, where, f"label of a {each[0].tag}", "is missing", "export it again")
-            told = f"{where}: {each[0].tag} {shown(name)}"
-            _add_object(draft, image, file, told, draft.category_id(name), each)
+            place = f"{where}: {each[0].tag} {shown(name)}"
+            _add_object(draft, image, file, place, draft.category_id(name), each)
 
 
 def _add_object(
@@ -118,22 +119,20 @@ def _add_object(
     polygons = [_polygon(file, where, shape) for shape in shapes if shape.tag in ("polygon", "ellipse")]
     polygons = [polygon for polygon in polygons if len(polygon) >= 6]
     masks = [shape for shape in shapes if shape.tag == "mask"]
+    outline: Any = polygons or None
     if masks:
-        whole = np.zeros((image["height"], image["width"]), np.bool_)
-        for shape in masks:
-            _draw(whole, file, where, shape)
+        whole = _drawn(file, where, masks, polygons, (image["width"], image["height"]))
         bounds = bounds_of(whole)
         if bounds is None and box is None:
             draft.found["unusable_segmentation"].append(where)
             return
         outline = None if bounds is None else to_rle(whole)
-        own = bounds.tolist() if box is None and bounds is not None else box
-        assert own is not None  # one of them is known
-        draft.add_object(image, category, own[:4], area=float(whole.sum()), segmentation=outline, **extra)
-    elif box is not None and len(box) == 8:
-        draft.add_oriented(image, category, box, **extra)
+        box = bounds.tolist() if box is None and bounds is not None else box
+        extra["area"] = float(whole.sum())
+    if box is not None and len(box) == 8:
+        draft.add_oriented(image, category, box, segmentation=outline, **extra)
     elif box is not None:
-        draft.add_object(image, category, box, segmentation=polygons or None, **extra)
+        draft.add_object(image, category, box, segmentation=outline, **extra)
     elif polygons:
         draft.add_outlined(image, category, polygons, **extra)
     else:
@@ -165,6 +164,18 @@ def _points(file: Path, where: str, shape: Element) -> list[float]:
     return [
         number(file, where, "points", v) for pair in text.split(";") for v in pair.split(",") if v.strip()
     ]
+
+
+def _drawn(
+    file: Path, where: str, masks: list[Element], polygons: list[list[float]], size_wh: tuple[int, int]
+) -> Mask:
+    """Return the pixels of masks and of the polygons given with them, (H, W)."""
+    whole = np.zeros(size_wh[::-1], np.bool_)
+    for shape in masks:
+        _draw(whole, file, where, shape)
+    usable = usable_mask(polygons, size_wh)
+    rle = as_rle(usable, size_wh) if usable is not None else None
+    return whole if rle is None else whole | decoded(rle)
 
 
 def _draw(whole: Mask, file: Path, where: str, shape: Element) -> None:

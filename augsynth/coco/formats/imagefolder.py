@@ -9,13 +9,22 @@ from typing import Any
 import msgspec
 
 from augsynth.coco.faults import Record, fault, kind_of, shown
-from augsynth.coco.formats.draft import Draft, number, read_text, scalars
+from augsynth.coco.formats.draft import (
+    Draft,
+    class_names_of,
+    number,
+    read_text,
+    scalars,
+    split_folders,
+    split_named,
+    usable_size,
+)
 from augsynth.core.errors import ConfigError
 from augsynth.core.images import relative_name
 from augsynth.core.yaml_file import parse_yaml
 
 METADATA, CARD = "metadata.jsonl", "README.md"
-_FOLDERS = {"train": ("train",), "val": ("validation", "val", "valid", "dev"), "test": ("test",)}
+_DEEPEST = 12  # lists and objects within each other that a card is searched for
 _KINDS = ("categories", "category", "labels", "label", "class", "name")
 _BOXES = ("bbox", "bboxes", "boxes")
 _OWN = {*_KINDS, *_BOXES, "area", "iscrowd", "segmentation", "id", "bbox_id"}
@@ -47,10 +56,10 @@ def read(path: Path, split: str, images: Path | None) -> Draft:
     places = _places(path)
     file = places[split]
     folder = images or file.parent
-    names = _card_names(path if path.is_dir() else path.parent)
-    used = [] if names else _used_names(places.values())
+    home = path.absolute() if path.is_dir() else path.absolute().parent
+    names = _card_names(home) or (_card_names(home.parent) if split_named(home.name) else {})
     draft = Draft(path, root=folder)
-    draft.name_categories(names or used)
+    draft.name_categories(names.values() if names else _used_names(places.values()))
     for where, line in _lines(file):
         _add_line(draft, folder, file, where, line, names)
     return draft
@@ -63,20 +72,16 @@ def _places(path: Path) -> dict[str, Path]:
         return {}
     if (path / METADATA).is_file():
         return {"": path / METADATA}
-    return {
-        split: path / name / METADATA
-        for split, names in _FOLDERS.items()
-        for name in names
-        if (path / name / METADATA).is_file()
-    }
+    folders = split_folders(path, lambda folder: (folder / METADATA).is_file())
+    return {split: folder / METADATA for split, folder in folders.items()}
 
 
 def _lines(file: Path) -> Iterator[tuple[str, Record]]:
     """Yield each line of a metadata.jsonl with its place."""
-    for number_, text in enumerate(read_text(file).split("\n"), start=1):
+    for k, text in enumerate(read_text(file).split("\n"), start=1):
         if not text.strip():
             continue
-        where = f"line {number_}"
+        where = f"line {k}"
         try:
             line = msgspec.json.decode(text.strip())
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
@@ -105,14 +110,17 @@ def _kind_of(given: Mapping[str, Any]) -> Any:
     return next((given[key] for key in _KINDS if key in given), None)
 
 
-def _add_line(draft: Draft, folder: Path, file: Path, where: str, line: Record, names: list[str]) -> None:
+def _add_line(
+    draft: Draft, folder: Path, file: Path, where: str, line: Record, names: dict[int, str]
+) -> None:
     try:
         image = folder / relative_name(line["file_name"])
     except ValueError as error:
         remedy = "write it relative to metadata.jsonl"
         raise fault(file, where, "file_name", f"{line['file_name']!r} {error}", remedy) from None
     carried = {k: v for k, v in line.items() if k not in ("file_name", "objects", "id", "width", "height")}
-    record = draft.add_image(image, draft.measure(image), **carried)
+    measured, recorded = draft.measure(image), usable_size(line.get("width"), line.get("height"))
+    record = draft.add_image(image, recorded or measured, **carried)
     for index, each in enumerate(_objects(file, where, line.get("objects"))):
         _add_object(draft, record, file, f"{where}: objects[{index}]", each, names)
 
@@ -128,13 +136,13 @@ def _objects(file: Path, where: str, objects: Any) -> list[Record]:
         raise fault(file, where, "objects", problem, 'write {"bbox": […], "categories": […]}')
     lengths = {key: len(values) for key, values in objects.items()}
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{n} {key}" for key, n in lengths.items())
-        raise fault(file, where, "objects", f"have {told}", "give each object one of each")
+        counts = ", ".join(f"{n} {key}" for key, n in lengths.items())
+        raise fault(file, where, "objects", f"have {counts}", "give each object one of each")
     return [dict(zip(objects, values, strict=True)) for values in zip(*objects.values(), strict=True)]
 
 
 def _add_object(
-    draft: Draft, image: Record, file: Path, where: str, given: Mapping[str, Any], names: list[str]
+    draft: Draft, image: Record, file: Path, where: str, given: Mapping[str, Any], names: dict[int, str]
 ) -> None:
     box = next((given[key] for key in _BOXES if key in given), None)
     kind = _kind_of(given)
@@ -143,7 +151,7 @@ def _add_object(
         raise fault(file, where, "bbox", f"is {shown(box)}, not four numbers", remedy)
     x, y, width, height = (number(file, where, "bbox", value) for value in box)
     if type(kind) is int and names:
-        if not 0 <= kind < len(names):
+        if kind not in names:
             problem = f"is {kind}, and {CARD} names {len(names)}"
             raise fault(file, where, "categories", problem, "correct it, or name the category")
         name = names[kind]
@@ -156,37 +164,43 @@ def _add_object(
         image,
         draft.category_id(name),
         (x, y, x + width, y + height),
-        area=float(area) if isinstance(area, int | float) else 0.0,
+        area=number(file, where, "area", area) if isinstance(area, int | float) else 0.0,
         segmentation=outline or None,
         iscrowd=int(crowd) if crowd in (0, 1) else 0,
         attributes=scalars({k: v for k, v in given.items() if k not in _OWN}),
     )
 
 
-def _card_names(folder: Path) -> list[str]:
-    """Return the category names of a dataset card, [] where it gives none."""
+def _card_names(folder: Path) -> dict[int, str]:
+    """Return class number -> name of a dataset card, {} where it gives none.
+
+    Raises:
+        DatasetError: The classes aren't numbered.
+    """
     card = folder / CARD
     if not card.is_file():
-        return []
+        return {}
     text = read_text(card)
     head = text.removeprefix("---").split("\n---", 1)[0] if text.startswith("---") else ""
     try:
-        return _find_names(parse_yaml(head, source=str(card)), depth=0)
+        document = parse_yaml(head, source=str(card))
     except ConfigError:
-        return []
-
-
-def _find_names(value: Any, *, depth: int) -> list[str]:
-    """Return the first `class_label: names:` within a card's features."""
-    if depth > 12:
-        return []
-    if isinstance(value, dict):
-        label = value.get("class_label")
+        return {}
+    nodes = list(_nodes(document, depth=0))
+    of_objects = [each for node in nodes if node.get("name") == "objects" for each in _nodes(node, depth=0)]
+    for node in [*of_objects, *nodes]:
+        label = node.get("class_label")
         names = label.get("names") if isinstance(label, dict) else None
-        if isinstance(names, dict):
-            return [str(names[key]) for key in names]
-        if isinstance(names, list):
-            return [str(name) for name in names]
-        value = list(value.values())
-    parts = value if isinstance(value, list) else []
-    return next((found for part in parts if (found := _find_names(part, depth=depth + 1))), [])
+        if isinstance(names, dict | list) and names:
+            return class_names_of(card, names)
+    return {}
+
+
+def _nodes(value: Any, *, depth: int) -> Iterator[dict[Any, Any]]:
+    """Yield the objects within a card, down to a depth that no features have."""
+    if depth > _DEEPEST:
+        return
+    if isinstance(value, dict):
+        yield value
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _nodes(part, depth=depth + 1)
