@@ -24,7 +24,7 @@ from PIL import Image
 
 from augsynth.coco.faults import repair_lines
 from augsynth.coco.formats.convert import write_parts
-from augsynth.coco.formats.parts import part_of
+from augsynth.coco.formats.parts import parts_of
 from augsynth.coco.reader import read_with_images
 from benchmarks.fuzz import HEIGHT, WIDTH, Watch, mutated
 
@@ -131,9 +131,9 @@ def use(folder, form, out):
     dataset = read_with_images(folder / asked)
     for line in repair_lines(dataset):
         assert "\n" not in line and "\x1b" not in line
-    part = part_of("train", [dataset, dataset])
-    for target in ("coco", "yolo", "voc", "imagefolder", "fiftyone"):
-        write_parts([part], out / target, target, masks=None, originals="hardlink")
+    parts = parts_of({"train": [dataset, dataset]})
+    for target in ("coco", "yolo", "voc", "imagefolder", "fiftyone", "croissant"):
+        write_parts(parts, out / target, target, masks=None, originals="hardlink")
 
 
 def run_fuzz(folder, *, num_examples, number):

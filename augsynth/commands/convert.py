@@ -122,21 +122,21 @@ def _convert(
         for line in repair_lines(dataset):
             terminal.notice(line)
 
-    parts = read_parts(given, told=tell)
+    parts = read_parts(given, tell=tell)
     return _report(write_parts(parts, out, form, masks=masks, originals=originals), parts)
 
 
 def _report(written: Written, parts: list[Part]) -> Report:
     counts = {part.name or "all": len(part.document["images"]) for part in parts}
-    told = ", ".join(f"{name} {count}" for name, count in counts.items())
-    lines = [f"{written.images} images ({told}), {written.objects} objects", *written.told]
+    splits = ", ".join(f"{name} {count}" for name, count in counts.items())
+    lines = [f"{written.images} images ({splits}), {written.objects} objects", *written.notices]
     lines += [f"the format has no place for {what}: {n}" for what, n in written.left_out.items()]
     document = {
         "out": str(written.main),
         "images": counts,
         "objects": written.objects,
         "left_out": dict(written.left_out),
-        "notices": written.told,
+        "notices": written.notices,
     }
     return Report([*lines, f"written: {written.main}"], document)
 

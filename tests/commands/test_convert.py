@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from augsynth.coco.reader import read_dataset, read_with_images
-from tests.coco.tiny_sets import H, W, boxes_of, picture, text, yolo
+from tests.coco.tiny_sets import H, W, boxes_of, picture, text, voc, voc_object, yolo
 
 CATEGORIES = [{"id": 7, "name": "cup"}, {"id": 90, "name": "Müll beutel"}]
 
@@ -105,9 +105,10 @@ def test_splits_stay_splits_through_all_formats(run, tmp_path):
     for split, counts in wanted.items():
         file = tmp_path / "coco" / "annotations" / f"instances_{split}.json"
         dataset = read_dataset(file, images=tmp_path / "coco" / "images")
-        assert {s.file_name.removesuffix(".jpg"): len(s) for s in dataset.scenes} == {
+        # VOC has one folder for all images: the second a.jpg was numbered there
+        assert {s.file_name.removesuffix(".jpg").removesuffix("_2"): len(s) for s in dataset.scenes} == {
             f"{split}/{stem}": count for stem, count in counts.items()
-        } or split == "val"
+        }
         assert [c["name"] for c in dataset.document["categories"]] == ["cup", "lid"]
 
 
@@ -269,7 +270,7 @@ def test_what_is_published_says_where_each_object_is_from(run, tmp_path):
     file = source.rename(tmp_path / "run" / "annotations" / "instances_augmented.json")
     model = {"model": "painter", "model_licence": "apache-2.0", "model_sha256": "ab", "augsynth": "9.9"}
     line = {
-        "annotation_id": 2,
+        "annotation_id": 1,
         "image_id": 10,
         "source_image_id": 20,
         "category_id": 7,
@@ -308,7 +309,139 @@ def test_what_is_published_says_where_each_object_is_from(run, tmp_path):
     card = (tmp_path / "out" / "README.md").read_text("utf-8")
     assert "| cup | 4 | 1 |" in card
     assert "Painted by painter (apache-2.0)." in card
-    text(tmp_path / "run" / "provenance.jsonl", "{")
-    code, _, errors = run("export", "--annotations", file, "--format", "croissant", "--out", "again")
-    assert code == 2
-    assert "provenance is damaged" in errors[-1]
+    for damaged, problem in (
+        ("{", "provenance is damaged"),
+        ('{"annotation_id": 1, "model": "painter"}', "line 1: category_id is missing"),
+        ('{"annotation_id": 1, "category_id": 7}', "line 1: model is missing"),
+    ):
+        text(tmp_path / "run" / "provenance.jsonl", damaged)
+        code, _, errors = run("export", "--annotations", file, "--format", "croissant", "--out", "again")
+        assert code == 2
+        assert problem in errors[-1]
+    # a validation set that numbers its categories otherwise: both splits and the provenance get one numbering
+    others = [{"id": 7, "name": "Müll beutel"}, {"id": 8, "name": " CUP"}]
+    val = coco(tmp_path / "val", ("v.jpg",), categories=others)
+    text(tmp_path / "run" / "provenance.jsonl", "".join(json.dumps(each) + "\n" for each in lines))
+    words = ["--annotations", file, "--val-annotations", val, "--format", "croissant", "--out", "both"]
+    assert run("export", *words)[0] == 0
+    found = [
+        json.loads((tmp_path / "both" / "annotations" / f"instances_{split}.json").read_text())
+        for split in ("train", "val")
+    ]
+    for document in found:
+        assert [(c["id"], c["name"]) for c in document["categories"]] == [(1, "cup"), (2, "Müll beutel")]
+    assert [[r["category_id"] for r in each["annotations"][:2]] for each in found] == [[1, 2], [2, 1]]
+    assert json.loads((tmp_path / "both" / "provenance.jsonl").read_text())["category_id"] == 1
+    card = (tmp_path / "both" / "README.md").read_text("utf-8")
+    assert "| cup | 5 | 1 |" in card
+    assert "| Müll beutel | 4 | 0 |" in card
+
+
+def test_without_val_the_training_images_stand_for_it(run, tmp_path):
+    rows = {"train/a.jpg": "0 0.5 0.5 0.25 0.5\n", "test/b.jpg": ""}
+    source = yolo(tmp_path / "yolo", rows, head="train: images/train\ntest: images/test\n")
+    assert run("export", "--annotations", source, "--format", "yolo", "--out", "out")[0] == 0
+    document = yaml.safe_load((tmp_path / "out" / "data.yaml").read_text("utf-8"))
+    assert list(document.items())[:3] == [
+        ("train", "images/train"),
+        ("test", "images/test"),
+        ("val", "images/train"),
+    ]
+
+
+def test_all_splits_get_one_numbering_where_one_is_put_together(run, tmp_path):
+    row = "0 0.5 0.5 0.25 0.5\n"
+    head = "train: images/train\nval: images/val\n"
+    first = yolo(tmp_path / "one", {"train/a.jpg": row, "val/b.jpg": row}, names=("lid", "cup"), head=head)
+    second = yolo(tmp_path / "two", {"train/c.jpg": row}, names=("cup",), head="train: images/train\n")
+    assert run("import", "--annotations", second, "--annotations", first, "--out", "coco")[0] == 0
+    found = {}
+    for split in ("train", "val"):
+        document = json.loads((tmp_path / "coco" / "annotations" / f"instances_{split}.json").read_text())
+        assert [(c["id"], c["name"]) for c in document["categories"]] == [(1, "cup"), (2, "lid")]
+        found[split] = [record["category_id"] for record in document["annotations"]]
+    assert found == {"train": [1, 2], "val": [2]}
+
+
+def test_splits_that_agree_keep_their_ids(run, tmp_path):
+    train, val = coco(tmp_path / "one"), coco(tmp_path / "two", ("v.jpg",))
+    words = ["--annotations", train, "--val-annotations", val, "--format", "croissant", "--out", "out"]
+    assert run("export", *words)[0] == 0
+    for split in ("train", "val"):
+        document = json.loads((tmp_path / "out" / "annotations" / f"instances_{split}.json").read_text())
+        assert [c["id"] for c in document["categories"]] == [7, 90]
+
+
+@pytest.mark.parametrize("form", ["imagefolder", "fiftyone"])
+def test_trainval_becomes_train(run, tmp_path, form):
+    lists = {"trainval": ["a"], "test": ["b"]}
+    source = voc(tmp_path / "voc", {"a": [], "b": [voc_object("cup", (1, 1, 9, 9))]}, lists=lists)
+    code, out, errors = run("export", "--annotations", source, "--format", form, "--out", "out")
+    assert code == 0, errors
+    assert "2 images (train 1, test 1)" in out
+    assert {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()} == {"train", "test"}
+
+
+@pytest.mark.parametrize(("key", "value"), [("licenses", ["MIT", {"name": [1], "id": []}]), ("info", "x")])
+def test_blocks_that_hold_something_else_are_no_reason_to_stop(run, tmp_path, key, value):
+    source = coco(tmp_path / "source", ("a.jpg",))
+    document = json.loads(source.read_text()) | {key: value}
+    document["images"][0]["license"] = {"id": 5}
+    text(source, json.dumps(document))
+    assert run("export", "--annotations", source, "--format", "croissant", "--out", "out")[0] == 0
+    assert run("import", "--annotations", source, "--annotations", source, "--out", "coco")[0] == 0
+
+
+@pytest.mark.parametrize("corners", ["text", [1, 2, 3], [1, 2, 3, 4, 5, 6, 7, "8"], [1e300] * 8, {"a": 1}])
+def test_corners_that_are_no_eight_numbers_are_none(run, tmp_path, corners):
+    source = coco(tmp_path / "source", ("a.jpg",))
+    document = json.loads(source.read_text())
+    document["annotations"][0]["oriented_box"] = corners
+    text(source, json.dumps(document))
+    code, out, errors = run("export", "--annotations", source, "--format", "yolo", "--out", "out")
+    assert code == 0, errors
+    assert "oriented" not in out
+    assert {len(row.split()) for row in (tmp_path / "out/labels/train/a.txt").open()} == {5}
+
+
+def test_voc_keeps_names_with_colons_and_writes_control_characters_out(run, tmp_path):
+    categories = [{"id": 1, "name": "food:apple"}, {"id": 2, "name": "b\x01\nx"}]
+    source = coco(tmp_path / "source", ("a.jpg",), categories=categories)
+    document = json.loads(source.read_text())
+    document["annotations"][0]["attributes"] = {"pose": "\x02"}
+    text(source, json.dumps(document))
+    assert run("export", "--annotations", source, "--format", "voc", "--out", "out")[0] == 0
+    dataset = read_dataset(tmp_path / "out")
+    assert [c["name"] for c in dataset.document["categories"]] == ["food:apple", r"b\x01\nx"]
+
+
+CORNERS = [30.0, 10.0, 60.0, 25.0, 30.0, 40.0, 10.0, 25.0]
+
+
+@pytest.mark.parametrize(
+    ("words", "lost"),
+    [
+        (["yolo"], {"masks": 2, "keypoints": 1, "attributes": 1, "crowds and regions to ignore": 1}),
+        (["yolo", "--no-masks"], {"keypoints": 1, "attributes": 1, "crowds and regions to ignore": 1}),
+        (
+            ["yolo", "--masks"],
+            {
+                "corners of oriented boxes": 1,
+                "keypoints": 1,
+                "attributes": 1,
+                "crowds and regions to ignore": 1,
+            },
+        ),
+        (["imagefolder"], {"corners of oriented boxes": 1, "keypoints": 1, "attributes": 1}),
+        (["voc"], {"corners of oriented boxes": 1, "keypoints": 1, "attributes": 1}),
+    ],
+)
+def test_all_that_a_format_has_no_place_for_is_counted(run, tmp_path, words, lost):
+    source = coco(tmp_path / "source", ("a.jpg",), masks=True)
+    document = json.loads(source.read_text())
+    more = {"oriented_box": CORNERS, "keypoints": [30, 20, 2], "num_keypoints": 1}
+    document["annotations"][0] |= {**more, "attributes": {"pose": "Left", "colour": "red"}}
+    text(source, json.dumps(document))
+    code, out, errors = run("export", "--annotations", source, "--out", "out", "--json", "--format", *words)
+    assert code == 0, errors
+    assert json.loads(out)["left_out"] == lost

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from augsynth.coco.faults import fault
 from augsynth.coco.formats.known import locate, splits_of
-from augsynth.coco.formats.parts import Originals, Part, Written, part_of
+from augsynth.coco.formats.parts import Originals, Part, Written, parts_of
 from augsynth.coco.formats.write_coco import OWN_COCO, OWN_FIFTYONE, write_coco, write_fiftyone
 from augsynth.coco.formats.write_croissant import OWN as OWN_CROISSANT
 from augsynth.coco.formats.write_croissant import write_croissant
@@ -48,16 +48,18 @@ _WRITERS = {
     "croissant": _Writer(write_croissant, OWN_CROISSANT, "croissant.json"),
     "fiftyone": _Writer(write_fiftyone, OWN_FIFTYONE, "train"),
 }
+_ORDER = ("train", "val", "test", "")
+_OWN_SPLITS = {"trainval": "train"}  # a split of VOC alone, given where there is no train
 
 
 def read_parts(
-    given: Sequence[tuple[str, Path, Path | None]], *, told: Callable[[Dataset], None]
+    given: Sequence[tuple[str, Path, Path | None]], *, tell: Callable[[Dataset], None]
 ) -> list[Part]:
     """Read datasets, each with all of its splits, and put together what belongs to one split.
 
     Args:
         given: Split that a dataset without splits belongs to, its annotations and its images (None: found).
-        told: Called with each dataset that was read.
+        tell: Called with each dataset that was read.
 
     Raises:
         DatasetError: As `read_with_images`; or a dataset without splits is given beside one that has some.
@@ -68,14 +70,13 @@ def read_parts(
         splits = () if asked or title else splits_of(path)
         for split in splits or (asked,):
             dataset = read_with_images(f"{path}#{split}" if split else path, images)
-            told(dataset)
-            found[title or split].append(dataset)
+            tell(dataset)
+            found[title or _OWN_SPLITS.get(split, split)].append(dataset)
     if "" in found and len(found) > 1:
         raise fault(
             found[""][0].source, "", "split", "isn't known", "give datasets without splits by themselves"
         )
-    order = ["train", "val", "test", ""]
-    return [part_of(name, found[name]) for name in sorted(found, key=lambda n: (n not in order, n))]
+    return parts_of({name: found[name] for name in sorted(found, key=_ORDER.index)})
 
 
 def write_parts(

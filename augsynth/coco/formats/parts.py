@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -12,7 +12,9 @@ from typing import Any, Literal
 import numpy as np
 
 from augsynth.coco.faults import Record
+from augsynth.coco.formats.draft import FARTHEST, ORIENTED
 from augsynth.coco.segmentation import usable_mask
+from augsynth.core.boxes import clip_boxes
 from augsynth.core.images import image_path, place_original
 from augsynth.core.masks import as_rle, decoded, to_polygons
 from augsynth.core.scene import Dataset
@@ -65,28 +67,37 @@ class Written:
         images: How many.
         objects: How many.
         left_out: What is lost -> how often.
-        told: Lines for people.
+        notices: Lines for people.
     """
 
     main: Path
     images: int = 0
     objects: int = 0
     left_out: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    told: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
 
 
-def part_of(name: str, datasets: Sequence[Dataset]) -> Part:
-    """Return a split of one dataset, or of several: with new ids, and categories of one name (case aside) as one.
+def parts_of(found: Mapping[str, Sequence[Dataset]]) -> list[Part]:
+    """Return the splits of a dataset, each of one dataset or of several put together.
 
-    An image file that several of them list is one image with the objects of all. Images that would share a name
-    come into folders with the number of their dataset.
+    Several of one split get new ids; categories of one name (case aside) become one. An image file that several of
+    them list is one image with the objects of all. Images that would share a name come into folders with the number
+    of their dataset. Where a split is put together, or the splits number their categories differently, all get one
+    numbering.
 
     Args:
-        name: Of the split.
-        datasets: Read with their images.
+        found: Split -> its datasets, read with their images.
     """
-    pieces = [_piece(name, dataset) for dataset in datasets]
-    return pieces[0] if len(pieces) == 1 else _merge(name, pieces)
+    pieces = {name: [_piece(name, dataset) for dataset in datasets] for name, datasets in found.items()}
+    everything = [piece for own in pieces.values() for piece in own]
+    if len(everything) == len(pieces) and _numbered_alike(everything):
+        return everything
+    categories, maps = _merge_blocks([piece.document["categories"] for piece in everything], _category_key)
+    renumbered = iter(
+        [_renumbered(piece, categories, ids) for piece, ids in zip(everything, maps, strict=True)]
+    )
+    parts = [[next(renumbered) for _ in own] for own in pieces.values()]
+    return [own[0] if len(own) == 1 else _merge(own) for own in parts]
 
 
 def _piece(name: str, dataset: Dataset) -> Part:
@@ -104,10 +115,43 @@ def _piece(name: str, dataset: Dataset) -> Part:
     return Part(name, document, files, dataset.source)
 
 
-def _merge(name: str, pieces: Sequence[Part]) -> Part:
-    documents = [piece.document for piece in pieces]
-    categories, category_maps = _merge_blocks(documents, "categories", lambda c: c["name"].strip().casefold())
-    licences, licence_maps = _merge_blocks(documents, "licenses", lambda c: (c.get("name"), c.get("url")))
+def _category_key(category: Record) -> str:
+    return str(category["name"].strip().casefold())
+
+
+def _numbered_alike(pieces: Sequence[Part]) -> bool:
+    """Say whether an id stands for one name, and a name for one id, in all of them."""
+    names: dict[int, str] = {}
+    ids: dict[str, int] = {}
+    for piece in pieces:
+        for category in piece.document["categories"]:
+            number, name = category["id"], _category_key(category)
+            if names.setdefault(number, name) != name or ids.setdefault(name, number) != number:
+                return False
+    return True
+
+
+def _renumbered(piece: Part, categories: list[Record], ids: Mapping[Any, int]) -> Part:
+    """Return a part with other categories, given its old id -> new id."""
+    images = []
+    for record in piece.document["images"]:
+        lists = {key: record[key] for key in _LVIS_LISTS if isinstance(record.get(key), list)}
+        images.append({**record, **{key: [_mapped(ids, kind) for kind in own] for key, own in lists.items()}})
+    annotations = [{**r, "category_id": ids[r["category_id"]]} for r in piece.document["annotations"]]
+    blocks = {"images": images, "annotations": annotations, "categories": categories}
+    return replace(piece, document={**piece.document, **blocks})
+
+
+def _mapped(ids: Mapping[Any, int], value: Any) -> Any:
+    """Return the new id for an old one, and what is no known id as it is."""
+    return ids.get(value, value) if isinstance(value, Hashable) else value
+
+
+def _merge(pieces: Sequence[Part]) -> Part:
+    """Return several parts with the same categories as one."""
+    licences, licence_maps = _merge_blocks(
+        [licences_of(piece) for piece in pieces], lambda c: repr((c.get("name"), c.get("url")))
+    )
     images: dict[str, Record] = {}
     files: dict[int, tuple[Path, Path]] = {}
     annotations: list[Record] = []
@@ -119,38 +163,45 @@ def _merge(name: str, pieces: Sequence[Part]) -> Part:
             title = f"{number + 1}/{record['file_name']}" if clash else record["file_name"]
             own = {**record, "id": len(images) + 1, "file_name": title}
             if "license" in record:
-                own["license"] = licence_maps[number].get(record["license"], record["license"])
-            for key in _LVIS_LISTS:
-                if isinstance(record.get(key), list):
-                    own[key] = [category_maps[number].get(kind, kind) for kind in record[key]]
+                own["license"] = _mapped(licence_maps[number], record["license"])
             kept = images.setdefault(os.path.realpath(path), own)
             ids[record["id"]] = kept["id"]
             files.setdefault(kept["id"], (path, root))
         for record in piece.document["annotations"]:
             fresh = {"id": len(annotations) + 1, "image_id": ids[record["image_id"]]}
-            fresh["category_id"] = category_maps[number][record["category_id"]]
             annotations.append({**record, **fresh})
-    info: Record = next((d["info"] for d in documents if d.get("info")), {})
+    info: Record = next((own for piece in pieces if (own := info_of(piece))), {})
     document = {"info": info, "licenses": licences, "images": list(images.values())}
-    return Part(
-        name, {**document, "annotations": annotations, "categories": categories}, files, pieces[0].source
-    )
+    document |= {"annotations": annotations, "categories": pieces[0].document["categories"]}
+    return Part(pieces[0].name, document, files, pieces[0].source)
 
 
 def _merge_blocks(
-    documents: Sequence[Record], key: str, name_of: Any
+    blocks: Sequence[Sequence[Record]], key_of: Callable[[Record], str]
 ) -> tuple[list[Record], list[dict[Any, int]]]:
     """Return the records of all documents, each name once and numbered from 1, and each document's old id -> new id."""
-    merged: dict[Any, Record] = {}
+    merged: dict[str, Record] = {}
     maps = []
-    for document in documents:
-        ids = {}
-        for record in document.get(key) or []:
-            if isinstance(record, dict):
-                kept = merged.setdefault(name_of(record), {**record, "id": len(merged) + 1})
+    for block in blocks:
+        ids: dict[Any, int] = {}
+        for record in block:
+            kept = merged.setdefault(key_of(record), {**record, "id": len(merged) + 1})
+            if isinstance(record.get("id"), Hashable):
                 ids[record.get("id")] = kept["id"]
         maps.append(ids)
     return list(merged.values()), maps
+
+
+def info_of(part: Part) -> Record:
+    """Return what a document says of itself, {} where that is no object."""
+    info = part.document.get("info")
+    return info if isinstance(info, dict) else {}
+
+
+def licences_of(part: Part) -> list[Record]:
+    """Return the licences of a document, without what is no object."""
+    listed = part.document.get("licenses")
+    return [record for record in listed if isinstance(record, dict)] if isinstance(listed, list) else []
 
 
 def _names_clash(pieces: Sequence[Part]) -> bool:
@@ -168,23 +219,54 @@ def class_names(parts: Sequence[Part]) -> list[str]:
     names: dict[str, str] = {}
     for part in parts:
         for category in part.document["categories"]:
-            names.setdefault(category["name"].strip().casefold(), category["name"])
+            names.setdefault(_category_key(category), category["name"])
     return list(names.values())
 
 
 def class_numbers(part: Part, names: Sequence[str]) -> dict[int, int]:
     """Return category id -> class number from 0."""
     places = {name.strip().casefold(): k for k, name in enumerate(names)}
-    return {c["id"]: places[c["name"].strip().casefold()] for c in part.document["categories"]}
+    return {c["id"]: places[_category_key(c)] for c in part.document["categories"]}
 
 
 def box_inside(record: Record, image: Record) -> tuple[float, float, float, float]:
     """Return an annotation's xyxy box cut to its image."""
     x, y, width, height = (float(v) for v in record["bbox"])
-    box = np.clip(
-        [x, y, x + width, y + height], 0, [image["width"], image["height"], image["width"], image["height"]]
-    )
-    return float(box[0]), float(box[1]), float(box[2]), float(box[3])
+    corners = np.array([x, y, x + width, y + height], np.float64)
+    x1, y1, x2, y2 = clip_boxes(corners, (image["width"], image["height"])).tolist()
+    return x1, y1, x2, y2
+
+
+def oriented(record: Record) -> list[float] | None:
+    """Return the corners of an annotation's oriented box, None where it has none: they are eight finite numbers."""
+    corners = record.get(ORIENTED)
+    if not isinstance(corners, list) or len(corners) != 8 or {type(v) for v in corners} - {int, float}:
+        return None
+    return [float(v) for v in corners] if all(abs(v) <= FARTHEST for v in corners) else None
+
+
+def count_lost(
+    record: Record, left_out: dict[str, int], *, kept: Collection[str], attributes: Collection[str] = ()
+) -> None:
+    """Count what an annotation has and a format has no place for.
+
+    Args:
+        record: The annotation.
+        left_out: What is lost -> how often.
+        kept: Of masks, keypoints and corners, what is written or isn't wanted.
+        attributes: Which attributes are written.
+    """
+    given = record.get("attributes")
+    others = set(given) - set(attributes) if isinstance(given, dict) else given
+    lost = {
+        "masks": bool(record.get("segmentation")) and "masks" not in kept,
+        "keypoints": bool(record.get("keypoints")) and "keypoints" not in kept,
+        "corners of oriented boxes": oriented(record) is not None and "corners" not in kept,
+        "attributes": bool(others),
+    }
+    for what, is_lost in lost.items():
+        if is_lost:
+            left_out[what] += 1
 
 
 def is_crowd(record: Record) -> bool:
@@ -233,16 +315,13 @@ def _crossing(
     return (edge, other) if axis == 0 else (other, edge)
 
 
-def own_names(
-    images: Sequence[Record], *, flat: bool = False, forbidden: str = "", suffix: str = ""
-) -> dict[int, str]:
+def own_names(images: Sequence[Record], *, flat: bool = False, forbidden: str = "") -> dict[int, str]:
     """Return image id -> file name whose stem no other image has, whatever its suffix.
 
     Args:
         images: COCO records.
         flat: Without folders and white space: both become underscores.
         forbidden: Name of a folder that may not occur.
-        suffix: Of all names; their own without it.
     """
     names: dict[int, str] = {}
     taken: set[str] = set()
@@ -256,5 +335,5 @@ def own_names(
         while own.casefold() in taken:
             own, number = f"{stem}_{number}", number + 1
         taken.add(own.casefold())
-        names[record["id"]] = own + (suffix or path.suffix)
+        names[record["id"]] = own + path.suffix
     return names

@@ -11,53 +11,30 @@ from typing import Any
 import msgspec
 import yaml
 
-from augsynth.coco.faults import Record, fault
-from augsynth.coco.formats.parts import Originals, Part, Written, class_names
+from augsynth.coco.faults import Record, fault, shown
+from augsynth.coco.formats.parts import (
+    Originals,
+    Part,
+    Written,
+    class_names,
+    class_numbers,
+    info_of,
+    licences_of,
+)
 from augsynth.coco.formats.write_coco import OWN_COCO, write_coco
 
 MAIN, CARD, PROVENANCE = "croissant.json", "README.md", "provenance.jsonl"
 OWN = frozenset({*OWN_COCO, MAIN, CARD, PROVENANCE})
 _INTEGER, _FLOAT, _TEXT = "sc:Integer", "sc:Float", "sc:Text"
+_TERMS = (
+    "arrayShape citeAs column containedIn equivalentProperty extract field fileProperty fileObject fileSet format "
+    "includes isArray isLiveDataset jsonPath key md5 parentField path recordSet references regex repeated replace "
+    "samplingRate separator source subField transform"
+)
 _CONTEXT = {
     "@language": "en",
     "@vocab": "https://schema.org/",
-    **{
-        key: f"cr:{key}"
-        for key in (
-            *(
-                "arrayShape",
-                "citeAs",
-                "column",
-                "containedIn",
-                "equivalentProperty",
-                "extract",
-                "field",
-                "fileProperty",
-            ),
-            *(
-                "fileObject",
-                "fileSet",
-                "format",
-                "includes",
-                "isArray",
-                "isLiveDataset",
-                "jsonPath",
-                "key",
-                "md5",
-            ),
-            *(
-                "parentField",
-                "path",
-                "recordSet",
-                "references",
-                "regex",
-                "repeated",
-                "replace",
-                "samplingRate",
-            ),
-            *("separator", "source", "subField", "transform"),
-        )
-    },
+    **{term: f"cr:{term}" for term in _TERMS.split()},
     "conformsTo": "dct:conformsTo",
     "cr": "http://mlcommons.org/croissant/",
     "data": {"@id": "cr:data", "@type": "@json"},
@@ -115,10 +92,9 @@ def write_croissant(
     """
     written = write_coco(parts, draft, masks=masks, originals=originals)
     written.main = Path(MAIN)
-    run = next(
-        (r for part in parts if (r := part.source.absolute().parent.parent / PROVENANCE).is_file()), None
-    )
-    lines = _accepted(run) if run is not None else []
+    runs = ((part, part.source.absolute().parent.parent / PROVENANCE) for part in parts)
+    painted = next(((part, run) for part, run in runs if run.is_file()), None)
+    lines = _accepted(*painted) if painted is not None else []
     if lines:
         text = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
         (draft / PROVENANCE).write_bytes(text)
@@ -129,37 +105,43 @@ def write_croissant(
     return written
 
 
-def _accepted(path: Path) -> list[Record]:
-    """Return the lines of provenance whose objects are in the dataset."""
+def _accepted(part: Part, path: Path) -> list[Record]:
+    """Return the lines of provenance whose objects are in the dataset, with the category ids that it has now."""
     try:
         lines = [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
     except (OSError, msgspec.DecodeError, ValueError):
         lines = [None]
     if not all(isinstance(line, dict) for line in lines):
         raise fault(path, "", "provenance", "is damaged", "restore it, or move the annotations elsewhere")
-    return [line for line in lines if "annotation_id" in line]
+    accepted = [(k, line) for k, line in enumerate(lines, start=1) if "annotation_id" in line]
+    for k, line in accepted:
+        for field, kind in (("annotation_id", int), ("category_id", int), ("model", str)):
+            if type(line.get(field)) is not kind:
+                problem = f"is {shown(line.get(field))}"
+                raise fault(
+                    path, f"line {k}", field, problem, "restore it, or move the annotations elsewhere"
+                )
+    now = {record["id"]: record["category_id"] for record in part.document["annotations"]}
+    return [
+        {**line, "category_id": now.get(line["annotation_id"], line["category_id"])} for _, line in accepted
+    ]
 
 
 def _document(parts: Sequence[Part], draft: Path, files: Sequence[Path], lines: Sequence[Record]) -> Record:
     """Return the Croissant metadata."""
-    licences = {
-        record["url"]: None for part in parts for record in part.document["licenses"] if record.get("url")
-    }
-    licences |= {
-        record["name"]: None for part in parts for record in part.document["licenses"] if record.get("name")
-    }
+    licences = [str(r[key]) for key in ("url", "name") for p in parts for r in licences_of(p) if r.get(key)]
     count = sum(len(part.document["images"]) for part in parts)
-    told = f", {len(lines)} of their objects painted" if lines else ""
+    painted = f", {len(lines)} of their objects painted" if lines else ""
     document: Record = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "name": _name(parts),
-        "description": f"{count} images for object detection{told}.",
+        "description": f"{count} images for object detection{painted}.",
         "conformsTo": "http://mlcommons.org/croissant/1.1",
         "license": next(iter(licences), "unknown"),
         "version": "1.0.0",
         "distribution": [
-            *(_file_object(file, _part(file, block)) for file in files for block in _COLUMNS),
+            *(_file_object(file, _block_id(file, block)) for file in files for block in _COLUMNS),
             *([_file_object(draft / PROVENANCE, PROVENANCE)] if lines else []),
             _IMAGES,
         ],
@@ -183,12 +165,12 @@ _IMAGES = {
 
 def _name(parts: Sequence[Part]) -> str:
     """Return a name without characters that file names and URLs don't take."""
-    said = next((str(part.document["info"].get("description") or "") for part in parts), "")
+    said = next((str(info_of(part).get("description") or "") for part in parts), "")
     words = "".join(c if c.isalnum() or c in "-_." else " " for c in said).split()
     return "-".join(words)[:80] or "augsynth-dataset"
 
 
-def _part(file: Path, block: str) -> str:
+def _block_id(file: Path, block: str) -> str:
     """Return the id of a COCO file as the source of one block: mlcroissant reads one record set of a JSON file."""
     return f"{file.name}#{block}"
 
@@ -209,7 +191,7 @@ def _record_sets(file: Path) -> list[Record]:
     """Return the record sets of a COCO file: images, annotations and categories."""
     found = []
     for block, columns in _COLUMNS.items():
-        title, object_id = f"{file.stem}-{block}", {"@id": _part(file, block)}
+        title, object_id = f"{file.stem}-{block}", {"@id": _block_id(file, block)}
         fields = []
         for name, kind in columns.items():
             source = {"fileObject": object_id, "extract": {"jsonPath": f"$.{block}[*].{name}"}}
@@ -240,19 +222,12 @@ def _field(record_set: str, name: str, kind: str, source: Record) -> Record:
 
 def _generated_by(lines: Sequence[Record]) -> Record:
     """Return who painted, in PROV's terms: the tool as agent, models as what it used."""
-    used = {
-        (
-            line.get("model"),
-            line.get("model_revision"),
-            line.get("model_sha256"),
-            line.get("model_licence"),
-        ): None
-        for line in lines
-    }
+    fields = ("model", "model_revision", "model_sha256", "model_licence")
+    used = dict.fromkeys(tuple(str(line.get(field) or "") for field in fields) for line in lines)
     models = [
         {
             "@type": "prov:Entity",
-            "name": str(model),
+            "name": model,
             **({"license": licence} if licence else {}),
             **({"version": revision} if revision else {}),
             **({"sha256": digest} if digest else {}),
@@ -275,21 +250,15 @@ def _card(parts: Sequence[Part], document: Record, lines: Sequence[Record]) -> s
     for part in parts:
         counts = len(part.document["images"]), len(part.document["annotations"])
         text.append(f"| {part.name or 'all'} | {counts[0]} | {counts[1]} |")
-    painted = Counter(line["category_id"] for line in lines)
-    ids = {c["name"]: c["id"] for part in parts for c in part.document["categories"]}
+    held: Counter[int] = Counter()
+    numbers: dict[int, int] = {}  # the same id has one name in all parts
+    for part in parts:
+        numbers |= class_numbers(part, names)
+        held.update(numbers[record["category_id"]] for record in part.document["annotations"])
+    painted = Counter(numbers.get(line["category_id"]) for line in lines)
     text += ["", "| category | objects | painted |", "|---|---:|---:|"]
-    for name in names:
-        held = sum(
-            record["category_id"] == category["id"]
-            for part in parts
-            for category in part.document["categories"]
-            if category["name"] == name
-            for record in part.document["annotations"]
-        )
-        text.append(f"| {name} | {held} | {painted.get(ids.get(name), 0)} |")
-    licences = {
-        str(r.get("name") or r.get("url")): r.get("url") for p in parts for r in p.document["licenses"]
-    }
+    text += [f"| {name} | {held[k]} | {painted[k]} |" for k, name in enumerate(names)]
+    licences = dict.fromkeys(str(r.get("name") or r.get("url")) for p in parts for r in licences_of(p))
     text += ["", "Licences of the images: " + (", ".join(licences) or "not stated by the source") + "."]
     for line in {str(one.get("model")): one for one in lines}.values():
         text.append(f"Painted by {line['model']} ({line.get('model_licence') or 'licence not stated'}).")

@@ -10,7 +10,6 @@ import msgspec
 import yaml
 
 from augsynth.coco.faults import Record
-from augsynth.coco.formats.draft import ORIENTED
 from augsynth.coco.formats.imagefolder import CARD, METADATA
 from augsynth.coco.formats.parts import (
     Originals,
@@ -19,6 +18,7 @@ from augsynth.coco.formats.parts import (
     box_inside,
     class_names,
     class_numbers,
+    count_lost,
     is_crowd,
     outlines,
     own_names,
@@ -77,9 +77,7 @@ def _add(objects: dict[str, list[Any]], record: Record, image: Record, number: i
     if "segmentation" in objects:
         objects["segmentation"].append(outlines(record, image))
     written.objects += 1
-    for key, what in (("keypoints", "keypoints"), (ORIENTED, "corners of oriented boxes")):
-        if record.get(key):
-            written.left_out[what] += 1
+    count_lost(record, written.left_out, kept=("masks",))  # they are left out where they aren't wanted
 
 
 def _card(parts: Sequence[Part], names: Sequence[str], drawn: bool) -> str:

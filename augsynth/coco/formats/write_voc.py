@@ -7,13 +7,13 @@ from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from augsynth.coco.faults import Record
-from augsynth.coco.formats.draft import ORIENTED
 from augsynth.coco.formats.parts import (
     Originals,
     Part,
     Written,
     box_inside,
     class_names,
+    count_lost,
     is_crowd,
     outlines,
     own_names,
@@ -21,6 +21,7 @@ from augsynth.coco.formats.parts import (
 from augsynth.coco.formats.voc import LABEL_MAP
 from augsynth.core.images import read_image, write_image
 from augsynth.core.scene import Scene
+from augsynth.core.text import printable
 
 OWN = frozenset({"Annotations", "JPEGImages", "ImageSets", LABEL_MAP})
 _JPEG = (".jpg", ".jpeg")
@@ -60,7 +61,7 @@ def write_voc(parts: Sequence[Part], draft: Path, *, masks: bool | None, origina
         written.images += len(listed)
         text = "".join(stem + "\n" for stem in listed)
         (lists / f"{part.name or 'train'}.txt").write_text(text, encoding="utf-8", newline="\n")
-    labels = "".join(f"{name}:::\n" for name in class_names(parts))
+    labels = "".join(f"{_plain(name)}:::\n" for name in class_names(parts))
     text = f"# label:color_rgb:parts:actions\n{labels}"  # as datumaro and CVAT read it
     (draft / LABEL_MAP).write_text(text, encoding="utf-8", newline="\n")
     return written
@@ -79,7 +80,7 @@ def _place(part: Part, image: Record, target: Path, originals: Originals, writte
 def _image_element(image: Record, stem: str) -> Element:
     root = Element("annotation")
     SubElement(root, "folder").text = "VOC"
-    SubElement(root, "filename").text = f"{stem}.jpg"
+    SubElement(root, "filename").text = _plain(f"{stem}.jpg")
     SubElement(SubElement(root, "source"), "database").text = "augsynth"
     size = SubElement(root, "size")
     for name, value in (("width", image["width"]), ("height", image["height"]), ("depth", 3)):
@@ -94,8 +95,8 @@ def _add_object(
     attributes = record.get("attributes")
     attributes = attributes if isinstance(attributes, dict) else {}
     element = SubElement(root, "object")
-    SubElement(element, "name").text = name
-    SubElement(element, "pose").text = str(attributes.get("pose", "Unspecified"))
+    SubElement(element, "name").text = _plain(name)
+    SubElement(element, "pose").text = _plain(str(attributes.get("pose", "Unspecified")))
     SubElement(element, "truncated").text = str(int(attributes.get("truncated") is True))
     SubElement(element, "difficult").text = str(int(is_crowd(record)))
     x1, y1, x2, y2 = box_inside(record, image)
@@ -112,6 +113,9 @@ def _add_object(
             SubElement(corners, f"x{k + 1}").text = f"{polygon[2 * k] + 1:.3f}"
             SubElement(corners, f"y{k + 1}").text = f"{polygon[2 * k + 1] + 1:.3f}"
     written.objects += 1
-    for key, what in (("keypoints", "keypoints"), (ORIENTED, "corners of oriented boxes")):
-        if record.get(key):
-            written.left_out[what] += 1
+    count_lost(record, written.left_out, kept=("masks",), attributes=("pose", "truncated"))
+
+
+def _plain(text: str) -> str:
+    """Return a text without characters that XML can't hold or that end a line: they are written out."""
+    return printable(text).translate({0xFFFE: "\\ufffe", 0xFFFF: "\\uffff"})

@@ -9,7 +9,6 @@ import numpy as np
 import yaml
 
 from augsynth.coco.faults import Record
-from augsynth.coco.formats.draft import ORIENTED
 from augsynth.coco.formats.parts import (
     Originals,
     Part,
@@ -17,7 +16,9 @@ from augsynth.coco.formats.parts import (
     box_inside,
     class_names,
     class_numbers,
+    count_lost,
     is_crowd,
+    oriented,
     outlines,
     own_names,
 )
@@ -25,6 +26,7 @@ from augsynth.core.scene import FloatArray
 
 MAIN = "data.yaml"
 OWN = frozenset({"images", "labels", MAIN})
+_KEPT = {"boxes": "", "outlines": "masks", "oriented": "corners"}  # what rows of a kind have besides the box
 
 
 def write_yolo(parts: Sequence[Part], draft: Path, *, masks: bool | None, originals: Originals) -> Written:
@@ -41,6 +43,7 @@ def write_yolo(parts: Sequence[Part], draft: Path, *, masks: bool | None, origin
     """
     written, names = Written(Path(MAIN)), class_names(parts)
     kind = _kind(parts, masks, written)
+    kept = {_KEPT[kind], *(["masks"] if masks is False else [])}  # those weren't wanted
     for part in parts:
         split, numbers = part.name or "train", class_numbers(part, names)
         files = own_names(part.document["images"], forbidden="images")
@@ -53,6 +56,7 @@ def write_yolo(parts: Sequence[Part], draft: Path, *, masks: bool | None, origin
                 if is_crowd(record):
                     written.left_out["crowds and regions to ignore"] += 1
                     continue
+                count_lost(record, written.left_out, kept=kept)
                 row = _row(record, image, kind, written)
                 rows.append(" ".join([str(numbers[record["category_id"]]), *map(_text, row)]))
             label.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +67,9 @@ def write_yolo(parts: Sequence[Part], draft: Path, *, masks: bool | None, origin
     document = {split: f"images/{split}" for split in splits}
     if "val" not in document:
         document["val"] = document[splits[0]]
-        written.told.append(f"no val split: {MAIN} names {splits[0]} for it, since Ultralytics asks for one")
+        written.notices.append(
+            f"no val split: {MAIN} names {splits[0]} for it, since Ultralytics asks for one"
+        )
     document.setdefault("train", document["val"])
     text = yaml.safe_dump({**document, "names": dict(enumerate(names))}, sort_keys=False, allow_unicode=True)
     (draft / MAIN).write_text(text, encoding="utf-8")
@@ -72,12 +78,12 @@ def write_yolo(parts: Sequence[Part], draft: Path, *, masks: bool | None, origin
 
 def _kind(parts: Sequence[Part], masks: bool | None, written: Written) -> str:
     objects = [r for part in parts for r in part.document["annotations"] if not is_crowd(r)]
-    if masks is not True and any(record.get(ORIENTED) for record in objects):
-        written.told.append("rows are oriented boxes; what has none gets the corners of its box")
+    if masks is not True and any(map(oriented, objects)):
+        written.notices.append("rows are oriented boxes; what has none gets the corners of its box")
         return "oriented"
     without = sum(not record.get("segmentation") for record in objects)
     if masks is None and 0 < without < len(objects):
-        written.told.append(
+        written.notices.append(
             f"rows are boxes, as {without} of {len(objects)} objects have no mask; with --masks these are outlined by "
             "their boxes"
         )
@@ -89,18 +95,14 @@ def _row(record: Record, image: Record, kind: str, written: Written) -> FloatArr
     x1, y1, x2, y2 = box_inside(record, image)
     corners = [x1, y1, x2, y1, x2, y2, x1, y2]
     if kind == "boxes":
-        if record.get("segmentation"):
-            written.left_out["masks"] += 1
         values = [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
     elif kind == "oriented":
-        values = record.get(ORIENTED) or corners
+        values = oriented(record) or corners
     else:
         polygons = outlines(record, image)
         if not polygons:
             written.left_out["masks that aren't known (the box is the outline)"] += 1
         values = joined(polygons) if polygons else corners
-    if record.get("keypoints"):
-        written.left_out["keypoints"] += 1
     sides = np.tile([float(image["width"]), float(image["height"])], len(values) // 2)
     return np.asarray(np.asarray(values, np.float64) / sides, np.float64)
 
