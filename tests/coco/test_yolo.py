@@ -227,6 +227,14 @@ def test_a_bad_data_yaml_ends_in_one_line(tmp_path, content, message):
         read_dataset(file)
 
 
+@pytest.mark.parametrize("line", ["/", ".", "./"])
+def test_a_list_that_names_no_image_ends_in_one_line(tmp_path, line):
+    file = yolo(tmp_path, {"train/a.jpg": BOX}, head="train: list.txt\n")
+    text(tmp_path / "list.txt", f"images/train/a.jpg\n{line}\n")
+    with pytest.raises(DatasetError, match=rf"list\.txt: line 2: path is '{line}', no file; name an image"):
+        read_dataset(file)
+
+
 def test_its_images_are_where_it_says(tmp_path):
     file = yolo(tmp_path, {"train/a.jpg": BOX})
     with pytest.raises(DatasetError, match="leave --images out"):

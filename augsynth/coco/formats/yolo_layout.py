@@ -161,8 +161,16 @@ def _listed_names(path: Path) -> dict[int, str]:
 
 def _listed_images(listing: Path, root: Path) -> Iterable[Path]:
     """Yield the images of a list; its paths may begin with ./ or with a folder `data` that isn't there."""
-    for line in read_text(listing).splitlines():
+    for k, line in enumerate(read_text(listing).splitlines(), start=1):
         name = line.strip().replace("\\", "/")
+        if name and not Path(os.path.normpath(name)).name:
+            raise fault(
+                listing,
+                f"line {k}",
+                "path",
+                f"is {shown(name)}, no file",
+                "name an image, or delete the line",
+            )
         if name:
             starts = [listing.parent] if name.startswith("./") else [root, listing.parent]
             places = [start / each for each in (name, name.removeprefix("data/")) for start in starts]
