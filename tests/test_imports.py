@@ -22,7 +22,6 @@ LAYERS = [
     "inpainting detectors",
     "masking filtering pasting",
     "training sample",
-    "reporting",
     "generation checking",
     "commands",
     "cli",

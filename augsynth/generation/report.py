@@ -25,14 +25,11 @@ from augsynth.generation.report_values import (
     now,
     real_places,
 )
-from augsynth.generation.run_folder import RunFolder
-from augsynth.generation.statistics import Tally
-from augsynth.generation.stopping import ADVICE, low_yield_line, shortfall_line
-from augsynth.reporting.affinity_table import tabulate
-from augsynth.reporting.document import to_document
-from augsynth.reporting.gallery import Columns, Outline, centre_in_image, outline_in_window
-from augsynth.reporting.page import render_report
-from augsynth.reporting.sprites import (
+from augsynth.generation.reporting.affinity_table import tabulate
+from augsynth.generation.reporting.document import to_document
+from augsynth.generation.reporting.gallery import Columns, Outline, centre_in_image, outline_in_window
+from augsynth.generation.reporting.page import render_report
+from augsynth.generation.reporting.sprites import (
     MOST_BYTES,
     MOST_SHOWN,
     TILE_SIZES,
@@ -41,8 +38,11 @@ from augsynth.reporting.sprites import (
     cut_and_whole,
     draw_sheet,
 )
-from augsynth.reporting.values import Report, Status
-from augsynth.reporting.verdict import sum_up
+from augsynth.generation.reporting.values import Report, Status
+from augsynth.generation.reporting.verdict import sum_up
+from augsynth.generation.run_folder import RunFolder
+from augsynth.generation.statistics import Tally
+from augsynth.generation.stopping import ADVICE, low_yield_line, shortfall_line
 
 PAGE, DOCUMENT = "report.html", "report.json"
 EVERY_S = 30.0

@@ -14,8 +14,8 @@ from augsynth.core.records import ShardRecord
 from augsynth.core.scene import Dataset, IntArray, Reason
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.context import RunContext
+from augsynth.generation.reporting.values import CategoryLine, Cost, Model
 from augsynth.generation.statistics import Tally
-from augsynth.reporting.values import CategoryLine, Cost, Model
 
 _GRID = 24  # cells along a side of the map of places
 

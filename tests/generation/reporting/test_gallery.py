@@ -6,8 +6,13 @@ from msgspec import structs
 
 from augsynth.core.records import Attempt
 from augsynth.core.scene import Reason
-from augsynth.reporting.gallery import Columns, centre_in_image, in_window, outline_in_window, short
-from tests.reporting.pages import attempts_of
+from augsynth.generation.reporting.gallery import (
+    Columns,
+    centre_in_image,
+    in_window,
+    outline_in_window,
+)
+from tests.generation.reporting.pages import attempts_of
 
 
 def test_boxes_are_told_in_thousandths_of_their_window() -> None:
@@ -68,25 +73,3 @@ def test_an_object_too_many_is_accepted_but_cannot_be_struck_out() -> None:
     columns = Columns({1: "cup"})
     columns.add(surplus, {})
     assert columns.document()["columns"]["kept"] == [0]
-
-
-@pytest.mark.parametrize(
-    ("given", "shown"),
-    [
-        ("cup", "cup"),
-        ("<script>", "<script>"),
-        ("a\nb\x00\x1b[31m", "a\\nb\\x00\\x1b[31m"),
-        ("\u202egnp", "\\u202egnp"),
-        ("\u05db\u05d5\u05e1", "\u05db\u05d5\u05e1"),
-        ("\ud800", "\\ud800"),
-        ("", ""),
-    ],
-)
-def test_texts_of_others_are_one_line_that_steers_nothing(given: str, shown: str) -> None:
-    assert short(given) == shown
-
-
-def test_a_name_of_ten_thousand_letters_is_cut() -> None:
-    assert len(short("x" * 10_000)) == 120 and short("x" * 10_000).endswith("…")
-    assert short("x" * 120) == "x" * 120
-    assert short(" " * 9000 + "x").endswith("…")

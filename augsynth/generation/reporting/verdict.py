@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from augsynth.filtering.real_objects import FilterRow
-from augsynth.reporting.values import Report
+from augsynth.generation.reporting.values import Report
 
 Level = Literal["use", "look", "stop"]
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.reporting.pages import NAMES, page_of
-from tests.reporting.test_page import HOSTILE
+from tests.generation.reporting.pages import NAMES, page_of
+from tests.generation.reporting.test_page import HOSTILE
 
 pytestmark = pytest.mark.browser
 

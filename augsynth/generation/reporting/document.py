@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from augsynth.reporting.affinity_table import AffinityTable
-from augsynth.reporting.values import CategoryLine, Report
-from augsynth.reporting.verdict import Verdict
+from augsynth.generation.reporting.affinity_table import AffinityTable
+from augsynth.generation.reporting.values import CategoryLine, Report
+from augsynth.generation.reporting.verdict import Verdict
 
 FORMAT = 1
 

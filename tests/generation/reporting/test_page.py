@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from augsynth.reporting.page import json_for_script
-from tests.reporting.pages import NAMES, page_of
+from augsynth.generation.reporting.page import json_for_script
+from tests.generation.reporting.pages import NAMES, page_of
 
 HOSTILE = (
     "</script><script>document.title='broken'</script>",

@@ -11,12 +11,12 @@ import pytest
 
 from augsynth.affinity.model import Affinity
 from augsynth.filtering.real_objects import FilterRow
-from augsynth.reporting.affinity_table import MOST_CATEGORIES, tabulate
-from augsynth.reporting.charts import score_chart
-from augsynth.reporting.document import to_document
-from augsynth.reporting.values import Cost, Report
-from augsynth.reporting.verdict import sum_up
-from tests.reporting.pages import NAMES, affinity_of, attempts_of, dataset_of, report_of
+from augsynth.generation.reporting.affinity_table import MOST_CATEGORIES, tabulate
+from augsynth.generation.reporting.charts import score_chart
+from augsynth.generation.reporting.document import to_document
+from augsynth.generation.reporting.values import Cost, Report
+from augsynth.generation.reporting.verdict import sum_up
+from tests.generation.reporting.pages import NAMES, affinity_of, attempts_of, dataset_of, report_of
 
 
 def report(**values: Any) -> Report:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from augsynth.reporting.sprites import (
+from augsynth.generation.reporting.sprites import (
     COLUMNS,
     MOST_BYTES,
     MOST_SHOWN,
@@ -16,7 +16,7 @@ from augsynth.reporting.sprites import (
     cut_and_whole,
     draw_sheet,
 )
-from tests.reporting.pages import tiles_of
+from tests.generation.reporting.pages import tiles_of
 
 FINE = TileSize(64, 95, 10)
 

@@ -10,8 +10,8 @@ from augsynth.affinity.cooccurrence import Pair
 from augsynth.affinity.heat_map import scale_of, value_text
 from augsynth.affinity.model import Affinity
 from augsynth.core.figures import Scale
+from augsynth.core.pages import short
 from augsynth.core.scene import FloatArray
-from augsynth.reporting.gallery import short
 
 MOST_CATEGORIES = 20
 _MOST_PAIRS = 5

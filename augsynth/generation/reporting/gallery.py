@@ -11,12 +11,12 @@ import numpy as np
 from msgspec import UNSET
 
 from augsynth.core.masks import decoded
+from augsynth.core.pages import short
 from augsynth.core.records import Attempt, Box, PaintedParts, Window
-from augsynth.core.text import printable
 
 PER_MILLE = 1000
 _MOST_CORNERS = 60
-_LONGEST_NAME, _LONGEST_PROMPT = 120, 600
+_LONGEST_PROMPT = 600
 
 # Columns that only attempts have that were painted.
 _PAINTED = (
@@ -26,12 +26,6 @@ _PAINTED = (
 
 Outline = tuple[tuple[int, ...], ...]
 """Closed rings of x, y, x, y, …, in thousandths of a window."""
-
-
-def short(text: str, length: int = _LONGEST_NAME) -> str:
-    """Return what others wrote as one line that can be shown: what steers is written out, what is long is cut."""
-    line = " ".join(printable(text[: 4 * length]).split())
-    return line if len(line) <= length and len(text) <= 4 * length else line[: length - 1] + "…"
 
 
 def outline_in_window(attempt: Attempt) -> Outline:

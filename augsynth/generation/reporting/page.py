@@ -11,12 +11,12 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from augsynth.reporting.affinity_table import AffinityTable
-from augsynth.reporting.charts import score_chart
-from augsynth.reporting.gallery import short
-from augsynth.reporting.sprites import COLUMNS, Sheet
-from augsynth.reporting.values import Report
-from augsynth.reporting.verdict import Verdict
+from augsynth.core.pages import encoded, open_templates, short, style_sheet
+from augsynth.generation.reporting.affinity_table import AffinityTable
+from augsynth.generation.reporting.charts import score_chart
+from augsynth.generation.reporting.sprites import COLUMNS, Sheet
+from augsynth.generation.reporting.values import Report
+from augsynth.generation.reporting.verdict import Verdict
 
 _PARTS = Path(__file__).parent / "page"
 _LONGEST_VALUE = 300
@@ -71,12 +71,7 @@ def render_report(
             script=Markup((_PARTS / "report.js").read_text(encoding="utf-8")),
         )
     )
-    return text.encode("utf-8", errors="backslashreplace")
-
-
-def style_sheet() -> Markup:
-    """Return the style of all pages: light and dark, narrow and wide."""
-    return Markup((_PARTS / "report.css").read_text(encoding="utf-8"))
+    return encoded(text)
 
 
 def json_for_script(value: Any) -> Markup:
@@ -90,20 +85,8 @@ def _measures(sheet: Sheet) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_PARTS),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "short": short,
-        "value": _value_text,
-        "count": "{:,}".format,
-        "share": "{:.0%}".format,
-        "zip": zip,
-    }
+    filters = {"value": _value_text, "share": "{:.0%}".format, "zip": zip}
+    environment = open_templates(_PARTS, **filters)
     environment.globals |= {"score_chart": score_chart}
     return environment
 

@@ -12,12 +12,12 @@ from augsynth.core.masks import to_rle
 from augsynth.core.records import Attempt, Judgement, ObjectMask, PlannedObject, Rle
 from augsynth.core.scene import Category, Dataset, Image, Reason, Scene
 from augsynth.filtering.real_objects import FilterRow
-from augsynth.reporting.affinity_table import AffinityTable, tabulate
-from augsynth.reporting.gallery import Columns, centre_in_image, outline_in_window
-from augsynth.reporting.page import render_report
-from augsynth.reporting.sprites import TILE_SIZES, Sheet, choose_size, draw_sheet
-from augsynth.reporting.values import CategoryLine, Cost, Model, Report
-from augsynth.reporting.verdict import sum_up
+from augsynth.generation.reporting.affinity_table import AffinityTable, tabulate
+from augsynth.generation.reporting.gallery import Columns, centre_in_image, outline_in_window
+from augsynth.generation.reporting.page import render_report
+from augsynth.generation.reporting.sprites import TILE_SIZES, Sheet, choose_size, draw_sheet
+from augsynth.generation.reporting.values import CategoryLine, Cost, Model, Report
+from augsynth.generation.reporting.verdict import sum_up
 
 SIZE_WH = (320, 240)
 NAMES = ("cup", "can", "bottle")
