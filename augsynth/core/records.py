@@ -284,17 +284,23 @@ class ShardRecord(Struct, frozen=True, kw_only=True):
 
     Attributes:
         jobs: New images that were begun.
+        part, parts: Which shard of its round it is, from 0, and how many the round has.
 
     Raises:
-        ValueError: An image names an attempt that the shard hasn't or that wasn't kept, or a decoy no image.
+        ValueError: It is no part of its round, an image names an attempt that the shard hasn't or that wasn't kept,
+            or a decoy no image.
     """
 
     jobs: int
+    part: int = 0
+    parts: int = 1
     attempts: tuple[Attempt, ...] = ()
     decoys: tuple[Decoy, ...] = ()
     images: tuple[NewImage, ...] = ()
 
     def __post_init__(self) -> None:
+        if not 0 <= self.part < self.parts:
+            raise ValueError(f"part {self.part} of {self.parts} isn't possible")
         for image in self.images:
             for number in image.attempts:
                 if not 0 <= number < len(self.attempts) or not self.attempts[number].kept:
@@ -315,6 +321,8 @@ class ShardRecord(Struct, frozen=True, kw_only=True):
         """Return the JSON text of the record."""
         values = {
             "jobs": self.jobs,
+            "part": self.part,
+            "parts": self.parts,
             "attempts": [attempt.to_json() for attempt in self.attempts],
             "decoys": [decoy.to_json() for decoy in self.decoys],
             "images": msgspec.to_builtins(self.images),
@@ -331,6 +339,8 @@ class ShardRecord(Struct, frozen=True, kw_only=True):
         values = msgspec.json.decode(text, type=_ShardJson)
         return cls(
             jobs=values.jobs,
+            part=values.part,
+            parts=values.parts,
             attempts=tuple(Attempt.from_json(attempt) for attempt in values.attempts),
             decoys=tuple(Decoy.from_json(decoy) for decoy in values.decoys),
             images=values.images,
@@ -342,6 +352,8 @@ class _ShardJson(Struct):
     attempts: list[dict[str, Any]]
     decoys: list[dict[str, Any]]
     images: tuple[NewImage, ...]
+    part: int = 0
+    parts: int = 1
 
 
 class RunState(Struct, frozen=True, kw_only=True):

@@ -214,6 +214,8 @@ class LoopRules:
         retries: Attempts for one object, or one decoy.
         decoys: Decoys for each accepted object, on average.
         image_format: `png` or `jpg`.
+        windows_together: How many are painted and judged at a time, 0 for all that can be. Fixed on a CPU, where a
+            batch of another size gives other last bits.
     """
 
     seed: int = 42
@@ -221,6 +223,7 @@ class LoopRules:
     retries: int = 3
     decoys: float = 0.0
     image_format: str = "png"
+    windows_together: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

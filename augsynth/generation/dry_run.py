@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,13 @@ from augsynth.core.figures import contact_sheet
 from augsynth.core.records import Attempt
 from augsynth.core.scene import FloatArray, Image
 from augsynth.generation.config import GenerateConfig
-from augsynth.generation.engine import plan_first, source_order
+from augsynth.generation.engine import plan_first
 from augsynth.generation.export import SHEET_TILES
 from augsynth.generation.foresight import foresee
 from augsynth.generation.loading import open_context, open_dataset
 from augsynth.generation.planning import PlannedWindow
 from augsynth.generation.processes import threads_of
+from augsynth.generation.rounds import source_scenes
 from augsynth.generation.run import Progress
 from augsynth.generation.run_folder import PLANNED_SHEET, check_output
 from augsynth.generation.statistics import Tally
@@ -80,9 +80,9 @@ def dry_run(config: GenerateConfig, *, progress: Progress) -> DryRun:
     progress("loading", Tally(config.run.n, names=names, notices=foresee(config, dataset)))
     with threads_of(config):
         context = open_context(config, dataset)
-        order = source_order(len(dataset.scenes), seed=config.run.seed)
-        first = islice(order, min(SHEET_TILES, config.run.n, len(dataset.scenes)))
-        plans = plan_first(context, [(job, dataset.scenes[place]) for job, place in enumerate(first)])
+        first = range(min(SHEET_TILES, config.run.n, len(dataset.scenes)))
+        order = source_scenes(len(dataset.scenes), first, seed=config.run.seed)
+        plans = plan_first(context, [(job, dataset.scenes[place]) for job, place in order])
     windows = [plan for plan in plans if isinstance(plan, PlannedWindow)]
     if windows:
         captions = [f"{names[w.category_id]} in {w.image.source.file_name}" for w in windows]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Protocol, TypeVar
 
 import cv2
@@ -17,13 +16,12 @@ from augsynth.core.errors import DatasetError
 from augsynth.core.images import read_image
 from augsynth.core.records import Attempt, Decoy, NewImage, ShardRecord
 from augsynth.core.scene import Dataset, Image, Reason, Scene
-from augsynth.core.seeding import derive_rng
 from augsynth.generation.context import RunContext
 from augsynth.generation.decoys import num_decoys, plan_decoy, record_decoy
 from augsynth.generation.objects import plan_object, record_object, unread_image
 from augsynth.generation.planning import PlannedWindow
-from augsynth.generation.processes import PaintAndJudge, paint_and_judge
-from augsynth.generation.stages import JudgedWindow, settle, visible_masks
+from augsynth.generation.rounds import ShardPlan, source_scenes
+from augsynth.generation.stages import JudgedWindow, paint_and_judge, settle, visible_masks
 from augsynth.generation.statistics import CategoryYields
 from augsynth.generation.undoing import Under, lying_under, recorded_masks
 from augsynth.generation.working_image import WorkingImage
@@ -51,14 +49,6 @@ class PaintedShard:
     under: Under = field(default_factory=dict)
 
 
-def source_order(num_scenes: int, *, seed: int) -> Iterator[int]:
-    """Yield scene indices for ever: one shuffled pass over the dataset after another."""
-    turn = 0
-    while True:
-        yield from (int(i) for i in derive_rng(seed, "order", turn).permutation(num_scenes))
-        turn += 1
-
-
 def paint_shard(
     context: RunContext,
     jobs: Sequence[tuple[int, Scene]],
@@ -67,7 +57,6 @@ def paint_shard(
     budget: int,
     before: CategoryYields,
     write_image: WriteImage,
-    perform: PaintAndJudge | None = None,
 ) -> PaintedShard:
     """Paint new images for the jobs and write those that got an object.
 
@@ -78,17 +67,15 @@ def paint_shard(
         budget: Attempts that may still be made.
         before: What the run has done so far; left as it is.
         write_image: Called with `file_name` and pixels of each new image.
-        perform: Paints and judges windows; without it this process does, all of a round together.
     """
     opened = [_open(context.dataset, job, scene) for job, scene in jobs]
     objects = _Objects(context, budget, before.copy(), [o for o in opened if isinstance(o, Attempt)])
-    perform = perform or partial(paint_and_judge, context.painting, context.judging)
-    images = _fill(context, [o for o in opened if isinstance(o, WorkingImage)], objects, perform)
+    images = _fill(context, [o for o in opened if isinstance(o, WorkingImage)], objects)
     kept, attempts = _take_wanted(images, objects.records, wanted)
     _record_masks(context, kept, attempts)
     under = lying_under(kept, attempts)
     bare = [replace(image, versions=(), masks=()) for image in kept]
-    kept, decoys = paint_decoys(context, bare, perform=perform)
+    kept, decoys = paint_decoys(context, bare)
     taken = {scene.file_name for scene in context.dataset.scenes}
     record = ShardRecord(
         jobs=len(jobs),
@@ -97,6 +84,27 @@ def paint_shard(
         images=tuple(_write(context, image, write_image, taken=taken) for image in kept),
     )
     return PaintedShard(record, objects.tiles, under)
+
+
+def paint_planned(context: RunContext, plan: ShardPlan, *, write_image: WriteImage) -> PaintedShard:
+    """Paint a shard of a run.
+
+    Args:
+        context: What the run works with.
+        plan: What the shard does.
+        write_image: As for `paint_shard`.
+    """
+    scenes = context.dataset.scenes
+    jobs = range(plan.first_job, plan.first_job + plan.jobs)
+    painted = paint_shard(
+        replace(context, placing=plan.placing(context.placing)),
+        [(job, scenes[place]) for job, place in source_scenes(len(scenes), jobs, seed=context.loop.seed)],
+        wanted=plan.wanted,
+        budget=plan.budget,
+        before=plan.yields(context.placing),
+        write_image=write_image,
+    )
+    return replace(painted, record=msgspec.structs.replace(painted.record, part=plan.part, parts=plan.parts))
 
 
 def plan_first(context: RunContext, jobs: Sequence[tuple[int, Scene]]) -> list[PlannedWindow | Attempt]:
@@ -113,7 +121,7 @@ def plan_first(context: RunContext, jobs: Sequence[tuple[int, Scene]]) -> list[P
 
 
 def paint_decoys(
-    context: RunContext, images: Sequence[WorkingImage], *, perform: PaintAndJudge | None = None
+    context: RunContext, images: Sequence[WorkingImage]
 ) -> tuple[list[WorkingImage], list[Decoy]]:
     """Paint decoys into new images that have their objects.
 
@@ -122,14 +130,12 @@ def paint_decoys(
     Args:
         context: What the run works with; its rules say how many decoys there are for each new object.
         images: With at least one new object each.
-        perform: As for `paint_shard`.
 
     Returns:
         The images, and a record of each decoy that was tried.
     """
     decoys = _Decoys(context)
-    perform = perform or partial(paint_and_judge, context.painting, context.judging)
-    return _fill(context, images, decoys, perform), decoys.records
+    return _fill(context, images, decoys), decoys.records
 
 
 class _Work(Protocol[Record]):
@@ -154,9 +160,7 @@ class _Work(Protocol[Record]):
         """Return the record of an attempt that was judged."""
 
 
-def _fill(
-    context: RunContext, images: Sequence[WorkingImage], work: _Work[Record], perform: PaintAndJudge
-) -> list[WorkingImage]:
+def _fill(context: RunContext, images: Sequence[WorkingImage], work: _Work[Record]) -> list[WorkingImage]:
     """Return the images with all that was accepted; each slot of an image has `retries` attempts.
 
     In each round every image that isn't full has its next attempt: at the same slot after a rejection, else at the
@@ -166,8 +170,8 @@ def _fill(
     slots = {image.job: work.num_slots(image) for image in images}
     due = {job: (0, 0) for job in now if slots[job]}  # slot and number of the next attempt
     while asked := list(due.items())[: work.num_left()]:
-        plans: list[PlannedWindow | Record | None] = []
-        judged = iter(perform(_planned(now, asked, work, plans)))
+        plans = [work.plan(now[job], slot, retry) for job, (slot, retry) in asked]
+        judged = iter(_judged(context, [plan for plan in plans if isinstance(plan, PlannedWindow)]))
         for (job, (slot, retry)), plan in zip(asked, plans, strict=True):
             accepted = False
             if isinstance(plan, PlannedWindow):
@@ -185,18 +189,14 @@ def _fill(
     return list(now.values())
 
 
-def _planned(
-    now: Mapping[int, WorkingImage],
-    asked: Sequence[tuple[int, tuple[int, int]]],
-    work: _Work[Record],
-    plans: list[PlannedWindow | Record | None],
-) -> Iterator[PlannedWindow]:
-    """Plan the next attempts one after the other while earlier ones are painted; every plan is put into `plans`."""
-    for job, (slot, retry) in asked:
-        plan = work.plan(now[job], slot, retry)
-        plans.append(plan)
-        if isinstance(plan, PlannedWindow):
-            yield plan
+def _judged(context: RunContext, windows: Sequence[PlannedWindow]) -> list[JudgedWindow]:
+    """Paint windows and judge them, so many at a time as the run says."""
+    size = context.loop.windows_together or max(1, len(windows))
+    return [
+        judged
+        for low in range(0, len(windows), size)
+        for judged in paint_and_judge(context.painting, context.judging, windows[low : low + size])
+    ]
 
 
 @dataclass(slots=True)

@@ -143,8 +143,10 @@ def finalize(
         vetoed = [number for number, _ in _numbered(before.records, gone)]
         depends = {**depends, "vetoed": vetoed, "replace": replace}
         with RunFolder(out, depends, SourcePictures.of(dataset)) as folder:
-            for index in range(len(folder.read_shards()), len(before.shards)):
-                _lay_out(folder, before, dataset, index, gone)
+            there = folder.read_shards()
+            for index in range(len(before.shards)):
+                if index not in there:
+                    _lay_out(folder, before, dataset, index, gone)
             if replace:
                 return paint_to_end(folder, config, dataset, progress=progress, notices=notices)
             return _publish(folder, before, dataset, progress=progress, notices=notices)
@@ -283,7 +285,7 @@ def _publish(
     notices: Sequence[str],
 ) -> Tally:
     """Publish the copy of a run in which nothing is painted."""
-    summary, records = before.summary, folder.read_shards()
+    summary, records = before.summary, list(folder.read_shards().values())
     names = {category.id: category.name for category in dataset.categories}
     tally = Tally(int(summary["wanted"]), names=names, notices=[*folder.notices, *notices])
     for record in records:

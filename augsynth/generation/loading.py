@@ -40,6 +40,7 @@ from augsynth.masking.sources import DetectorOutlines, MattingOutlines, Outliner
 from augsynth.pasting.init_images import InitImages
 from augsynth.placement.replacement import related_categories
 
+_WINDOWS_TOGETHER = 8  # on a CPU
 OWN_DATA_MODEL = "stable-diffusion-v1-5/stable-diffusion-inpainting"
 OWN_DATA_DETECTOR = "IDEA-Research/grounding-dino-tiny"
 STRENGTH = 0.2
@@ -92,7 +93,14 @@ def open_context(config: GenerateConfig, dataset: Dataset) -> RunContext:
             outliner,
             outliner is not None and (all_have_masks(dataset) if unmasked is None else unmasked == "reject"),
         ),
-        loop=LoopRules(run.seed, config.slots, run.retries, run.decoys, config.output.image_format),
+        loop=LoopRules(
+            run.seed,
+            config.slots,
+            run.retries,
+            run.decoys,
+            config.output.image_format,
+            _WINDOWS_TOGETHER if run.device == "cpu" else 0,
+        ),
         filter_rows=rows,
     )
 

@@ -1,4 +1,4 @@
-"""Painting on several cores: processes of one thread each, which paint and judge windows; results are those of one."""
+"""Painting on several cores: processes of one thread each, which paint whole shards; results are those of one."""
 
 from __future__ import annotations
 
@@ -8,42 +8,23 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 from augsynth.core.errors import BackendError
-from augsynth.core.masks import Mask
-from augsynth.core.scene import Detections, Image, IntArray, Verdict
+from augsynth.core.records import ShardRecord
 from augsynth.generation.config import GenerateConfig
-from augsynth.generation.context import Judging, Painting, RunContext
-from augsynth.generation.planning import PlannedWindow
-from augsynth.generation.stages import (
-    JudgedWindow,
-    ObservedWindow,
-    PaintedWindow,
-    detect,
-    judge_windows,
-    paint,
-)
+from augsynth.generation.rounds import ShardPlan
 from augsynth.inpainting.checkpoints import EMBEDDED
 
-CHUNK = 8
-"""Windows that a process takes at a time. Fixed, so that results don't depend on the number of processes."""
 SMALL_BYTES = 1_000_000_000
 _PR_SET_PDEATHSIG = 1
 
-PaintAndJudge = Callable[[Iterable[PlannedWindow]], list[JudgedWindow]]
-
-
-def paint_and_judge(
-    painting: Painting, judging: Judging, windows: Iterable[PlannedWindow]
-) -> list[JudgedWindow]:
-    """Paint windows, look for objects in them and judge these."""
-    return judge_windows(judging, detect(judging.detector, paint(painting, list(windows))))
+PaintShard = Callable[[ShardPlan], ShardRecord | None]
+"""Paint and commit a shard; None where somebody else is at it."""
+PaintShards = Callable[[Sequence[ShardPlan]], Iterator[ShardRecord | None]]
 
 
 def choose_processes(config: GenerateConfig) -> int:
@@ -92,86 +73,41 @@ def threads_of(config: GenerateConfig) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def open_processes(config: GenerateConfig, context: RunContext) -> Iterator[PaintAndJudge]:
-    """Yield what paints and judges windows, in order.
+def open_processes(config: GenerateConfig, paint: PaintShard) -> Iterator[PaintShards]:
+    """Yield what paints shards and returns them in order, each as soon as it and those before it are there.
 
-    Processes are forked when the first windows come, with the models of `context` in them; they end with this one. The
-    first windows are painted while later ones are still being planned.
+    Processes are forked when the first shards come, with the models in them; they end with this one, at once where it
+    is interrupted.
+
+    Args:
+        config: Says how many.
+        paint: Paints a shard in whatever process it is called in.
 
     Raises:
         BackendError: One of them was ended, by the system for want of memory, say.
     """
     num = choose_processes(config)
-    painting, judging = context.painting, context.judging
-    if config.run.device != "cpu":
-        yield lambda windows: paint_and_judge(painting, judging, windows)
-        return
     if num == 1:
-        yield lambda windows: [
-            judged for chunk in _chunks(windows) for judged in paint_and_judge(painting, judging, chunk)
-        ]
+        yield lambda plans: map(paint, plans)
         return
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(
-        num,
-        multiprocessing.get_context("fork"),
-        initializer=_begin,
-        initargs=(painting, judging, os.getpid()),
+        num, multiprocessing.get_context("fork"), initializer=_begin, initargs=(paint, os.getpid())
     )
     try:
-        yield lambda windows: _shared_out(pool, windows)
+        yield lambda plans: _in_order(pool, plans)
+    except BaseException:
+        for child in set(multiprocessing.active_children()) - others:
+            child.terminate()  # what it has committed stays, what it was at is painted again
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _chunks(windows: Iterable[PlannedWindow]) -> Iterator[list[PlannedWindow]]:
-    left = iter(windows)
-    while chunk := list(islice(left, CHUNK)):
-        yield chunk
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Answer:
-    """What a process returns of a window: a `JudgedWindow` without the window, which the other side has."""
-
-    pixels: Image
-    is_blank: bool
-    view_xyxy: IntArray
-    before: Detections
-    after: Detections
-    verdict: Verdict
-    masks: tuple[Mask | None, ...]
-
-    @classmethod
-    def of(cls, judged: JudgedWindow) -> _Answer:
-        observed = judged.observed
-        return cls(
-            judged.pixels,
-            observed.painted.is_blank,
-            observed.view_xyxy,
-            observed.before,
-            observed.after,
-            judged.verdict,
-            judged.masks,
-        )
-
-    def about(self, window: PlannedWindow) -> JudgedWindow:
-        painted = PaintedWindow(window, self.pixels, self.is_blank)
-        return JudgedWindow(
-            ObservedWindow(painted, self.view_xyxy, self.before, self.after), self.verdict, self.masks
-        )
-
-
-def _shared_out(pool: ProcessPoolExecutor, windows: Iterable[PlannedWindow]) -> list[JudgedWindow]:
+def _in_order(pool: ProcessPoolExecutor, plans: Sequence[ShardPlan]) -> Iterator[ShardRecord | None]:
     try:
-        asked = [
-            (chunk, pool.submit(_answer, [_without_versions(window) for window in chunk]))
-            for chunk in _chunks(windows)
-        ]
-        return [
-            answer.about(window)
-            for chunk, answers in asked
-            for window, answer in zip(chunk, answers.result(), strict=True)
-        ]
+        for future in [pool.submit(_answer, plan) for plan in plans]:
+            yield future.result()
     except BrokenProcessPool:
         raise BackendError(
             "a painting process was ended, perhaps for want of memory; the same command goes on where it stopped, with "
@@ -179,26 +115,22 @@ def _shared_out(pool: ProcessPoolExecutor, windows: Iterable[PlannedWindow]) -> 
         ) from None
 
 
-def _without_versions(window: PlannedWindow) -> PlannedWindow:
-    return replace(window, image=replace(window.image, versions=()))
+_paint: list[PaintShard] = []  # of a forked process
 
 
-_models: list[tuple[Painting, Judging]] = []  # of a forked process
-
-
-def _begin(painting: Painting, judging: Judging, parent: int) -> None:
+def _begin(paint: PaintShard, parent: int) -> None:
     """Begin a forked process: one thread, Ctrl-C is the parent's to handle, and it doesn't outlive the parent."""
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it ended before that
             os._exit(1)
     torch.set_num_threads(1)
-    _models[:] = [(painting, judging)]
+    _paint[:] = [paint]
 
 
-def _answer(windows: Sequence[PlannedWindow]) -> list[_Answer]:
-    painting, judging = _models[0]
-    return [_Answer.of(judged) for judged in paint_and_judge(painting, judging, windows)]
+def _answer(plan: ShardPlan) -> ShardRecord | None:
+    return _paint[0](plan)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +18,24 @@ from augsynth.core.errors import LowYieldError, ResumeError
 from augsynth.core.records import Attempt, ShardRecord
 from augsynth.core.scene import Dataset
 from augsynth.filtering.real_objects import report_lines
-from augsynth.generation.config import GenerateConfig, RunOptions
+from augsynth.generation.config import GenerateConfig
 from augsynth.generation.context import RunContext
-from augsynth.generation.engine import PaintedShard, paint_shard, source_order
+from augsynth.generation.engine import paint_planned
 from augsynth.generation.export import REJECTED_SHEET, SUMMARY, publish_dataset, write_contact_sheets
 from augsynth.generation.export_bank import write_bank
 from augsynth.generation.foresight import foresee
 from augsynth.generation.loading import open_context, open_dataset
-from augsynth.generation.processes import PaintAndJudge, is_small, open_processes, threads_of
+from augsynth.generation.processes import PaintShards, is_small, open_processes, threads_of
 from augsynth.generation.provenance import describe_models, fingerprint, licence_notices
 from augsynth.generation.report import RunReport
+from augsynth.generation.rounds import ShardPlan, plan_round, rounds_over
 from augsynth.generation.run_folder import RunFolder, check_output
 from augsynth.generation.source_pictures import SourcePictures
 from augsynth.generation.statistics import End, Tally
-from augsynth.generation.stopping import FIRST_ATTEMPTS, find_end, low_yield_line, note_given_up
+from augsynth.generation.stopping import find_end, low_yield_line, note_given_up
 
-_PIXELS_PER_SHARD = 100_000_000
+_PIXELS_PER_SHARD = 50_000_000
+_LOOK_AGAIN_S = 0.5
 SHEETS_EVERY_S = 60.0  # seconds after which the contact sheets of a run that goes on are written again
 SHEETS_SHARDS = 50  # after which they are left as they are: they show the first windows
 
@@ -90,10 +92,13 @@ def paint_to_end(
         AugsynthError: As `generate`.
     """
     tally = Tally(config.run.n, names={c.id: c.name for c in dataset.categories})
-    shards = folder.read_shards()
-    for shard in shards:
+    stored = folder.read_shards()
+    for shard in stored.values():
         _check_known(folder.out, shard, dataset)
-        tally.add(shard)
+    shards: list[ShardRecord] = []
+    while len(shards) in stored:
+        shards.append(stored[len(shards)])
+        tally.add(shards[-1])
     models = describe_models(config)
     if find_end(tally, config.run) is End.LOW_YIELD:
         raise _low_yield(folder, shards, tally, config)
@@ -116,7 +121,7 @@ def paint_to_end(
         progress("painting", tally)
 
     end = _paint_shards(
-        folder, context, shards, config=config, tally=tally, committed=committed, preview=preview
+        folder, context, shards, stored, config=config, tally=tally, committed=committed, preview=preview
     )
     if end is None:
         sheets.write(shards)
@@ -139,39 +144,105 @@ def _paint_shards(
     folder: RunFolder,
     context: RunContext,
     shards: list[ShardRecord],
+    stored: Mapping[int, ShardRecord],
     *,
     config: GenerateConfig,
     tally: Tally,
     committed: Callable[[], None],
     preview: int | None,
 ) -> End | None:
-    """Paint and commit shards, which are added to `shards` and `tally`, until the run ends; return why.
+    """Paint shards, round by round, until the run ends; return why, or None where `preview` attempts were made.
 
-    None is returned where the run hasn't ended, but `preview` attempts were made.
+    Args:
+        folder: Of the run.
+        context: What it works with.
+        shards: Those that are there in order; what is painted is added to them and to `tally`.
+        stored: By number, those that are there.
+        config, tally, preview: As for `paint_to_end`.
+        committed: Called after each shard.
     """
-    dataset, chooser = context.dataset, context.placing.chooser
-    order: Iterator[tuple[int, int]] = enumerate(source_order(len(dataset.scenes), seed=config.run.seed))
-    for _ in range(sum(shard.jobs for shard in shards)):
-        next(order)
-    most = jobs_per_shard(config, dataset)
-    with open_processes(config, context) as perform:
-        while (end := find_end(tally, config.run, chooser)) is None:
-            if preview is not None and tally.attempts >= preview:
-                break
-            painted = _paint_next(context, order, tally, folder, most=most, run=config.run, perform=perform)
-            folder.commit(len(shards), painted.record, tiles=painted.tiles, under=painted.under)
-            shards.append(painted.record)
-            tally.add(painted.record)
-            note_given_up(tally, chooser)
-            committed()
-    return end
+    run, chooser = config.run, context.placing.chooser
+    largest = jobs_per_shard(config, context.dataset)
+    with open_processes(config, partial(_paint, context, folder)) as paint:
+        while True:
+            over = rounds_over(shards)
+            before = tally if over == len(shards) else _count(shards[:over], tally)
+            end = find_end(before, run, chooser)
+            if end is not None or (preview is not None and tally.attempts >= preview):
+                return end
+            plans = plan_round(
+                before,
+                run,
+                first=over,
+                first_job=sum(shard.jobs for shard in shards[:over]),
+                slots=context.loop.slots,
+                largest=largest,
+            )
+            _check_round(folder.out, plans, stored)
+            for record in _in_order(folder, paint, plans[len(shards) - over :], stored):
+                shards.append(record)
+                tally.add(record)
+                note_given_up(tally, chooser)
+                committed()
+                if preview is not None and tally.attempts >= preview:
+                    return None
+                if find_end(tally, run) is End.LOW_YIELD:
+                    return End.LOW_YIELD
+
+
+def _paint(context: RunContext, folder: RunFolder, plan: ShardPlan) -> ShardRecord | None:
+    """Paint a shard and commit it; return None where another process is at it."""
+    with folder.claim(plan.index) as is_own:
+        if not is_own:
+            return None
+        record = folder.read_shard(plan.index)
+        if record is None:
+            painted = paint_planned(context, plan, write_image=folder.write_image)
+            record = painted.record
+            sources = {scene.image_id: scene.file_name for scene in context.dataset.scenes}
+            folder.pictures.check({sources[attempt.source_image_id] for attempt in record.attempts})
+            folder.commit(plan.index, record, tiles=painted.tiles, under=painted.under)
+        return record
+
+
+def _in_order(
+    folder: RunFolder, paint: PaintShards, plans: Sequence[ShardPlan], stored: Mapping[int, ShardRecord]
+) -> Iterator[ShardRecord]:
+    """Yield the shards of a round in order: those that are there, those that are painted here, and those of others."""
+    painted = paint([plan for plan in plans if plan.index not in stored])
+    for plan in plans:
+        record = stored.get(plan.index) or next(painted)
+        while record is None:
+            time.sleep(_LOOK_AGAIN_S)
+            record = folder.read_shard(plan.index) or next(paint([plan]))
+        yield record
+
+
+def _count(shards: Sequence[ShardRecord], whole: Tally) -> Tally:
+    """Return the tally of a run's first shards."""
+    tally = Tally(whole.wanted, names=whole.names)
+    for shard in shards:
+        tally.add(shard)
+    return tally
+
+
+def _check_round(out: Path, plans: Sequence[ShardPlan], stored: Mapping[int, ShardRecord]) -> None:
+    """Raise ResumeError where the shards of a round that are there aren't of the same plan."""
+    for plan in plans:
+        record = stored.get(plan.index)
+        if record is not None and (record.part, record.parts, record.jobs) != (
+            plan.part,
+            plan.parts,
+            plan.jobs,
+        ):
+            raise ResumeError(f"{out}: shard {plan.index} is of another run; choose another --out")
 
 
 def jobs_per_shard(config: GenerateConfig, dataset: Dataset) -> int:
     """Return how many new images are painted and committed together.
 
-    More of them where the painting model is small, so that all processes have work to the end; fewer where the images
-    are so large that they would fill the memory.
+    More of them where the painting model is small, so that batches are full; fewer where the images are so large that
+    they would fill the memory.
     """
     most = 32 if is_small(config.painting.model) else 8
     pixels = sum(scene.size_wh[0] * scene.size_wh[1] for scene in dataset.scenes) / max(
@@ -209,35 +280,6 @@ def _without_start(config: GenerateConfig, dataset: Dataset, context: RunContext
         if names
         else []
     )
-
-
-def _paint_next(
-    context: RunContext,
-    order: Iterator[tuple[int, int]],
-    tally: Tally,
-    folder: RunFolder,
-    *,
-    most: int,
-    run: RunOptions,
-    perform: PaintAndJudge,
-) -> PaintedShard:
-    """Paint the next shard of a run: no more images than the wanted objects may need."""
-    left = tally.wanted - tally.accepted
-    if tally.attempts < FIRST_ATTEMPTS:
-        most = min(most, 16)  # a yield that is too low, or a category that never passes, is soon seen
-    num_jobs = max(1, min(most, -(-left // context.loop.slots)))
-    jobs = [(number, context.dataset.scenes[place]) for number, place in itertools.islice(order, num_jobs)]
-    painted = paint_shard(
-        context,
-        jobs,
-        wanted=left,
-        budget=run.attempt_budget - tally.attempts,
-        before=tally.yields,
-        write_image=folder.write_image,
-        perform=perform,
-    )
-    folder.pictures.check(scene.file_name for _, scene in jobs)
-    return painted
 
 
 def _low_yield(

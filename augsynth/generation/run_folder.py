@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -38,6 +39,7 @@ RUN_FILE = "run.json"
 PLANNED_SHEET = "planned_boxes.png"  # of a dry run
 NEW_IMAGES = "augsynth"  # folder of the new images among all
 _LONGEST_VALUE = 80  # characters of a value in a message
+_RECORD = re.compile(r"\d{5,}\.json")
 _KEPT = re.compile(r"\d{5,}\.(json|under\.npz)")  # what of the shards stays in a finished run
 
 
@@ -45,8 +47,8 @@ class RunFolder:
     """An output directory that one process at a time works in.
 
     A shard is the unit of work and of failure: its images are written first, its record last, each on the disk under
-    a temporary name and then renamed. A run that was killed anywhere, by a power cut, too, goes on after its last
-    shard whose files are all as they were written; one that painted nothing may be begun anew with other options.
+    a temporary name and then renamed. A run that was killed anywhere, by a power cut, too, goes on with the shards
+    whose files are all as they were written; one that painted nothing may be begun anew with other options.
     The records stay in a finished run: `augsynth finalize` takes objects out of it by them.
 
     Args:
@@ -109,28 +111,33 @@ class RunFolder:
         state = read_state(self.out)
         return state is not None and state.status == "finished"
 
-    def read_shards(self) -> list[ShardRecord]:
-        """Return the committed records in order, up to the first that is damaged or whose files are.
+    def read_shards(self) -> dict[int, ShardRecord]:
+        """Return the committed records by number, in order.
 
-        That one and what comes after it is removed, to be painted again, and so are files that no record vouches
-        for; `notices` says what was damaged.
+        What is damaged is removed, to be painted again, and so are files that no record vouches for; `notices` says
+        what was damaged.
         """
-        records: list[ShardRecord] = []
+        records: dict[int, ShardRecord] = {}
+        stored = sorted(p for p in (self.out / SHARDS).glob("*.json") if _RECORD.fullmatch(p.name))
         vouched = {self._pictures, Path(self._lock.lock_file)}
-        problem = self._compare_pictures()
-        while not problem and self._record(len(records)).exists():
+        damaged = [name for name in (self._compare_pictures(),) if name]
+        for path in stored if not damaged else ():
+            index = int(path.stem)
             try:
-                committed, record = self._read(len(records))
+                committed, record = self._read(index)
             except (OSError, ValueError, RecursionError) as error:
-                problem = str(error)
+                damaged.append(str(error))
             else:
-                vouched |= {self._record(len(records)), *(self.out / name for name in committed.files)}
-                records.append(record)
-        stored = sorted((self.out / SHARDS).glob("[0-9]*.json"))
-        if len(stored) > len(records):
+                vouched |= {path, *(self.out / name for name in committed.files)}
+                records[index] = record
+        # one of a round that others went on from
+        over = max((index - record.part for index, record in records.items()), default=0)
+        damaged += [self._record(i).name for i in range(over) if not self._record(i).exists()]
+        if damaged:
+            num = 1 + max([int(path.stem) for path in stored], default=0)
             self.notices.append(
-                f"{self.out}: {problem or self._record(len(records)).name} is damaged or missing; "
-                f"{len(stored) - len(records)} of {len(stored)} shards are painted again"
+                f"{self.out}: {damaged[0]} is damaged or missing; {num if not records else len(damaged)} of {num} "
+                "shards are painted again"
             )
         with writing(self.out):
             held = [*(self.out / SHARDS).glob("*"), *(self.out / IMAGES / NEW_IMAGES).glob("*")]
@@ -142,6 +149,29 @@ class RunFolder:
                 else:
                     path.unlink()
         return records
+
+    def read_shard(self, index: int) -> ShardRecord | None:
+        """Return the record of a shard that is committed, None where it isn't or is damaged."""
+        try:
+            return self._read(index)[1]
+        except (OSError, ValueError, RecursionError):
+            return None
+
+    @contextlib.contextmanager
+    def claim(self, index: int) -> Iterator[bool]:
+        """Yield whether this process may paint a shard: then no other may, until the block or the process ends."""
+        self.check_place()
+        lock = FileLock(self.out / SHARDS / f"{index:05d}.claim")
+        with writing(self.out):
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                yield False
+                return
+        try:
+            yield True
+        finally:
+            lock.release()
 
     def read_tiles(self, index: int, *, num: int) -> list[NDArray[np.uint8]]:
         """Return the small pictures committed with a shard, in order.
@@ -157,7 +187,7 @@ class RunFolder:
             raise ResumeError(f"{path}: damaged or gone; run again, which paints this part again") from error
 
     def write_image(self, name: str, image: Image) -> None:
-        """Write a new image of the shard that is committed next.
+        """Write a new image of a shard that is committed later.
 
         Args:
             name: Its `file_name`.
@@ -241,7 +271,8 @@ class RunFolder:
 
     def _has_begun(self) -> bool:
         """Tell whether anything was painted: a run that failed before doesn't bind the next one to its options."""
-        return self._record(0).is_file() or any((self.out / IMAGES).glob("*"))
+        records = (self.out / SHARDS).glob("*.json")
+        return any(_RECORD.fullmatch(path.name) for path in records) or any((self.out / IMAGES).glob("*"))
 
     @property
     def _pictures(self) -> Path:

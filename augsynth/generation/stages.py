@@ -236,6 +236,13 @@ def classify(classifier: Classifier, objects: Sequence[tuple[PaintedWindow, Floa
     return classifier.standings(crops, [painted.window.category_id for painted, _ in objects])
 
 
+def paint_and_judge(
+    painting: Painting, judging: Judging, windows: Sequence[PlannedWindow]
+) -> list[JudgedWindow]:
+    """Paint windows, look for objects in them and judge these."""
+    return judge_windows(judging, detect(judging.detector, paint(painting, windows)))
+
+
 def settle(judged: JudgedWindow, *, number: int) -> WorkingImage:
     """Return the image after a verdict: with what was accepted, or as it was.
 

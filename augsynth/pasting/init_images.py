@@ -109,6 +109,11 @@ class InitImages:
         """Most objects of each category, by COCO id: each cut-out is used `MAX_USES` times."""
         return {category_id: MAX_USES * len(positions) for category_id, positions in self.members.items()}
 
+    def uses_left(self, uses: Counter[int]) -> dict[int, int]:
+        """Return how often each position may still be used."""
+        positions = (int(position) for each in self.members.values() for position in each)
+        return {position: max(0, MAX_USES - uses[position]) for position in positions}
+
     def choose(
         self, category_id: int, scene: Scene, layout: Layout, *, uses: Counter[int], rng: np.random.Generator
     ) -> StartObject | None:

@@ -18,6 +18,7 @@ from augsynth.generation import run
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.context import CategoryChooser
 from augsynth.generation.engine import PaintedShard
+from augsynth.generation.rounds import source_scenes
 from augsynth.placement.layout import Layout
 from tests.generation.run_files import ignore, painted_attempt
 
@@ -53,9 +54,11 @@ def without_models(patch: pytest.MonkeyPatch, config: GenerateConfig) -> list[in
     chooser = CategoryChooser(Affinity.fit(dataset), frozenset({1, 2}))
     layout = Layout.fit(dataset)
 
-    def paint(context, jobs, *, write_image, **rest):
+    def paint(context, plan, *, write_image):
         attempts, images = [], []
-        for job, scene in jobs:
+        jobs = range(plan.first_job, plan.first_job + plan.jobs)
+        for job, place in source_scenes(len(dataset.scenes), jobs, seed=config.run.seed):
+            scene = dataset.scenes[place]
             name = new_file_name(scene.file_name, job=job, suffix="png", taken=())
             width, height = scene.size_wh
             pixels = np.full((height, width, 3), 40 * job + 5, np.uint8)
@@ -75,7 +78,9 @@ def without_models(patch: pytest.MonkeyPatch, config: GenerateConfig) -> list[in
                     attempts=(len(attempts) - 1,),
                 )
             )
-        record = ShardRecord(jobs=len(jobs), attempts=tuple(attempts), images=tuple(images))
+        record = ShardRecord(
+            jobs=plan.jobs, part=plan.part, parts=plan.parts, attempts=tuple(attempts), images=tuple(images)
+        )
         return PaintedShard(record, [np.full((40, 80, 3), 9, np.uint8)] * len(attempts))
 
     def open_context(config, dataset):
@@ -95,13 +100,13 @@ def without_models(patch: pytest.MonkeyPatch, config: GenerateConfig) -> list[in
             loop=SimpleNamespace(slots=1),
         )
 
-    patch.setattr(run, "open_processes", lambda config, context: nullcontext())
+    patch.setattr(run, "open_processes", lambda config, paint: nullcontext(lambda plans: map(paint, plans)))
     patch.setattr(run, "jobs_per_shard", lambda config, dataset: 1)
     patch.setattr(run, "open_dataset", lambda config: (config, dataset))
     patch.setattr(run, "fingerprint", lambda config, dataset: {"seed": config.run.seed})
     patch.setattr(run, "describe_models", lambda config: {"model": "none"})
     patch.setattr(run, "open_context", open_context)
-    patch.setattr(run, "paint_shard", paint)
+    patch.setattr(run, "paint_planned", paint)
     patch.setattr(run, "write_contact_sheets", write_small_sheet)
     return painted
 

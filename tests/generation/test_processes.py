@@ -8,19 +8,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from augsynth.core.errors import BackendError
-from augsynth.generation import processes
+from augsynth.generation import processes, run
 from augsynth.generation.config import GenerateConfig
-from augsynth.generation.engine import paint_shard
-from augsynth.generation.loading import open_context, open_dataset
+from augsynth.generation.context import RunContext
 from augsynth.generation.processes import choose_processes, num_cores, open_processes, threads_of
+from augsynth.generation.rounds import ShardPlan
 from augsynth.generation.run import generate
 from augsynth.generation.statistics import CategoryYields
-from tests.generation.run_files import ignore, written_to
+from tests.generation.run_files import ignore
 
 pytestmark = pytest.mark.skipif(
     "fork" not in multiprocessing.get_all_start_methods(), reason="no processes are forked here"
@@ -35,28 +36,28 @@ def published(out: Path) -> dict[str, bytes]:
 
 
 def test_the_number_of_processes_changes_nothing(config: GenerateConfig, tmp_path: Path) -> None:
-    few = config.but(n=6, steps=2, objects_per_image=2, masks="detector", decoys=0.5, bank=False)
+    few = config.but(n=36, steps=2, objects_per_image=2, masks="detector", decoys=0.5, bank=False)
     found = []
     for num in (1, 2, 3):
         tally = generate(few.but(out=str(tmp_path / str(num)), processes=num), progress=ignore)
-        assert tally.accepted == 6
+        assert tally.accepted == 36
         found.append(published(tmp_path / str(num)))
-    assert found[0] == found[1] == found[2] and len(found[0]) > 6
+    assert found[0] == found[1] == found[2] and len(found[0]) > 20
 
 
 def test_an_ended_process_ends_the_run_in_one_line_and_it_goes_on(
     config: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = config.but(n=4, steps=2, masks="off", bank=False, out=str(tmp_path / "run"))
-    inside, parent = processes.paint_and_judge, os.getpid()
+    few = config.but(n=40, steps=2, masks="off", bank=False, out=str(tmp_path / "run"))
+    inside, parent = run.paint_planned, os.getpid()
 
-    def killed(*given: object) -> object:
-        if os.getpid() != parent:
+    def killed(context: RunContext, plan: ShardPlan, **rest: Any) -> object:
+        if os.getpid() != parent and plan.index == 1:
             os.kill(os.getpid(), signal.SIGKILL)
-        return inside(*given)  # type: ignore[arg-type]
+        return inside(context, plan, **rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(processes, "paint_and_judge", killed)
+        patch.setattr(run, "paint_planned", killed)
         with pytest.raises(BackendError, match=r"a painting process was ended, .* fewer --processes"):
             generate(few.but(processes=2), progress=ignore)
     generate(few.but(processes=1), progress=ignore)
@@ -67,24 +68,28 @@ def test_an_ended_process_ends_the_run_in_one_line_and_it_goes_on(
 def test_an_error_in_a_process_is_that_of_the_run(
     config: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(*given: object) -> object:
+    def failing(*given: object, **rest: object) -> object:
         raise BackendError("no such thing")
 
-    monkeypatch.setattr(processes, "paint_and_judge", failing)
-    context = open_context(*open_dataset(config.but(steps=2, masks="off")))
-    with (
-        open_processes(config.but(processes=2), context) as perform,
-        pytest.raises(BackendError, match="no such thing"),
-    ):
-        paint_shard(
-            context,
-            list(enumerate(context.dataset.scenes[:2])),
-            wanted=2,
-            budget=9,
-            before=CategoryYields(),
-            write_image=written_to(tmp_path),
-            perform=perform,
+    monkeypatch.setattr(run, "paint_planned", failing)
+    with pytest.raises(BackendError, match="no such thing"):
+        generate(
+            config.but(n=4, steps=2, masks="off", processes=2, out=str(tmp_path / "run")), progress=ignore
         )
+
+
+def test_an_interrupted_run_ends_its_processes_at_once(config: GenerateConfig, tmp_path: Path) -> None:
+    def sleep(plan: ShardPlan) -> None:
+        time.sleep(600)
+
+    plans = [ShardPlan(k, k, 2, k, 1, 1, 1, CategoryYields()) for k in range(2)]
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), open_processes(config.but(processes=2), sleep) as paint:
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.alarm(2)
+        list(paint(plans))
+    assert time.monotonic() - began < 300  # not the time that they sleep
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.skipif(

@@ -26,7 +26,7 @@ def finished(out: Path) -> None:
         folder.write_image("augsynth/a.png", np.zeros((4, 4, 3), np.uint8))
         folder.commit(0, RECORD, tiles=[], under={1: PIXELS})
         folder.commit(1, ShardRecord(jobs=1), tiles=[])
-        assert folder.read_shards() == [RECORD, ShardRecord(jobs=1)]
+        assert folder.read_shards() == {0: RECORD, 1: ShardRecord(jobs=1)}
         folder.finish()
 
 

@@ -59,7 +59,7 @@ def test_a_picture_that_changes_under_a_run(
     without_models(monkeypatch, config)
     picture = tmp_path / "source" / "pictures" / "p1.png"
     part, is_first = {
-        "while it is painted": ("paint_shard", False),
+        "while it is painted": ("paint_planned", False),
         "after it was painted": ("_publish", True),
         "while it is published": ("write_contact_sheets", False),
     }[moment]
@@ -93,12 +93,12 @@ def test_a_damaged_shard_is_painted_again_and_the_run_ends_the_same(
     (damaged,) = (tmp_path / "out").glob(name)
     damaged.write_bytes(b"")
     tally = generate(config, tmp_path / "out")
-    assert painted == list(range(NUM))
-    assert [n for n in tally.notices if f"{NUM} of {NUM} shards are painted again" in n and damaged.name in n]
+    assert painted == [0]
+    assert [n for n in tally.notices if f"1 of {NUM} shards are painted again" in n and damaged.name in n]
     assert files_of(tmp_path / "out") == files_of(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("part", ["paint_shard", "_publish"])
+@pytest.mark.parametrize("part", ["paint_planned", "_publish"])
 def test_an_output_that_is_moved_under_a_run(
     config: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
