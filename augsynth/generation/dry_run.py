@@ -23,7 +23,7 @@ from augsynth.generation.planning import PlannedWindow
 from augsynth.generation.processes import threads_of
 from augsynth.generation.rounds import source_scenes
 from augsynth.generation.run import Progress
-from augsynth.generation.run_folder import PLANNED_SHEET, check_output
+from augsynth.generation.run_state import PLANNED_SHEET, check_output
 from augsynth.generation.statistics import Tally
 
 _WHOLE_PX = 480  # longer side of an image as the sheet gets it

@@ -28,7 +28,8 @@ from augsynth.generation.loading import open_dataset, source_files
 from augsynth.generation.processes import threads_of
 from augsynth.generation.provenance import digest_of_source, fingerprint
 from augsynth.generation.run import Progress, paint_to_end, publish_records
-from augsynth.generation.run_folder import RUN_FILE, RunFolder, finished_state, shortened
+from augsynth.generation.run_folder import RunFolder
+from augsynth.generation.run_state import RUN_FILE, finished_state, shortened
 from augsynth.generation.shard_files import IMAGES, KeptShard, read_kept
 from augsynth.generation.source_pictures import SourcePictures
 from augsynth.generation.statistics import End, Tally

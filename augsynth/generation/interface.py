@@ -21,7 +21,7 @@ from augsynth.generation.export import AUGMENTED, DECOYS, PROVENANCE, SUMMARY
 from augsynth.generation.finalize import finalize as copy_without
 from augsynth.generation.run import Progress
 from augsynth.generation.run import generate as run_to_end
-from augsynth.generation.run_folder import finished_state
+from augsynth.generation.run_state import finished_state
 from augsynth.generation.veto import read_veto
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -29,13 +30,13 @@ from augsynth.generation.processes import PaintShards, is_small, open_processes,
 from augsynth.generation.provenance import describe_models, fingerprint, licence_notices
 from augsynth.generation.report import RunReport
 from augsynth.generation.rounds import ShardPlan, plan_round, rounds_over
-from augsynth.generation.run_folder import RunFolder, check_output
+from augsynth.generation.run_folder import LOOK_AGAIN_S, RunFolder
+from augsynth.generation.run_state import check_output
 from augsynth.generation.source_pictures import SourcePictures
 from augsynth.generation.statistics import End, Tally
 from augsynth.generation.stopping import find_end, low_yield_line, note_given_up
 
 _PIXELS_PER_SHARD = 50_000_000
-_LOOK_AGAIN_S = 0.5
 SHEETS_EVERY_S = 60.0  # seconds after which the contact sheets of a run that goes on are written again
 SHEETS_SHARDS = 50  # after which they are left as they are: they show the first windows
 
@@ -64,7 +65,7 @@ def generate(config: GenerateConfig, *, progress: Progress, preview: int | None 
     notices = foresee(config, dataset)
     with (
         threads_of(config),
-        RunFolder(out, fingerprint(config, dataset), SourcePictures.of(dataset)) as folder,
+        RunFolder(out, fingerprint(config, dataset), SourcePictures.of(dataset), may_join=True) as folder,
     ):
         return paint_to_end(folder, config, dataset, progress=progress, notices=notices, preview=preview)
 
@@ -116,8 +117,9 @@ def paint_to_end(
     progress("painting", tally)
 
     def committed() -> None:
-        sheets.update(shards)
-        report.update(shards, tally)
+        if folder.leads:
+            sheets.update(shards)
+            report.update(shards, tally)
         progress("painting", tally)
 
     end = _paint_shards(
@@ -132,6 +134,10 @@ def paint_to_end(
         raise _low_yield(folder, shards, tally, config)
     tally.ended = end
     progress("writing", tally)
+    if not folder.wait_or_lead():
+        tally.finished = True
+        progress("done", tally)
+        return tally
     _publish(folder, context, shards, config=config, models=models, tally=tally)
     report.write(shards, tally, status="finished")
     folder.finish()
@@ -209,13 +215,26 @@ def _in_order(
     folder: RunFolder, paint: PaintShards, plans: Sequence[ShardPlan], stored: Mapping[int, ShardRecord]
 ) -> Iterator[ShardRecord]:
     """Yield the shards of a round in order: those that are there, those that are painted here, and those of others."""
-    painted = paint([plan for plan in plans if plan.index not in stored])
-    for plan in plans:
-        record = stored.get(plan.index) or next(painted)
-        while record is None:
-            time.sleep(_LOOK_AGAIN_S)
-            record = folder.read_shard(plan.index) or next(paint([plan]))
-        yield record
+    found, due = dict(stored), deque(plans)
+    left = [plan for plan in plans if plan.index not in found]
+    while due:
+        busy = []
+        for plan, record in zip(left, paint(left), strict=True):
+            if record is None:
+                busy.append(plan)
+            else:
+                found[plan.index] = record
+            yield from _ready(due, found)
+        yield from _ready(due, found)
+        left = busy
+        if left:
+            time.sleep(LOOK_AGAIN_S)
+
+
+def _ready(due: deque[ShardPlan], found: Mapping[int, ShardRecord]) -> Iterator[ShardRecord]:
+    """Yield what is due and found, and take it off what is due."""
+    while due and due[0].index in found:
+        yield found[due.popleft().index]
 
 
 def _count(shards: Sequence[ShardRecord], whole: Tally) -> Tally:

@@ -6,7 +6,8 @@ import contextlib
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Collection, Iterator, Mapping, Set
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -22,6 +23,8 @@ from augsynth.core.files import make_folder, write_atomically, writing
 from augsynth.core.images import write_image
 from augsynth.core.records import RunState, ShardRecord
 from augsynth.core.scene import Image
+from augsynth.generation.claims import Claims
+from augsynth.generation.run_state import RUN_FILE, check_output, read_state, shortened
 from augsynth.generation.shard_files import (
     IMAGES,
     SHARDS,
@@ -35,16 +38,15 @@ from augsynth.generation.shard_files import (
 )
 from augsynth.generation.source_pictures import SourcePictures
 
-RUN_FILE = "run.json"
-PLANNED_SHEET = "planned_boxes.png"  # of a dry run
 NEW_IMAGES = "augsynth"  # folder of the new images among all
-_LONGEST_VALUE = 80  # characters of a value in a message
+LOOK_AGAIN_S = 0.5  # at what other processes do
+_JOIN_S = 60.0
 _RECORD = re.compile(r"\d{5,}\.json")
 _KEPT = re.compile(r"\d{5,}\.(json|under\.npz)")  # what of the shards stays in a finished run
 
 
 class RunFolder:
-    """An output directory that one process at a time works in.
+    """An output directory that one process leads: it alone removes and publishes; others may paint shards beside it.
 
     A shard is the unit of work and of failure: its images are written first, its record last, each on the disk under
     a temporary name and then renamed. A run that was killed anywhere, by a power cut, too, goes on with the shards
@@ -55,9 +57,11 @@ class RunFolder:
         out: The directory; created when absent.
         fingerprint: What the run depends on; a run is only continued with the same.
         pictures: The source pictures as they are now; a run is only continued with the same.
+        may_join: Whether this process may paint beside another one that leads; else the directory is in use.
 
     Attributes:
-        notices: What was found damaged, a line each.
+        notices: What was found damaged, and whether this process helps another one, a line each.
+        leads: Whether this process leads.
 
     Raises:
         OutputError: The directory can't be written.
@@ -65,12 +69,22 @@ class RunFolder:
             isn't the one that the run began with.
     """
 
-    def __init__(self, out: Path, fingerprint: Mapping[str, Any], pictures: SourcePictures) -> None:
+    def __init__(
+        self,
+        out: Path,
+        fingerprint: Mapping[str, Any],
+        pictures: SourcePictures,
+        *,
+        may_join: bool = False,
+    ) -> None:
         self.out = out
         self.pictures = pictures
         self.fingerprint = json.loads(json.dumps(fingerprint))
         self.notices: list[str] = []
+        self.leads = True
+        self._may_join = may_join
         self._lock = FileLock(out / SHARDS / "lock")
+        self._claims = Claims(out / SHARDS)
         self._identity: tuple[int, int] | None = None
 
     def __enter__(self) -> Self:
@@ -80,15 +94,18 @@ class RunFolder:
             raise ResumeError(f"{self.out}: the run is finished; nothing was changed; choose another --out")
         with writing(self.out):
             make_folder(self.out / SHARDS)
-            try:
-                self._lock.acquire(blocking=False)
-            except Timeout as error:
+            self.leads = self._try_to_lead()
+            if not self.leads and not self._may_join:
                 raise ResumeError(
                     f"{self.out}: another run is writing here; wait for it or choose another --out"
-                ) from error
+                )
             status = self.out.stat()
         self._identity = status.st_dev, status.st_ino
         try:
+            if not self.leads:
+                self._compare(self._state_of_leader().fingerprint)
+                self.notices.append(f"{self.out}: another process is painting this run; this one helps it")
+                return self
             state = read_state(self.out)
             if state is None or not self._has_begun():
                 write_atomically(self._pictures, lambda file: file.write(self.pictures.to_bytes()))
@@ -139,16 +156,21 @@ class RunFolder:
                 f"{self.out}: {damaged[0]} is damaged or missing; {num if not records else len(damaged)} of {num} "
                 "shards are painted again"
             )
-        with writing(self.out):
+        self._remove_others(vouched, first=stored)
+        return records
+
+    def _remove_others(self, vouched: Set[Path], *, first: Collection[Path]) -> None:
+        """Remove what no record vouches for, `first` before the rest; nothing while another process paints."""
+        with writing(self.out), self._claims.alone() as is_alone:
             held = [*(self.out / SHARDS).glob("*"), *(self.out / IMAGES / NEW_IMAGES).glob("*")]
-            for path in sorted(
-                set(held) - vouched, key=lambda path: (path not in stored, path), reverse=True
-            ):
+            stray = {path for path in held if path.suffix != ".claim"} - vouched
+            for path in sorted(stray, key=lambda path: (path not in first, path), reverse=True):
+                if not (self.leads and is_alone):
+                    continue
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
                 else:
                     path.unlink()
-        return records
 
     def read_shard(self, index: int) -> ShardRecord | None:
         """Return the record of a shard that is committed, None where it isn't or is damaged."""
@@ -159,19 +181,25 @@ class RunFolder:
 
     @contextlib.contextmanager
     def claim(self, index: int) -> Iterator[bool]:
-        """Yield whether this process may paint a shard: then no other may, until the block or the process ends."""
+        """Yield whether this process may paint a shard: then no other may, until the block or the process ends.
+
+        Raises:
+            OutputError: The directory can't be written.
+            ResumeError: It was moved or deleted.
+        """
         self.check_place()
-        lock = FileLock(self.out / SHARDS / f"{index:05d}.claim")
-        with writing(self.out):
-            try:
-                lock.acquire(blocking=False)
-            except Timeout:
-                yield False
-                return
-        try:
-            yield True
-        finally:
-            lock.release()
+        with writing(self.out), self._claims.one(index) as is_free:
+            yield is_free
+
+    def wait_or_lead(self) -> bool:
+        """Wait until the run is published; where the process that leads it ends before, return that this one leads."""
+        while not self.leads and not self.finished:
+            self.leads = self._try_to_lead()
+            if not self.leads:
+                time.sleep(LOOK_AGAIN_S)
+        if self.finished:
+            self._clear()
+        return not self.finished
 
     def read_tiles(self, index: int, *, num: int) -> list[NDArray[np.uint8]]:
         """Return the small pictures committed with a shard, in order.
@@ -259,6 +287,22 @@ class RunFolder:
         self._write_state("finished")
         self._clear()
 
+    def _try_to_lead(self) -> bool:
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            return False
+        return True
+
+    def _state_of_leader(self) -> RunState:
+        """Return what the run depends on, once the process that leads it has said so."""
+        until = time.monotonic() + _JOIN_S
+        while (state := read_state(self.out)) is None:
+            if time.monotonic() > until:
+                raise ResumeError(f"{self.out}: another run is writing here; choose another --out")
+            time.sleep(LOOK_AGAIN_S)
+        return state
+
     def _clear(self) -> None:
         """Remove all but the records of a finished run; a process that was killed here leaves this to the next."""
         folder = self.out / SHARDS
@@ -315,56 +359,3 @@ class RunFolder:
                     f"{self.out}: holds a run with {key} = {shortened(before.get(key))}, not "
                     f"{shortened(self.fingerprint.get(key))}; repeat it with the same, or choose another --out"
                 )
-
-
-def finished_state(out: Path) -> RunState:
-    """Return the state of a finished run.
-
-    Raises:
-        ResumeError: The folder holds no run, or one that isn't finished.
-    """
-    state = read_state(out)
-    if state is None:
-        raise ResumeError(f"{out}: holds no run; give the --out of `augsynth generate`")
-    if state.status != "finished":
-        raise ResumeError(f"{out}: the run isn't finished; repeat its command to go on")
-    return state
-
-
-def read_state(out: Path) -> RunState | None:
-    """Return the run's state, or None when the directory holds no run.
-
-    Raises:
-        ResumeError: The state file is damaged.
-    """
-    path = out / RUN_FILE
-    if not path.is_file():
-        return None
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=RunState)
-    except (OSError, ValueError, RecursionError) as error:
-        raise ResumeError(f"{path}: damaged ({error}); choose another --out") from error
-
-
-def shortened(value: Any) -> str:
-    """Return a value short enough for a message."""
-    text = repr(value)
-    return text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + "…"
-
-
-def check_output(out: Path) -> None:
-    """Refuse a path that is no directory, or a directory that holds anything but a run.
-
-    Raises:
-        ResumeError: It does.
-    """
-    if out.exists() and not out.is_dir():
-        raise ResumeError(f"{out}: is a file; choose a directory for --out")
-    if out.is_dir() and not (out / RUN_FILE).is_file():
-        foreign = sorted(
-            p.name
-            for p in out.iterdir()
-            if p.name not in (SHARDS, "sample", PLANNED_SHEET, f".{RUN_FILE}.part")
-        )
-        if foreign:
-            raise ResumeError(f"{out}: isn't empty and holds no run ({foreign[0]}, …); choose another --out")

@@ -8,7 +8,8 @@ import pytest
 
 from augsynth.core.errors import AugsynthError, ResumeError
 from augsynth.generation.interface import Run, open_run
-from augsynth.generation.run_folder import RunFolder, read_state
+from augsynth.generation.run_folder import RunFolder
+from augsynth.generation.run_state import read_state
 from tests.damage import check_damage, damaged
 from tests.generation.test_run_folder import NO_PICTURES, three
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.dry_run import dry_run
-from augsynth.generation.run_folder import PLANNED_SHEET, check_output
+from augsynth.generation.run_state import PLANNED_SHEET, check_output
 from tests.generation.run_files import RANDOM, ignore
 
 

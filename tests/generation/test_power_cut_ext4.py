@@ -16,7 +16,8 @@ import pytest
 from augsynth.core.errors import ResumeError
 from augsynth.core.files import is_unfinished
 from augsynth.generation.config import GenerateConfig
-from augsynth.generation.run_folder import RunFolder, read_state
+from augsynth.generation.run_folder import RunFolder
+from augsynth.generation.run_state import read_state
 from augsynth.training.folder import claim, release, replace_folder, settle_folder
 from tests.generation.fake_run import NUM, generate, without_models, write_source
 from tests.generation.run_files import counted_commits, files_of

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from augsynth.generation import run
-from augsynth.generation.run_folder import read_state
+from augsynth.generation.run_state import read_state
 from tests.generation.fake_run import NUM, generate, without_models, write_source
 from tests.generation.run_files import files_of, ignore
 

@@ -16,7 +16,8 @@ from augsynth.generation.config import GenerateConfig
 from augsynth.generation.loading import open_dataset
 from augsynth.generation.provenance import fingerprint
 from augsynth.generation.run import Tally, generate
-from augsynth.generation.run_folder import RunFolder, read_state
+from augsynth.generation.run_folder import RunFolder
+from augsynth.generation.run_state import read_state
 from augsynth.generation.source_pictures import SourcePictures
 from tests.generation.run_files import files_of, ignore, painted_attempt
 
@@ -190,7 +191,7 @@ def check_others_are_left(out: Path) -> None:
         (notice,) = folder.notices
         assert "damaged or missing; 1 of 3 shards are painted again" in notice and "\n" not in notice
         assert "00001" in notice or "1.png" in notice
-        kept = {"run.json", "shards/lock", "shards/pictures.json"}
+        kept = {"run.json", "shards/lock", "shards/pictures.json", "shards/all.claim"}
         for k in (0, 2):
             kept |= {f"shards/0000{k}.json", f"shards/0000{k}.npz", f"images/augsynth/{k}.png"}
         assert {*files_of(out)} == kept

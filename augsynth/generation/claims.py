@@ -1,0 +1,60 @@
+"""Who paints which shard, among all processes that work in a run's directory, on whatever machine they are."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+_SUFFIX = ".claim"
+
+
+class Claims:
+    """Locks on shards. The system frees them when a process ends, however it does.
+
+    Args:
+        folder: Where the lock files are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._all = FileLock(folder / f"all{_SUFFIX}")
+
+    @contextlib.contextmanager
+    def one(self, index: int) -> Iterator[bool]:
+        """Yield whether this process may paint a shard: then no other may, until the block ends.
+
+        Raises:
+            OSError: The lock file can't be written.
+        """
+        lock = FileLock(self._folder / f"{index:05d}{_SUFFIX}")
+        with self._all:
+            is_free = _acquired(lock)
+        try:
+            yield is_free
+        finally:
+            lock.release()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Yield whether no process is at a shard; none can begin one before the block ends.
+
+        Raises:
+            OSError: A lock file can't be written.
+        """
+        with self._all:
+            locks = [FileLock(path) for path in self._folder.glob(f"[0-9]*{_SUFFIX}")]
+            are_free = [_acquired(lock) for lock in locks]
+            for lock in locks:
+                lock.release()
+            yield all(are_free)
+
+
+def _acquired(lock: FileLock) -> bool:
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return False
+    return True
