@@ -20,7 +20,6 @@ class Claims:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._all = FileLock(folder / f"all{_SUFFIX}")
 
     @contextlib.contextmanager
     def one(self, index: int) -> Iterator[bool]:
@@ -29,8 +28,8 @@ class Claims:
         Raises:
             OSError: The lock file can't be written.
         """
-        lock = FileLock(self._folder / f"{index:05d}{_SUFFIX}")
-        with self._all:
+        lock = self._lock(f"{index:05d}")
+        with self._lock("all"):
             is_free = _acquired(lock)
         try:
             yield is_free
@@ -44,12 +43,16 @@ class Claims:
         Raises:
             OSError: A lock file can't be written.
         """
-        with self._all:
+        with self._lock("all"):
             locks = [FileLock(path) for path in self._folder.glob(f"[0-9]*{_SUFFIX}")]
             are_free = [_acquired(lock) for lock in locks]
             for lock in locks:
                 lock.release()
             yield all(are_free)
+
+    def _lock(self, name: str) -> FileLock:
+        """Return a new lock: those made before a fork are no good after it."""
+        return FileLock(self._folder / f"{name}{_SUFFIX}")
 
 
 def _acquired(lock: FileLock) -> bool:
