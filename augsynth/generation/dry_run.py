@@ -22,7 +22,7 @@ from augsynth.generation.foresight import foresee
 from augsynth.generation.loading import open_context, open_dataset
 from augsynth.generation.planning import PlannedWindow
 from augsynth.generation.processes import threads_of
-from augsynth.generation.run import Progress
+from augsynth.generation.run import Progress, jobs_per_shard, num_jobs
 from augsynth.generation.run_folder import PLANNED_SHEET, check_output
 from augsynth.generation.statistics import Tally
 
@@ -62,8 +62,8 @@ class DryRun:
 def dry_run(config: GenerateConfig, *, progress: Progress) -> DryRun:
     """Plan the first attempts of a run, each in another image, and draw them to `OUT/planned_boxes.png`.
 
-    They are those that the run would begin with: data and models are loaded and the filter is calibrated, which the
-    run then finds in the cache.
+    Those of the first shard are what the run begins with; what it plans later depends on what was accepted before. Data
+    and models are loaded and the filter is calibrated, which the run then finds in the cache.
 
     Args:
         config: The options.
@@ -82,7 +82,11 @@ def dry_run(config: GenerateConfig, *, progress: Progress) -> DryRun:
         context = open_context(config, dataset)
         order = source_order(len(dataset.scenes), seed=config.run.seed)
         first = islice(order, min(SHEET_TILES, config.run.n, len(dataset.scenes)))
-        plans = plan_first(context, [(job, dataset.scenes[place]) for job, place in enumerate(first)])
+        plans = plan_first(
+            context,
+            [(job, dataset.scenes[place]) for job, place in enumerate(first)],
+            together=num_jobs(Tally(config.run.n), jobs_per_shard(config, dataset), context.loop.slots),
+        )
     windows = [plan for plan in plans if isinstance(plan, PlannedWindow)]
     if windows:
         captions = [f"{names[w.category_id]} in {w.image.source.file_name}" for w in windows]

@@ -99,16 +99,24 @@ def paint_shard(
     return PaintedShard(record, objects.tiles, under)
 
 
-def plan_first(context: RunContext, jobs: Sequence[tuple[int, Scene]]) -> list[PlannedWindow | Attempt]:
-    """Return the first attempt at each new image as the run would plan it, without painting anything.
+def plan_first(
+    context: RunContext, jobs: Sequence[tuple[int, Scene]], *, together: int
+) -> list[PlannedWindow | Attempt]:
+    """Return the first attempt at each new image without painting anything.
+
+    Those of the first shard are the run's own; later ones are planned as if nothing had been tried before them.
 
     Args:
         context: What the run works with.
         jobs: Job number and source scene of each new image.
+        together: New images of a shard.
     """
-    opened = (_open(context.dataset, job, scene) for job, scene in jobs)
-    objects = _Objects(context, len(jobs), CategoryYields(), [])
-    plans = [each if isinstance(each, Attempt) else objects.plan(each, 0, 0) for each in opened]
+    plans: list[PlannedWindow | Attempt | None] = []
+    for low in range(0, len(jobs), together):
+        objects = _Objects(context, together, CategoryYields(), [])
+        for job, scene in jobs[low : low + together]:
+            opened = _open(context.dataset, job, scene)
+            plans.append(opened if isinstance(opened, Attempt) else objects.plan(opened, 0, 0))
     return [plan for plan in plans if plan is not None]
 
 
@@ -252,7 +260,7 @@ class _Objects:
             1 for attempt in self.records if attempt.accepted == accepted and attempt.judgement is not None
         )
         pair = _tile(judged)
-        self.tiles.append(pair if alike < MAX_TILES else _small(pair))
+        self.tiles.append(pair if alike < MAX_TILES else small_tile(pair))
         return record_object(judged.window, judged.verdict, tile=len(self.tiles) - 1)
 
 
@@ -294,7 +302,7 @@ def _tile(judged: JudgedWindow) -> Tile:
     return np.concatenate(pair, axis=1)
 
 
-def _small(pair: Tile) -> Tile:
+def small_tile(pair: Tile) -> Tile:
     """Return a window before and after, no larger than the report shows it."""
     height, width = pair.shape[:2]
     scale = SMALL_TILE_PX / max(height, width // 2)

@@ -21,13 +21,20 @@ from augsynth.filtering.real_objects import report_lines
 from augsynth.generation.config import GenerateConfig, RunOptions
 from augsynth.generation.context import RunContext
 from augsynth.generation.engine import PaintedShard, paint_shard, source_order
-from augsynth.generation.export import REJECTED_SHEET, SUMMARY, publish_dataset, write_contact_sheets
+from augsynth.generation.export import (
+    AFFINITY,
+    REJECTED_SHEET,
+    SUMMARY,
+    publish_dataset,
+    write_contact_sheets,
+)
 from augsynth.generation.export_bank import write_bank
 from augsynth.generation.foresight import foresee
 from augsynth.generation.loading import open_context, open_dataset
 from augsynth.generation.processes import PaintAndJudge, is_small, open_processes, threads_of
 from augsynth.generation.provenance import describe_models, fingerprint, licence_notices
 from augsynth.generation.report import RunReport
+from augsynth.generation.report_values import Subject
 from augsynth.generation.run_folder import RunFolder, check_output
 from augsynth.generation.source_pictures import SourcePictures
 from augsynth.generation.statistics import End, Tally
@@ -107,7 +114,7 @@ def paint_to_end(
     tally.notices += _without_start(config, dataset, context)
     note_given_up(tally, context.placing.chooser)
     sheets = _Sheets(folder, tally, config)
-    report = RunReport(folder, context, asked=asked, config=config, models=models, tally=tally)
+    report = RunReport(folder, Subject.of(context), asked=asked, config=config, models=models, tally=tally)
     progress("painting", tally)
 
     def committed() -> None:
@@ -180,6 +187,19 @@ def jobs_per_shard(config: GenerateConfig, dataset: Dataset) -> int:
     return max(4, min(most, round(_PIXELS_PER_SHARD / max(1.0, pixels))))
 
 
+def num_jobs(tally: Tally, most: int, slots: int) -> int:
+    """Return how many new images the next shard of a run begins.
+
+    Args:
+        tally: Of the run so far.
+        most: As `jobs_per_shard` says.
+        slots: New objects that an image can get.
+    """
+    if tally.attempts < FIRST_ATTEMPTS:
+        most = min(most, 16)  # a yield that is too low, or a category that never passes, is soon seen
+    return max(1, min(most, -(-(tally.wanted - tally.accepted) // slots)))
+
+
 def _check_known(out: Path, shard: ShardRecord, dataset: Dataset) -> None:
     """Raise ResumeError where a committed record names what the dataset hasn't."""
     images = {new.source_image_id for new in shard.images} - {scene.image_id for scene in dataset.scenes}
@@ -222,15 +242,12 @@ def _paint_next(
     perform: PaintAndJudge,
 ) -> PaintedShard:
     """Paint the next shard of a run: no more images than the wanted objects may need."""
-    left = tally.wanted - tally.accepted
-    if tally.attempts < FIRST_ATTEMPTS:
-        most = min(most, 16)  # a yield that is too low, or a category that never passes, is soon seen
-    num_jobs = max(1, min(most, -(-left // context.loop.slots)))
-    jobs = [(number, context.dataset.scenes[place]) for number, place in itertools.islice(order, num_jobs)]
+    num = num_jobs(tally, most, context.loop.slots)
+    jobs = [(number, context.dataset.scenes[place]) for number, place in itertools.islice(order, num)]
     painted = paint_shard(
         context,
         jobs,
-        wanted=left,
+        wanted=tally.wanted - tally.accepted,
         budget=run.attempt_budget - tally.attempts,
         before=tally.yields,
         write_image=folder.write_image,
@@ -266,7 +283,7 @@ def _publish(
 ) -> None:
     placing = context.placing
     folder.check_place()
-    save_affinity_file(folder.out / "affinity.json", placing.chooser.affinity, placing.layout.to_dict())
+    save_affinity_file(folder.out / AFFINITY, placing.chooser.affinity, placing.layout.to_dict())
     publish_records(folder, context.dataset, shards, config=config, models=models, tally=tally)
 
 
