@@ -83,6 +83,7 @@ class RunReport:
         self._sources = {scene.image_id: (scene.file_name, scene.size_wh) for scene in subject.dataset.scenes}
         self._sheets: dict[int, tuple[int, list[Sheet]]] = {}
         self._outlines: dict[int, list[Outline]] = {}
+        self._size = 0
         self._accepted = tally.accepted
         self._began = self._written = time.monotonic()
         self._seconds = 0.0
@@ -157,7 +158,9 @@ class RunReport:
     def _draw(self, shards: Sequence[ShardRecord]) -> list[Sheet]:
         """Return the sheets of all pictures, as small as their number and their bytes ask for."""
         sheets: list[Sheet] = []
-        for size in range(choose_size(sum(shard.num_tiles for shard in shards)), len(TILE_SIZES)):
+        least = max(self._size, choose_size(sum(shard.num_tiles for shard in shards)))
+        for size in range(least, len(TILE_SIZES)):
+            self._size = size  # what was too large isn't drawn again
             sheets = [sheet for k, shard in enumerate(shards) for sheet in self._sheets_of(k, shard, size)]
             if sum(len(sheet.webp) for sheet in sheets) <= MOST_BYTES:
                 break
