@@ -141,6 +141,9 @@ def check(
         )
     readings = [read_past_faults(s, images=r) for s, r in zip(sources, roots, strict=True)]
     datasets = [reading.dataset for reading in readings if reading.dataset is not None]
+    with_pictures = [dataset for dataset in datasets if dataset.image_root is not None]
+    if detector is not None and len(with_pictures) < len(datasets):
+        raise ConfigError("a detector looks at pictures; give the image directory with --images, too")
     found: list[Finding] = []
     for source, reading in zip(sources, readings, strict=True):
         found += _refusals(source, reading)
@@ -151,13 +154,10 @@ def check(
         overview, noted = look_over(dataset)
         overviews.append(overview)
         found += [*check_boxes(dataset), *noted]
-    with_pictures = [dataset for dataset in datasets if dataset.image_root is not None]
     found += check_pictures(with_pictures, lambda done, of: progress("pictures", done, of))
     if len(with_pictures) < len(datasets):
         found += same_names(datasets)
     if detector is not None:
-        if len(with_pictures) < len(datasets):
-            raise ConfigError("a detector looks at pictures; give the image directory with --images, too")
         found += _labels(datasets, str(detector), detector_revision, device, progress)
     kept = [finding for finding in found if finding.kind not in ignore]
     kept.sort(key=lambda finding: LEVELS.index(finding.level))

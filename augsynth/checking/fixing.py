@@ -37,7 +37,8 @@ def _copy_place(source: Path) -> Path:
     path = path.resolve()
     if not is_foreign(source):
         return path
-    return path.with_name("-".join(filter(None, [path.stem or "dataset", split])) + ".json")
+    name = path.name if path.is_dir() else path.stem  # of a folder what follows a dot is no suffix
+    return path.with_name("-".join(filter(None, [name or "dataset", split])) + ".json")
 
 
 def in_the_way(reading: Reading) -> list[Fault]:

@@ -88,17 +88,17 @@ def check_pictures(datasets: Sequence[Dataset], progress: Progress = lambda done
 
 def _hash_all(datasets: Sequence[Dataset], progress: Progress) -> Hashes:
     hashes = Hashes()
-    total = sum(len(dataset.scenes) for dataset in datasets)
+    total, done = sum(len(dataset.scenes) for dataset in datasets), 0
     for split, dataset in enumerate(datasets):
         for position in range(len(dataset.scenes)):
-            picture = Picture(split, position)
+            picture, done = Picture(split, position), done + 1
             try:
                 grey = _grey(dataset, position, _SIDE)
             except Exception as error:  # decoders of broken files raise nearly anything
                 hashes.damaged.append((picture, " ".join(str(error).split())[:100]))
                 continue
             finally:
-                progress(len(hashes.pictures) + len(hashes.damaged) + len(hashes.empty) + 1, total)
+                progress(done, total)
             if grey.std() < MIN_SPREAD:
                 hashes.empty.append(picture)
                 continue
@@ -114,6 +114,9 @@ def _grey(dataset: Dataset, position: int, side: int) -> Grey:
     assert dataset.image_root is not None
     with pil.open(image_path(dataset.image_root, scene.file_name)) as picture:
         picture.draft("L", (2 * side, 2 * side))
+        if picture.mode.startswith("I"):  # 16 bits, of which a conversion to 8 keeps the lowest
+            floats = pil.fromarray(np.asarray(picture, np.float32) * np.float32(255 / 65535))
+            return np.asarray(floats.resize((side, side), pil.Resampling.BOX), np.float32)
         grey = picture.convert("L").resize((side, side), pil.Resampling.BOX)
     return np.asarray(grey, np.float32)
 
@@ -168,14 +171,16 @@ def candidates(hashes: Hashes) -> Iterator[tuple[int, int, bool]]:
     codes, mirrored = np.array(hashes.codes, np.uint64), np.array(hashes.mirrored, np.uint64)
     for start in range(0, len(codes), _ROWS):
         rows = codes[start : start + _ROWS, None]
-        later = np.arange(len(codes))[None] > np.arange(start, start + len(rows))[:, None]
-        straight = np.bitwise_count(rows ^ codes[None])
-        turned = np.bitwise_count(rows ^ mirrored[None])
-        for row in np.flatnonzero((later & (np.minimum(straight, turned) <= MAX_DISTANCE)).any(1)).tolist():
-            near = np.where(later[row], np.minimum(straight[row], turned[row]), 64)
-            order = np.argsort(near, kind="stable")[:_MOST_ALIKE]
-            for b in order[near[order] <= MAX_DISTANCE].tolist():
-                yield start + row, b, bool(turned[row, b] < straight[row, b])
+        straight = np.bitwise_count(rows ^ codes[None, start:])
+        turned = np.bitwise_count(rows ^ mirrored[None, start:])
+        near = np.minimum(straight, turned)
+        near[:, : len(rows)][np.tri(len(rows), dtype=np.bool_)] = (
+            64  # itself, and pairs seen from the other side
+        )
+        for row in np.flatnonzero(near.min(1) <= MAX_DISTANCE).tolist():
+            order = np.argsort(near[row], kind="stable")[:_MOST_ALIKE]
+            for b in order[near[row, order] <= MAX_DISTANCE].tolist():
+                yield start + row, start + b, bool(turned[row, b] < straight[row, b])
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,9 +216,11 @@ def _correlation(a: Grey, b: Grey) -> float:
 
 
 def same_names(datasets: Sequence[Dataset]) -> list[Finding]:
-    """Find images of one file name and size in two splits, for datasets read without their pictures."""
+    """Find images of one file name and size in two splits of which one was read without its pictures."""
     found = []
     for (i, one), (_, other) in combinations(enumerate(datasets), 2):
+        if one.image_root is not None and other.image_root is not None:
+            continue  # their pictures are compared
         theirs = {(scene.file_name, scene.size_wh): scene for scene in other.scenes}
         cases = [
             Case(

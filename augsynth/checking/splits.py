@@ -14,15 +14,17 @@ def check_categories(datasets: Sequence[Dataset]) -> list[Finding]:
     found = []
     for other in datasets[1:]:
         first = datasets[0]
-        ids = {plain_name(category.name): category.id for category in first.categories}
+        ids: dict[str, list[int]] = {}  # several where names differ only in what isn't compared
+        for category in first.categories:
+            ids.setdefault(plain_name(category.name), []).append(category.id)
         names = {category.id: category.name for category in first.categories}
         cases = []
         for category in other.categories:
-            known = ids.get(plain_name(category.name))
-            if known == category.id:
+            known = ids.get(plain_name(category.name), [])
+            if category.id in known:
                 continue
-            told = f"id {category.id} here and {known} in {first.source}"
-            if known is None:
+            told = f"id {category.id} here and {' or '.join(map(str, known))} in {first.source}"
+            if not known:
                 told = f"id {category.id}, not in {first.source}"
                 if category.id in names:
                     told += f", where that id is {names[category.id]}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ def follow_run(tracking: Tracking, progress: RunProgress, out: Path) -> RunProgr
             counts = {"accepted": tally.accepted, "images": tally.images, "yield": tally.yield_share}
             tracking.log({**counts, **rejected}, step=tally.attempts)
         if stage == "done":
-            tracking.show(sorted(out.glob("contact_sheet_*.png")), step=tally.attempts, last=True)
+            tracking.show(out.glob("contact_sheet_*.png"), step=tally.attempts, last=True)
 
     return update
 
@@ -39,7 +39,7 @@ def follow_run(tracking: Tracking, progress: RunProgress, out: Path) -> RunProgr
 class TrainingFollower:
     """A training's progress that tells the tracker, too: losses, and pictures as they are written.
 
-    Steps are counted through all stages.
+    Steps are counted through the stages that are trained since the command was started.
 
     Args:
         tracking: Of the training.
@@ -69,5 +69,6 @@ class TrainingFollower:
             self._tracking.log(figures, step=self.step + 1)
         self._tracking.show(self._pictures(), step=self.step + 1, last=True)
 
-    def _pictures(self) -> list[Path]:
-        return sorted(self._out.rglob("*.png"))
+    def _pictures(self) -> Iterator[Path]:
+        """Yield the pictures so far; the folder is walked only by a tracker that shows them."""
+        yield from self._out.rglob("*.png")

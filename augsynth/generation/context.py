@@ -59,7 +59,7 @@ class CategoryChooser:
         """Return the wanted categories that were tried often enough without an accepted object."""
         if not self.give_up_after:
             return frozenset()
-        hopeless = {c for c, n in yields.tried.items() if n >= self.give_up_after and not yields.accepted[c]}
+        hopeless = {c for c, n in yields.tried.items() if n >= self.give_up_after and not yields.passed(c)}
         return self.wanted_ids & hopeless
 
     def choose(

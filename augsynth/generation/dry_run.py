@@ -21,8 +21,8 @@ from augsynth.generation.foresight import foresee
 from augsynth.generation.loading import open_context, open_dataset
 from augsynth.generation.planning import PlannedWindow
 from augsynth.generation.processes import threads_of
-from augsynth.generation.rounds import source_scenes
-from augsynth.generation.run import Progress
+from augsynth.generation.rounds import plan_round
+from augsynth.generation.run import Progress, jobs_per_shard
 from augsynth.generation.run_state import PLANNED_SHEET, check_output
 from augsynth.generation.statistics import Tally
 
@@ -62,8 +62,8 @@ class DryRun:
 def dry_run(config: GenerateConfig, *, progress: Progress) -> DryRun:
     """Plan the first attempts of a run, each in another image, and draw them to `OUT/planned_boxes.png`.
 
-    They are those that the run would begin with: data and models are loaded and the filter is calibrated, which the
-    run then finds in the cache.
+    They are what the run begins with; later attempts depend on what was accepted before. Data and models are loaded and
+    the filter is calibrated, which the run then finds in the cache.
 
     Args:
         config: The options.
@@ -80,9 +80,15 @@ def dry_run(config: GenerateConfig, *, progress: Progress) -> DryRun:
     progress("loading", Tally(config.run.n, names=names, notices=foresee(config, dataset)))
     with threads_of(config):
         context = open_context(config, dataset)
-        first = range(min(SHEET_TILES, config.run.n, len(dataset.scenes)))
-        order = source_scenes(len(dataset.scenes), first, seed=config.run.seed)
-        plans = plan_first(context, [(job, dataset.scenes[place]) for job, place in order])
+        shards = plan_round(
+            Tally(config.run.n),
+            config.run,
+            first=0,
+            first_job=0,
+            slots=context.loop.slots,
+            largest=jobs_per_shard(config, dataset),
+        )
+        plans = plan_first(context, shards, most=SHEET_TILES)
     windows = [plan for plan in plans if isinstance(plan, PlannedWindow)]
     if windows:
         captions = [f"{names[w.category_id]} in {w.image.source.file_name}" for w in windows]

@@ -107,17 +107,29 @@ def paint_planned(context: RunContext, plan: ShardPlan, *, write_image: WriteIma
     return replace(painted, record=msgspec.structs.replace(painted.record, part=plan.part, parts=plan.parts))
 
 
-def plan_first(context: RunContext, jobs: Sequence[tuple[int, Scene]]) -> list[PlannedWindow | Attempt]:
-    """Return the first attempt at each new image as the run would plan it, without painting anything.
+def plan_first(
+    context: RunContext, shards: Sequence[ShardPlan], *, most: int
+) -> list[PlannedWindow | Attempt]:
+    """Return the first attempt at each new image of some shards as the run plans them, without painting anything.
 
     Args:
         context: What the run works with.
-        jobs: Job number and source scene of each new image.
+        shards: Their plans.
+        most: Attempts at most.
     """
-    opened = (_open(context.dataset, job, scene) for job, scene in jobs)
-    objects = _Objects(context, len(jobs), CategoryYields(), [])
-    plans = [each if isinstance(each, Attempt) else objects.plan(each, 0, 0) for each in opened]
-    return [plan for plan in plans if plan is not None]
+    scenes, found = context.dataset.scenes, list[PlannedWindow | Attempt]()
+    for shard in shards:
+        own = replace(context, placing=shard.placing(context.placing))
+        objects = _Objects(own, shard.budget, shard.yields(context.placing), [])
+        jobs = range(shard.first_job, shard.first_job + shard.jobs)
+        for job, place in source_scenes(len(scenes), jobs, seed=context.loop.seed):
+            if len(found) == most:
+                return found
+            opened = _open(context.dataset, job, scenes[place])
+            plan = opened if isinstance(opened, Attempt) else objects.plan(opened, 0, 0)
+            if plan is not None:
+                found.append(plan)
+    return found
 
 
 def paint_decoys(
@@ -252,7 +264,7 @@ class _Objects:
             1 for attempt in self.records if attempt.accepted == accepted and attempt.judgement is not None
         )
         pair = _tile(judged)
-        self.tiles.append(pair if alike < MAX_TILES else _small(pair))
+        self.tiles.append(pair if alike < MAX_TILES else small_tile(pair))
         return record_object(judged.window, judged.verdict, tile=len(self.tiles) - 1)
 
 
@@ -294,7 +306,7 @@ def _tile(judged: JudgedWindow) -> Tile:
     return np.concatenate(pair, axis=1)
 
 
-def _small(pair: Tile) -> Tile:
+def small_tile(pair: Tile) -> Tile:
     """Return a window before and after, no larger than the report shows it."""
     height, width = pair.shape[:2]
     scale = SMALL_TILE_PX / max(height, width // 2)

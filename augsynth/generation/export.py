@@ -38,6 +38,7 @@ SYNTHETIC = "synthetic/instances.json"  # importers of whole folders read `**/in
 PROVENANCE = "provenance.jsonl"
 DECOYS = "decoys.jsonl"
 SUMMARY = "summary.json"
+AFFINITY = "affinity.json"
 MASK_SOURCE = (
     "mask_source"  # attribute of an annotation: who found its mask; `mask` is a field of FiftyOne's own
 )

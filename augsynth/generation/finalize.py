@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from typing import Any, BinaryIO, Literal
 import msgspec
 import numpy as np
 
+from augsynth.affinity.model import Affinity, load_affinity_file
 from augsynth.coco.reader import read_with_images
 from augsynth.core.errors import AugsynthError, ConfigError, ResumeError
 from augsynth.core.files import write_atomically
@@ -22,11 +25,14 @@ from augsynth.core.scene import Dataset, Image, Scene
 from augsynth.core.yaml_file import read_yaml
 from augsynth.filtering.real_objects import FilterRow
 from augsynth.generation.config import GenerateConfig, config_from, plain_config
-from augsynth.generation.engine import Tile
-from augsynth.generation.export import REJECTED_SHEET, SHEET_TILES, SUMMARY
+from augsynth.generation.engine import Tile, small_tile
+from augsynth.generation.export import AFFINITY, REJECTED_SHEET, SHEET_TILES, SUMMARY
 from augsynth.generation.loading import open_dataset, source_files
 from augsynth.generation.processes import threads_of
 from augsynth.generation.provenance import digest_of_source, fingerprint
+from augsynth.generation.report import DOCUMENT, RunReport
+from augsynth.generation.report_values import Subject
+from augsynth.generation.reporting.sprites import MOST_SHOWN
 from augsynth.generation.run import Progress, paint_to_end, publish_records
 from augsynth.generation.run_folder import RunFolder
 from augsynth.generation.run_state import RUN_FILE, finished_state, shortened
@@ -34,6 +40,7 @@ from augsynth.generation.shard_files import IMAGES, KeptShard, read_kept
 from augsynth.generation.source_pictures import SourcePictures
 from augsynth.generation.statistics import End, Tally
 from augsynth.generation.undoing import (
+    Under,
     unchanged_pixels,
     undo,
     with_dependants,
@@ -42,7 +49,6 @@ from augsynth.generation.undoing import (
 )
 from augsynth.generation.veto import find_struck
 
-AFFINITY = "affinity.json"
 ATTEMPTS_EACH = 10  # that a replacement may take, as an object of a run may
 _OWN = ("vetoed", "replace")  # what the fingerprint of a finalized run has besides that of its run
 
@@ -57,6 +63,7 @@ class FinishedRun:
         shards: Its records.
         config: Its options as they took effect.
         models: What its `config.yaml` says of them.
+        affinity: What belongs with what.
         summary: What its `summary.json` says.
     """
 
@@ -65,6 +72,7 @@ class FinishedRun:
     shards: list[KeptShard]
     config: GenerateConfig
     models: Mapping[str, Any]
+    affinity: Affinity
     summary: Mapping[str, Any]
 
     @classmethod
@@ -86,16 +94,29 @@ class FinishedRun:
             values = dict(read_yaml(place))
             models = dict(values.pop("models"))
             config = config_from(values, source=str(place))
+            affinity, _ = load_affinity_file(path / AFFINITY)
         except ResumeError:
             raise
         except (OSError, ValueError, KeyError, TypeError, AugsynthError) as error:
             raise ResumeError(f"{path}: damaged ({error}); put it back as the run wrote it") from None
-        return cls(path, state, shards, config, models, summary)
+        return cls(path, state, shards, config, models, affinity, summary)
 
     @property
     def records(self) -> list[ShardRecord]:
         """What the shards say."""
         return [shard.record for shard in self.shards]
+
+    def subject(self, dataset: Dataset) -> Subject:
+        """Return what the run's report told of; what filter and painting model say is taken from that report."""
+        rows, samples = [msgspec.convert(row, FilterRow) for row in self.summary["real_objects"]], None
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            told = json.loads((self.path / DOCUMENT).read_bytes())
+            samples = msgspec.convert(told["cost"]["denoiser_samples_per_window"], int | None)
+            found = [line["real_objects"] for line in told["categories"]]
+            with_scores = msgspec.convert([row for row in found if row is not None], list[FilterRow])
+            known = {row.category_id: row for row in with_scores}
+            rows = [known.get(row.category_id, row) for row in rows]
+        return Subject(dataset, self.affinity, rows, samples)
 
     def asked(self) -> GenerateConfig:
         """Return the options before the painting model filled its own in, as the fingerprint has them."""
@@ -144,12 +165,14 @@ def finalize(
         vetoed = [number for number, _ in _numbered(before.records, gone)]
         depends = {**depends, "vetoed": vetoed, "replace": replace}
         with RunFolder(out, depends, SourcePictures.of(dataset)) as folder:
-            there = folder.read_shards()
+            copy, there = _Copy(folder, before, dataset, gone), folder.read_shards()
             for index in range(len(before.shards)):
                 if index not in there:
-                    _lay_out(folder, before, dataset, index, gone)
+                    copy.lay_out(index)
             if replace:
-                return paint_to_end(folder, config, dataset, progress=progress, notices=notices)
+                tally = paint_to_end(folder, config, dataset, progress=progress, notices=notices)
+                _carry(before, folder.out, REJECTED_SHEET)
+                return tally
             return _publish(folder, before, dataset, progress=progress, notices=notices)
 
 
@@ -198,60 +221,80 @@ def _notices(records: Sequence[ShardRecord], gone: Sequence[Mapping[int, int]]) 
     ]
 
 
-def _lay_out(
-    folder: RunFolder,
-    before: FinishedRun,
-    dataset: Dataset,
-    index: int,
-    gone: Sequence[Mapping[int, int]],
-) -> None:
-    """Commit a shard of the run to the copy, without what goes."""
-    kept, struck = before.shards[index], gone[index]
-    record = without_objects(kept.record, struck)
-    scenes = {scene.image_id: scene for scene in dataset.scenes}
-    shown = sum(len(new.attempts) for shard in before.shards[:index] for new in shard.record.images)
-    tiles: dict[int, Tile] = {}
-    for new in record.images:
-        if not new.is_written:
-            continue
-        scene = scenes[new.source_image_id]
-        if not struck.keys().isdisjoint(new.vetoed):
-            folder.write_image(
-                new.file_name, _without(before.path, kept, new, read_image(dataset, scene), struck)
-            )
-        else:
-            _place(before, folder.out, new)
-        if shown + len(tiles) < SHEET_TILES:
-            after = _read_new(folder.out, new)
-            tiles |= _tiles(kept, new, before=read_image(dataset, scene), after=after)
-    numbers = {number: k for k, number in enumerate(sorted(tiles))}
-    attempts = [
-        attempt.judged(tile=numbers.get(k)) if attempt.judgement is not None else attempt
-        for k, attempt in enumerate(record.attempts)
-    ]
-    stay = {number for new in record.images for number in new.attempts}
-    folder.commit(
-        index,
-        msgspec.structs.replace(record, attempts=tuple(attempts)),
-        tiles=[tiles[number] for number in numbers],
-        under={number: pixels for number, pixels in kept.under.items() if number in stay},
-    )
+class _Copy:
+    """The shards of a run on their way into a copy of it.
+
+    Args:
+        folder: Of the copy.
+        before: The run.
+        dataset: Its source.
+        gone: For each shard the objects that go, by position of the attempt, with those for which they do.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        before: FinishedRun,
+        dataset: Dataset,
+        gone: Sequence[Mapping[int, int]],
+    ) -> None:
+        self._folder, self._before, self._dataset, self._gone = folder, before, dataset, gone
+        self._scenes = {scene.image_id: scene for scene in dataset.scenes}
+        kept = [
+            sum(attempt.kept for attempt in record.attempts) - len(struck)
+            for record, struck in zip(before.records, gone, strict=True)
+        ]
+        self._shown = list(itertools.accumulate(kept, initial=0))
+        made = [len(record.attempts) for record in before.records]
+        self._with_pictures = [num <= MOST_SHOWN for num in itertools.accumulate(made)]
+
+    def lay_out(self, index: int) -> None:
+        """Commit a shard of the run to the copy, without what goes."""
+        kept, struck = self._before.shards[index], self._gone[index]
+        record, under = without_objects(kept.record, struck), kept.read_under()
+        tiles: dict[int, Tile] = {}
+        for new in (new for new in record.images if new.is_written):
+            scene = self._scenes[new.source_image_id]
+            if struck.keys().isdisjoint(new.vetoed):
+                _place(self._before, self._folder.out, new)
+            else:
+                source = read_image(self._dataset, scene)
+                pixels = _without(self._before.path, kept.record, new, source, struck, under)
+                self._folder.write_image(new.file_name, pixels)
+            if self._with_pictures[index]:
+                source, after = read_image(self._dataset, scene), _read_new(self._folder.out, new)
+                tiles |= _tiles(kept.record, new, before=source, after=after, under=under)
+        numbers = {number: k for k, number in enumerate(sorted(tiles))}
+        attempts = [
+            attempt.judged(tile=numbers.get(k)) if attempt.judgement is not None else attempt
+            for k, attempt in enumerate(record.attempts)
+        ]
+        stay = {number for new in record.images for number in new.attempts}
+        large = max(0, SHEET_TILES - self._shown[index])
+        self._folder.commit(
+            index,
+            msgspec.structs.replace(record, attempts=tuple(attempts)),
+            tiles=[tiles[n] if k < large else small_tile(tiles[n]) for n, k in numbers.items()],
+            under={number: pixels for number, pixels in under.items() if number in stay},
+        )
 
 
-def _without(run: Path, kept: KeptShard, new: NewImage, source: Image, struck: Mapping[int, int]) -> Image:
+def _without(
+    run: Path, shard: ShardRecord, new: NewImage, source: Image, struck: Mapping[int, int], under: Under
+) -> Image:
     """Return a new image of the run without the objects that are struck out.
 
     Raises:
         ResumeError: The source isn't the picture that the run painted into.
     """
     pixels = _read_new(run, new)
-    same = unchanged_pixels(kept.record, new)
+    same = unchanged_pixels(shard, new)
     if new.file_name.endswith(".png") and not np.array_equal(pixels[same], source[same]):
         raise ResumeError(
             f"{run / IMAGES / new.file_name}: isn't of the source picture as it is now; put back the source as it was"
         )
     for number in sorted(struck.keys() & set(new.vetoed), reverse=True):
-        undo(pixels, source, kept.record.attempts[number], kept.under.get(number))
+        undo(pixels, source, shard.attempts[number], under.get(number))
     return pixels
 
 
@@ -264,15 +307,17 @@ def _read_new(out: Path, new: NewImage) -> Image:
     return read_image(out / IMAGES, Scene(new.source_image_id, new.file_name, new.size_wh)).copy()
 
 
-def _tiles(kept: KeptShard, new: NewImage, *, before: Image, after: Image) -> dict[int, Tile]:
+def _tiles(
+    shard: ShardRecord, new: NewImage, *, before: Image, after: Image, under: Under
+) -> dict[int, Tile]:
     """Return the windows before and after of the objects that stay in an image, by position of the attempt."""
     found = {}
-    pixels = without_decoys(after, before, kept.record.decoys, job=new.job)
+    pixels = without_decoys(after, before, shard.decoys, job=new.job)
     for number in reversed(new.attempts):
-        attempt = kept.record.attempts[number]
+        attempt = shard.attempts[number]
         x1, y1, x2, y2 = attempt.painted.plan.window_xyxy
         shown = pixels[y1:y2, x1:x2].copy()
-        undo(pixels, before, attempt, kept.under.get(number))
+        undo(pixels, before, attempt, under.get(number))
         found[number] = np.concatenate([pixels[y1:y2, x1:x2], shown], axis=1)
     return found
 
@@ -291,19 +336,30 @@ def _publish(
     tally = Tally(int(summary["wanted"]), names=names, notices=[*folder.notices, *notices])
     for record in records:
         tally.add(record)
-    tally.filter_rows = tuple(msgspec.convert(row, FilterRow) for row in summary["real_objects"])
+    subject = before.subject(dataset)
+    tally.filter_rows = tuple(subject.filter_rows)
     tally.given_up = {id_ for id_, name in names.items() if name in summary["given_up"]}
     tally.ended = End.VETOED
     progress("writing", tally)
-    for name in (AFFINITY, REJECTED_SHEET):
-        if (before.path / name).is_file():
-            content = (before.path / name).read_bytes()
-            write_atomically(folder.out / name, partial(_write, content))
-    publish_records(folder, dataset, records, config=before.config, models=before.models, tally=tally)
+    _carry(before, folder.out, AFFINITY, REJECTED_SHEET)
+    models = before.models
+    publish_records(folder, dataset, records, config=before.config, models=models, tally=tally)
+    report = RunReport(
+        folder, subject, asked=before.asked(), config=before.config, models=models, tally=tally
+    )
+    report.write(records, tally, status="finished")
     folder.finish()
     tally.finished = True
     progress("done", tally)
     return tally
+
+
+def _carry(before: FinishedRun, out: Path, *names: str) -> None:
+    """Copy files of the run, where it has them."""
+    for name in names:
+        if (before.path / name).is_file():
+            content = (before.path / name).read_bytes()
+            write_atomically(out / name, partial(_write, content))
 
 
 def _write(content: bytes, file: BinaryIO) -> None:

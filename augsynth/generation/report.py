@@ -15,8 +15,8 @@ from augsynth.core.files import write_atomically
 from augsynth.core.options import plain
 from augsynth.core.records import ShardRecord
 from augsynth.generation.config import GenerateConfig
-from augsynth.generation.context import RunContext
 from augsynth.generation.report_values import (
+    Subject,
     category_lines,
     command_line,
     count_cost,
@@ -58,7 +58,7 @@ class RunReport:
 
     Args:
         folder: The run's.
-        context: What the run works with.
+        subject: What it tells of.
         asked: The options as they were given, for the command that repeats the run.
         config: The options as they take effect.
         models: Names, revisions, licences and digests.
@@ -68,21 +68,22 @@ class RunReport:
     def __init__(
         self,
         folder: RunFolder,
-        context: RunContext,
+        subject: Subject,
         *,
         asked: GenerateConfig,
         config: GenerateConfig,
         models: Mapping[str, Any],
         tally: Tally,
     ) -> None:
-        self._folder, self._context, self._config = folder, context, config
+        self._folder, self._subject, self._config = folder, subject, config
         self._command = command_line(asked)
         self._models = describe(models)
-        self._affinity = tabulate(context.placing.chooser.affinity)
-        self._grid = real_places(context.dataset)
-        self._sources = {scene.image_id: (scene.file_name, scene.size_wh) for scene in context.dataset.scenes}
+        self._affinity = tabulate(subject.affinity)
+        self._grid = real_places(subject.dataset)
+        self._sources = {scene.image_id: (scene.file_name, scene.size_wh) for scene in subject.dataset.scenes}
         self._sheets: dict[int, tuple[int, list[Sheet]]] = {}
         self._outlines: dict[int, list[Outline]] = {}
+        self._size = 0
         self._accepted = tally.accepted
         self._began = self._written = time.monotonic()
         self._seconds = 0.0
@@ -123,8 +124,7 @@ class RunReport:
         self._pause = max(EVERY_S, (self._written - began) / MOST_SHARE)
 
     def _report(self, shards: Sequence[ShardRecord], tally: Tally, status: Status) -> Report:
-        run, out, dataset = self._config.run, self._folder.out, self._context.dataset
-        usual, starts = plain(GenerateConfig()), self._context.placing.init_images
+        run, out, usual = self._config.run, self._folder.out, plain(GenerateConfig())
         ended = {"running": "", "finished": shortfall_line(tally, out)}.get(status)
         return Report(
             title=out.resolve().name,
@@ -139,27 +139,28 @@ class RunReport:
             advice={str(reason): words for reason, words in ADVICE.items()},
             ended=low_yield_line(tally, run, out) if ended is None else ended,
             filtered=self._config.filter_models.filter != "off",
-            categories=category_lines(self._context, shards, tally),
+            categories=category_lines(self._subject, shards, tally),
             cost=count_cost(
-                self._context,
+                self._subject,
                 shards,
                 tally,
                 seconds=self._seconds,
                 accepted=tally.accepted - self._accepted,
-                strength=None if starts is None else self._config.painting.strength,
             ),
             grid=self._grid,
             options={k: (v, v != usual[k]) for k, v in plain(self._config).items() if k != "out"},
             command=self._command,
             models=self._models,
-            data_licences=licences_of(dataset),
+            data_licences=licences_of(self._subject.dataset),
             notices=tally.notices,
         )
 
     def _draw(self, shards: Sequence[ShardRecord]) -> list[Sheet]:
         """Return the sheets of all pictures, as small as their number and their bytes ask for."""
         sheets: list[Sheet] = []
-        for size in range(choose_size(sum(shard.num_tiles for shard in shards)), len(TILE_SIZES)):
+        least = max(self._size, choose_size(sum(shard.num_tiles for shard in shards)))
+        for size in range(least, len(TILE_SIZES)):
+            self._size = size  # what was too large isn't drawn again
             sheets = [sheet for k, shard in enumerate(shards) for sheet in self._sheets_of(k, shard, size)]
             if sum(len(sheet.webp) for sheet in sheets) <= MOST_BYTES:
                 break
@@ -175,19 +176,19 @@ class RunReport:
 
     def _draw_starts(self, shards: Sequence[ShardRecord]) -> tuple[list[Sheet], list[int]]:
         """Return the sheets of the real objects that painting started from, and their positions in the bank."""
-        starts = self._context.placing.init_images
-        if starts is None:
+        bank = self._subject.bank
+        if bank is None:
             return [], []
         plans = [a.plan for shard in shards for a in shard.attempts if a.plan is not None]
         numbers = sorted({plan.init_image for plan in plans if isinstance(plan.init_image, int)})
         numbers = numbers[:_MOST_STARTS]
         size = TILE_SIZES[choose_size(2 * len(numbers))]
-        cutouts = (starts.bank[number] for number in numbers)
+        cutouts = (bank[number] for number in numbers)
         pictures = [cut_and_whole(cutout.image, cutout.alpha) for cutout in cutouts]
         return [draw_sheet(part, size) for part in _parts(pictures)], numbers
 
     def _columns(self, shards: Sequence[ShardRecord], tally: Tally, sheets: Sequence[Sheet]) -> Columns:
-        thresholds = {row.category_id: row.threshold for row in self._context.filter_rows}
+        thresholds = {row.category_id: row.threshold for row in self._subject.filter_rows}
         sizes = [size for sheet in sheets for size in sheet.sizes_wh]
         columns, first = Columns(tally.names), 0
         for index, shard in enumerate(shards):

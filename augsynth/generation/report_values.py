@@ -4,20 +4,56 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
+from augsynth.affinity.model import Affinity
+from augsynth.bank.reader import Bank
 from augsynth.core.options import options_of, plain
 from augsynth.core.records import ShardRecord
 from augsynth.core.scene import Dataset, IntArray, Reason
+from augsynth.filtering.real_objects import FilterRow
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.context import RunContext
 from augsynth.generation.reporting.values import CategoryLine, Cost, Model
 from augsynth.generation.statistics import Tally
 
 _GRID = 24  # cells along a side of the map of places
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subject:
+    """What a report tells of, besides the records of the run.
+
+    Attributes:
+        dataset: The source.
+        affinity: What belongs with what.
+        filter_rows: What the filter says of real objects.
+        samples_per_window: Windows that go through the denoiser for one attempt; None where that isn't known.
+        bank: The real objects that painting started from, None where it started from noise or they aren't known.
+    """
+
+    dataset: Dataset
+    affinity: Affinity
+    filter_rows: Sequence[FilterRow]
+    samples_per_window: int | None
+    bank: Bank | None = None
+
+    @classmethod
+    def of(cls, context: RunContext) -> Self:
+        """Return what the report of a run that paints tells of."""
+        placing, painting = context.placing, context.painting
+        starts = placing.init_images
+        return cls(
+            context.dataset,
+            placing.chooser.affinity,
+            context.filter_rows,
+            painting.inpainter.samples_per_window(None if starts is None else painting.strength),
+            None if starts is None else starts.bank,
+        )
 
 
 def command_line(config: GenerateConfig) -> str:
@@ -62,14 +98,14 @@ def describe(models: Mapping[str, Any]) -> list[Model]:
     ]
 
 
-def category_lines(context: RunContext, shards: Sequence[ShardRecord], tally: Tally) -> list[CategoryLine]:
+def category_lines(subject: Subject, shards: Sequence[ShardRecord], tally: Tally) -> list[CategoryLine]:
     """Return what became of each category that was attempted."""
-    real = {row.category_id: row for row in context.filter_rows}
+    real = {row.category_id: row for row in subject.filter_rows}
     scores: dict[int, list[float]] = {}
     for attempt in (a for shard in shards for a in shard.attempts if a.judgement is not None):
         if attempt.reason is not Reason.BLANK:
             scores.setdefault(attempt.painted.category_id, []).append(attempt.painted.judgement.score)
-    affinity = context.placing.chooser.affinity
+    affinity = subject.affinity
     before = dict(zip(affinity.category_ids.tolist(), affinity.instance_counts.tolist(), strict=True))
     return [
         CategoryLine(
@@ -89,26 +125,19 @@ def category_lines(context: RunContext, shards: Sequence[ShardRecord], tally: Ta
 
 
 def count_cost(
-    context: RunContext,
-    shards: Sequence[ShardRecord],
-    tally: Tally,
-    *,
-    seconds: float,
-    accepted: int,
-    strength: float | None,
+    subject: Subject, shards: Sequence[ShardRecord], tally: Tally, *, seconds: float, accepted: int
 ) -> Cost:
     """Return what an accepted object costs.
 
     Args:
-        context, shards, tally: The run.
+        subject, shards, tally: The run.
         seconds: Since painting began.
         accepted: Objects accepted since then.
-        strength: How far real objects are repainted, None where painting starts from noise.
     """
     return Cost(
         seconds=seconds,
         accepted=accepted,
-        samples_per_window=context.painting.inpainter.samples_per_window(strength),
+        samples_per_window=subject.samples_per_window,
         painted=sum(1 for shard in shards for a in shard.attempts if a.judgement is not None),
         all_accepted=tally.reasons[Reason.ACCEPTED],
     )

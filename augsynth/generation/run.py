@@ -22,13 +22,20 @@ from augsynth.filtering.real_objects import report_lines
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.context import RunContext
 from augsynth.generation.engine import paint_planned
-from augsynth.generation.export import REJECTED_SHEET, SUMMARY, publish_dataset, write_contact_sheets
+from augsynth.generation.export import (
+    AFFINITY,
+    REJECTED_SHEET,
+    SUMMARY,
+    publish_dataset,
+    write_contact_sheets,
+)
 from augsynth.generation.export_bank import write_bank
 from augsynth.generation.foresight import foresee
 from augsynth.generation.loading import open_context, open_dataset
 from augsynth.generation.processes import PaintShards, is_small, open_processes, threads_of
 from augsynth.generation.provenance import describe_models, fingerprint, licence_notices
 from augsynth.generation.report import RunReport
+from augsynth.generation.report_values import Subject
 from augsynth.generation.rounds import ShardPlan, plan_round, rounds_over
 from augsynth.generation.run_folder import LOOK_AGAIN_S, RunFolder
 from augsynth.generation.run_state import check_output
@@ -113,7 +120,7 @@ def paint_to_end(
     tally.notices += _without_start(config, dataset, context)
     note_given_up(tally, context.placing.chooser)
     sheets = _Sheets(folder, tally, config)
-    report = RunReport(folder, context, asked=asked, config=config, models=models, tally=tally)
+    report = RunReport(folder, Subject.of(context), asked=asked, config=config, models=models, tally=tally)
     progress("painting", tally)
 
     def committed() -> None:
@@ -327,7 +334,7 @@ def _publish(
 ) -> None:
     placing = context.placing
     folder.check_place()
-    save_affinity_file(folder.out / "affinity.json", placing.chooser.affinity, placing.layout.to_dict())
+    save_affinity_file(folder.out / AFFINITY, placing.chooser.affinity, placing.layout.to_dict())
     publish_records(folder, context.dataset, shards, config=config, models=models, tally=tally)
 
 

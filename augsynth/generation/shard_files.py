@@ -37,16 +37,35 @@ class CommittedShard(Struct, frozen=True):
     record: msgspec.Raw
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class KeptShard:
-    """A shard of a finished run: its record, and what lay under objects that were painted over earlier ones."""
+    """A shard of a finished run.
+
+    Attributes:
+        record: What was done.
+        under: File of what lay under objects that were painted over earlier ones, None where the source lay under all.
+    """
 
     record: ShardRecord
-    under: Mapping[int, Image]
+    under: Path | None
+
+    def read_under(self) -> dict[int, Image]:
+        """Return what lay under objects that were painted over earlier ones, by number of the attempt.
+
+        Raises:
+            ResumeError: The file isn't as it was written, or is gone.
+        """
+        if self.under is None:
+            return {}
+        try:
+            with np.load(self.under) as stored:
+                return {int(name): stored[name] for name in stored.files}
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+            raise _damaged(self.under) from None
 
 
 def read_kept(out: Path) -> list[KeptShard]:
-    """Return the shards of a finished run in order.
+    """Return the shards of a finished run in order; no pixels are held.
 
     Raises:
         ResumeError: A record or an image isn't as it was written, or is gone.
@@ -55,12 +74,16 @@ def read_kept(out: Path) -> list[KeptShard]:
     while record_path(out, len(shards)).is_file():
         try:
             committed, record = read_shard(out, len(shards))
-            shards.append(KeptShard(record, _read_under(out, len(shards), committed)))
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile, RecursionError) as error:
-            raise ResumeError(
-                f"{out}: {error} is damaged, changed or gone; put it back as the run wrote it"
-            ) from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise _damaged(f"{out}: {error}") from None
+        under = under_path(out, len(shards))
+        has_under = under.relative_to(out).as_posix() in committed.files
+        shards.append(KeptShard(record, under if has_under else None))
     return shards
+
+
+def _damaged(what: object) -> ResumeError:
+    return ResumeError(f"{what} is damaged, changed or gone; put it back as the run wrote it")
 
 
 def read_shard(out: Path, index: int, *, also: Iterable[Path] = ()) -> tuple[CommittedShard, ShardRecord]:
@@ -86,14 +109,6 @@ def read_shard(out: Path, index: int, *, also: Iterable[Path] = ()) -> tuple[Com
         if not (out / name).is_file() or committed.files.get(name) != stamp(out / name):
             raise ValueError(name)
     return committed, record
-
-
-def _read_under(out: Path, index: int, committed: CommittedShard) -> dict[int, Image]:
-    path = under_path(out, index)
-    if path.relative_to(out).as_posix() not in committed.files:
-        return {}
-    with np.load(path) as stored:
-        return {int(name): stored[name] for name in stored.files}
 
 
 def record_path(out: Path, index: int) -> Path:

@@ -77,7 +77,7 @@ class Tally:
         ended: Why the run ended, None before.
         finished: Whether the dataset has been published.
         notices: What the user should know before painting begins.
-        vetoed: Accepted objects that a person took out; they count as accepted in the yield alone.
+        struck: Accepted objects that a person took out, by category id; they count as accepted in the yield alone.
     """
 
     wanted: int
@@ -97,7 +97,7 @@ class Tally:
     ended: End | None = None
     finished: bool = False
     notices: list[str] = field(default_factory=list)
-    vetoed: int = 0
+    struck: Counter[int] = field(default_factory=Counter)
 
     def add(self, shard: ShardRecord) -> None:
         """Count a committed shard."""
@@ -109,7 +109,8 @@ class Tally:
         self.extras += sum(len(attempt.painted.judgement.extras) for attempt in kept)
         self.attempts += len(shard.attempts)
         self.images += sum(image.is_written for image in shard.images)
-        self.vetoed += sum(len(image.vetoed) for image in shard.images)
+        struck = [shard.attempts[number] for image in shard.images for number in image.vetoed]
+        self.struck.update(attempt.painted.category_id for attempt in struck)
         self.reasons.update(str(attempt.reason) for attempt in shard.attempts)
         for attempt in shard.attempts:
             if isinstance(attempt.category_id, int):
@@ -125,7 +126,14 @@ class Tally:
     def yields(self) -> CategoryYields:
         """Attempts and kept objects by category id, on which the choice of the next category depends."""
         tried = Counter({c: verdicts.total() for c, verdicts in self.by_category.items()})
-        return CategoryYields(tried, Counter(self.kept), started=Counter(self.started))
+        return CategoryYields(
+            tried, Counter(self.kept), started=Counter(self.started), struck=Counter(self.struck)
+        )
+
+    @property
+    def vetoed(self) -> int:
+        """Accepted objects that a person took out."""
+        return self.struck.total()
 
     @property
     def yield_share(self) -> float:
@@ -183,22 +191,32 @@ class CategoryYields:
         accepted: Accepted objects.
         pending: Objects that are being painted; a quota has room for them, or they aren't begun.
         started: By position in the bank of init images, objects that were accepted or are being painted.
+        struck: Accepted objects that a person took out: no quota counts them, but a category that had one passes.
     """
 
     tried: Counter[int] = field(default_factory=Counter)
     accepted: Counter[int] = field(default_factory=Counter)
     pending: Counter[int] = field(default_factory=Counter)
     started: Counter[int] = field(default_factory=Counter)
+    struck: Counter[int] = field(default_factory=Counter)
 
     def copy(self) -> CategoryYields:
         """Return one of its own to go on from."""
         return CategoryYields(
-            Counter(self.tried), Counter(self.accepted), Counter(self.pending), Counter(self.started)
+            Counter(self.tried),
+            Counter(self.accepted),
+            Counter(self.pending),
+            Counter(self.started),
+            Counter(self.struck),
         )
+
+    def passed(self, category_id: int) -> int:
+        """Return how many of a category's objects were accepted, those that a person took out included."""
+        return self.accepted[category_id] + self.struck[category_id]
 
     def relative(self, category_id: int) -> float:
         """Return the category's accepted share over that of all, smoothed, from 1/8 to 1."""
-        pooled = (self.accepted.total() + 1) / (self.tried.total() + 2)
+        pooled = (self.accepted.total() + self.struck.total() + 1) / (self.tried.total() + 2)
         tried = self.tried[category_id] + YIELD_PRIOR
-        own = (self.accepted[category_id] + YIELD_PRIOR * pooled) / tried
+        own = (self.passed(category_id) + YIELD_PRIOR * pooled) / tried
         return float(np.clip(own / pooled, LEAST_YIELD, 1.0))

@@ -23,13 +23,14 @@ from augsynth.pasting.options import (
     blend_weights,
     category_weights,
     label_names,
+    model_of,
     read_rules,
 )
 from augsynth.pasting.paster import Paster
 from augsynth.pasting.placer import Placer
 from augsynth.pasting.source_objects import SourceObjects, bank_ids, bank_objects
 from augsynth.pasting.target import Labels, Masks, PasteTarget
-from augsynth.placement.scene_model import SceneModel, load_affinity
+from augsynth.placement.scene_model import SceneModel
 
 _REASONS = {
     "not_colour": "an image without three channels passes unchanged",
@@ -84,6 +85,16 @@ class AffinityPaste:
         log: Is told what goes wrong; warnings of the logger `augsynth` where it isn't given.
         options: See `PasteOptions`.
 
+    Attributes:
+        options: Those that were given, with the defaults of the others.
+        counters: How many images chance chose (`images`), how many objects were `pasted` and `dropped`, and how often
+            each reason passed an image unchanged. A loader's worker counts in a copy of its own.
+        seed, bgr: As given.
+        epoch: See `set_epoch`.
+        affinity: Chooses categories.
+        names: Label -> category name.
+        paster: Chooses and pastes.
+
     Raises:
         ConfigError: An option is wrong, or there is no class.
         BankError: The bank can't be used.
@@ -106,7 +117,7 @@ class AffinityPaste:
         self.seed, self.bgr, self.epoch = seed, bgr, 0
         self._log = log or _warn
         is_model = isinstance(affinity, SceneModel)
-        model = affinity if isinstance(affinity, SceneModel) else load_affinity(affinity)
+        model = model_of(affinity)
         self.affinity = model.affinity
         self.names = label_names(classes, self.affinity, "the affinity" if is_model else str(affinity))
         by_name = dict(zip(self.affinity.names, self.affinity.category_ids.tolist(), strict=True))
@@ -165,8 +176,16 @@ class AffinityPaste:
         return self.paste(image, boxes, kinds, masks, ignored=ignored, rng=drawn)
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw anew: with a seed, an image gets other objects in another epoch."""
+        """Draw anew: with a seed, an image gets other objects in another epoch.
+
+        Loader workers that are there already have a copy that this doesn't reach.
+        """
         self.epoch = epoch
+
+    @property
+    def category_ids(self) -> dict[int, int]:
+        """Label -> category id of the affinity."""
+        return dict(zip(self._labels.tolist(), self._ids.tolist(), strict=True))
 
     def generator(
         self,
@@ -175,7 +194,14 @@ class AffinityPaste:
         labels: IntArray,
         rng: np.random.Generator | int | None = None,
     ) -> np.random.Generator:
-        """Return where chance comes from for an image: the seed, what is given, or numpy's global generator."""
+        """Return where chance comes from for an image: the seed, what is given, or numpy's global generator.
+
+        Args:
+            image: (H, W, …); with a seed, every so many of its pixels count.
+            boxes_xyxy: (N, 4) float64 pixels.
+            labels: (N,) int64.
+            rng: What is given; unused where there is a seed.
+        """
         if self.seed is not None:
             step = max(1, max(image.shape[:2]) // _KEY_SIDE)
             parts = image[::step, ::step], boxes_xyxy, labels

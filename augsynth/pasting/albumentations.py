@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,23 +26,29 @@ if hasattr(albumentations.BasicTransform, "sample_parameters"):
         "otherwise. Use augsynth.AffinityPaste before the transforms, or install albumentations"
     )
 
+_CROWD = "iscrowd"
+
 
 class AffinityPaste(albumentations.DualTransform):
     """Paste objects of a bank into an image: new boxes and labels, and masks where there are `masks=`.
 
     It stands in `Compose(…, bbox_params=BboxParams(…, label_fields=[…]))`. Labels are numbers (see `classes`) or
-    category names. `masks` are one for each box. Key points stay as they are. Images without boxes pass unchanged.
+    category names. `masks` are one for each box. Key points stay as they are. Images without boxes pass unchanged. A
+    label field `iscrowd` says what is never pasted onto and never dropped; new objects have 0 in it.
 
     Args:
         bank: Folder of the object bank.
         affinity: File made by `augsynth build-affinity`.
         classes: What numbers mean; without it they are the category ids of the annotation file.
         label_field: The label field that has the category; the first one where it isn't given.
-        fill: Value of a new object in each further label field, as in `{"iscrowd": 0}`.
+        fill: Value of a new object in each further label field, as in `{"difficult": 0}`.
         seed: The same results in any number of loader workers; call `set_epoch` before each epoch. Without it chance
             comes from the generator of the `Compose`.
-        p: Chance that an image is pasted into; `prob` of the others.
-        options: Further ones of `augsynth.pasting.options.PasteOptions`, as a dict.
+        p: Chance that an image is pasted into; `prob` of the others. With a seed that decides this, too.
+        options: Further ones of `augsynth.pasting.options.PasteOptions`; not `into_empty`.
+
+    Raises:
+        ConfigError: An option is wrong, or there is no class.
     """
 
     def __init__(
@@ -59,6 +66,12 @@ class AffinityPaste(albumentations.DualTransform):
         super().__init__(p=p)
         if "prob" in options:
             raise ConfigError("AffinityPaste: in Albumentations the chance is p=, not prob=")
+        if options.get("into_empty"):
+            raise ConfigError(
+                "AffinityPaste: Albumentations doesn't say what the labels of an image without boxes would be; leave "
+                "into_empty out, or paste into arrays"
+            )
+        self._forced = False
         self._given = {
             "bank": os.fspath(bank),
             "affinity": affinity if isinstance(affinity, SceneModel) else os.fspath(affinity),
@@ -68,13 +81,26 @@ class AffinityPaste(albumentations.DualTransform):
             "seed": seed,
             **options,
         }
-        self._label_field, self._fill = label_field, dict(fill or {})
+        self._label_field, self._fill = label_field, {_CROWD: 0} | dict(fill or {})
         self.core = affinity_paste.AffinityPaste(bank, affinity, classes=classes, seed=seed, **options)
         self._label_of = {name: label for label, name in self.core.names.items()}
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw anew: with a seed, an image gets other objects in another epoch."""
+        """Draw anew: with a seed, an image gets other objects in another epoch.
+
+        Loader workers that are there already have a copy that this doesn't reach.
+        """
         self.core.set_epoch(epoch)
+
+    @property
+    def counters(self) -> Counter[str]:
+        """See `augsynth.AffinityPaste`."""
+        return self.core.counters
+
+    def __call__(self, *args: Any, force_apply: bool = False, **kwargs: Any) -> Any:
+        """Paste by chance: with a seed the chance is drawn as all else is, not by the generator of the `Compose`."""
+        self._forced = force_apply
+        return super().__call__(*args, force_apply=force_apply or self.core.seed is not None, **kwargs)
 
     def get_transform_init_args(self) -> dict[str, Any]:
         """Return the arguments, for `albumentations.to_dict` and for people."""
@@ -104,7 +130,9 @@ class AffinityPaste(albumentations.DualTransform):
         boxes = rows[:, :4].astype(np.float64) * [width, height, width, height]
         labels = self._labels(rows)
         rng = self.core.generator(image, boxes, labels, self._draw())
-        pasted = self.core.paste(image, boxes, labels, masks, rng=rng)
+        if self.core.seed is not None and rng.random() >= self.p and not self._forced:
+            return {"pasted": None, "rows": rows}
+        pasted = self.core.paste(image, boxes, labels, masks, rng=rng, ignored=self._crowds(rows))
         if not pasted.num_pasted:
             return {"pasted": None, "rows": rows}
         return {"pasted": pasted, "rows": self._rows(rows, boxes, pasted)}
@@ -152,16 +180,29 @@ class AffinityPaste(albumentations.DualTransform):
         numerical = processor.is_numerical_label["bboxes"][field]
         return None if numerical else processor.label_encoders["bboxes"][field]
 
+    def _crowds(self, rows: FloatArray) -> NDArray[np.bool_]:
+        """Return which boxes are crowds, by the label field that says so."""
+        fields, _ = self._fields()
+        if _CROWD not in fields:
+            return np.zeros(len(rows), bool)
+        return np.array([bool(value) for value in self._values(rows, fields, fields.index(_CROWD))], bool)
+
+    def _values(self, rows: FloatArray, fields: list[str], column: int) -> list[Any]:
+        """Return the values of a label field, numbers or texts, as they were given."""
+        codes: list[Any] = rows[:, 4 + column].tolist()
+        encoder = self._encoder(fields[column]) if fields else None
+        if encoder is None or encoder.is_numerical:
+            return codes
+        return [encoder.inverse_classes_[int(code)] for code in codes]
+
     def _labels(self, rows: FloatArray) -> IntArray:
         """Return the labels of boxes with label columns."""
         fields, column = self._fields()
         if rows.shape[1] <= 4 + column:
             raise ConfigError("AffinityPaste: the boxes have no labels; give label_fields= in bbox_params")
-        codes = rows[:, 4 + column]
-        encoder = self._encoder(fields[column]) if fields else None
-        if encoder is None or encoder.is_numerical:
-            return codes.astype(np.int64)
-        names = [encoder.inverse_classes_[code] for code in codes.astype(int).tolist()]
+        names = self._values(rows, fields, column)
+        if not any(isinstance(name, str) for name in names):
+            return np.array(names).astype(np.int64)
         strange = [name for name in names if name not in self._label_of]
         if strange:
             raise ConfigError(f"AffinityPaste: label {strange[0]!r} is none of its classes; mend `classes`")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from augsynth.core.masks import as_rle, decoded, to_rle
 from augsynth.core.scene import FloatArray, Image
 from augsynth.pasting import affinity_paste
 from augsynth.pasting.affinity_paste import PastedImage, check_uint8
-from augsynth.pasting.options import Classes
-from augsynth.placement.scene_model import SceneModel, load_affinity
+from augsynth.pasting.options import Classes, model_of
+from augsynth.placement.scene_model import SceneModel
 
 _XYXY, _XYWH = 0, 1  # detectron2.structures.BoxMode
 
@@ -31,7 +32,8 @@ class AffinityPasteMapper:
         bank: Folder of the object bank.
         affinity: File made by `augsynth build-affinity`.
         classes: Names of labels 0, 1, …; without it the categories by their id, as `register_coco_instances` has them.
-        seed: See `augsynth.AffinityPaste`; without it chance comes from numpy's global generator.
+        seed: See `augsynth.AffinityPaste`; without it chance comes from numpy's global generator. Detectron2 counts no
+            epochs, so with a seed an image gets the same objects each time it is loaded.
         options: See `augsynth.pasting.options.PasteOptions`.
     """
 
@@ -46,12 +48,17 @@ class AffinityPasteMapper:
         **options: Any,
     ) -> None:
         self.mapper = mapper
-        model = affinity if isinstance(affinity, SceneModel) else load_affinity(affinity)
+        model = model_of(affinity)
         if classes is None:
             order = np.argsort(model.affinity.category_ids, kind="stable")
             classes = [model.names[k] for k in order.tolist()]
         bgr = getattr(mapper, "image_format", "BGR") == "BGR"
         self.core = affinity_paste.AffinityPaste(bank, model, classes=classes, seed=seed, bgr=bgr, **options)
+
+    @property
+    def counters(self) -> Counter[str]:
+        """See `augsynth.AffinityPaste`."""
+        return self.core.counters
 
     def __call__(self, dataset_dict: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the mapper makes of an image with more objects."""
@@ -95,8 +102,8 @@ class AffinityPasteMapper:
         boxes = np.array([_xyxy(a) for a in annotations], np.float64).reshape(-1, 4)
         labels = np.array([a["category_id"] for a in annotations], np.int64)
         crowd = np.array([a.get("iscrowd", 0) != 0 for a in annotations], bool)
-        used = getattr(self.mapper, "use_instance_mask", True) and any(
-            "segmentation" in a for a in annotations
+        used = getattr(self.mapper, "use_instance_mask", True) and (
+            not annotations or any("segmentation" in a for a in annotations)
         )
         masks = _masks(annotations, crowd.tolist(), image.shape[:2]) if used else None
         pasted = self.core(image, boxes, labels, masks, ignored=crowd)

@@ -125,6 +125,15 @@ def learn(affinity: str | None, annotations: str | None) -> SceneModel:
     return fit_affinity(read_dataset(Path(annotations))) if annotations else load_affinity(str(affinity))
 
 
+def model_of(affinity: str | Path | SceneModel) -> SceneModel:
+    """Return the model of an affinity file, or the model that is given.
+
+    Raises:
+        DatasetError: The file can't be read.
+    """
+    return affinity if isinstance(affinity, SceneModel) else load_affinity(affinity)
+
+
 def class_names(
     classes: Sequence[str] | None, metainfo: Mapping[str, Any] | None, affinity: Affinity, source: str
 ) -> tuple[str, ...]:
@@ -134,12 +143,7 @@ def class_names(
     if classes is None:
         return tuple(affinity.names)
     names = (classes,) if isinstance(classes, str) else tuple(classes)
-    unknown = [name for name in names if name not in affinity.names]
-    if unknown or not names:
-        raise ConfigError(
-            f"AffinityPaste: class {unknown[0] if unknown else ''!r} isn't in {source}, which has "
-            f"{', '.join(affinity.names[:8])}; build it from the annotations you train on, or mend `classes`"
-        )
+    _check_known(names, affinity, source)
     order = [affinity.names.index(name) for name in names]
     if order != sorted(set(order)):
         right = ", ".join(affinity.names[k] for k in sorted(set(order)))
@@ -166,15 +170,20 @@ def label_names(classes: Classes, affinity: Affinity, source: str) -> dict[int, 
     listed = (classes,) if isinstance(classes, str) else classes
     found = listed if isinstance(listed, Mapping) else dict(enumerate(listed))
     named = {int(label): name for label, name in found.items() if name != BACKGROUND}
-    unknown = [name for name in named.values() if name not in affinity.names]
-    if unknown or not named:
+    _check_known(list(named.values()), affinity, source)
+    twice = [name for name in named.values() if list(named.values()).count(name) > 1]
+    check(not twice, "classes", twice[:1], "names that differ")
+    return named
+
+
+def _check_known(names: Sequence[str], affinity: Affinity, source: str) -> None:
+    """Raise ConfigError unless there are classes, all of them known to the affinity."""
+    unknown = [name for name in names if name not in affinity.names]
+    if unknown or not names:
         raise ConfigError(
             f"AffinityPaste: class {unknown[0] if unknown else ''!r} isn't in {source}, which has "
             f"{', '.join(affinity.names[:8])}; build it from the annotations you train on, or mend `classes`"
         )
-    twice = [name for name in named.values() if list(named.values()).count(name) > 1]
-    check(not twice, "classes", twice[:1], "names that differ")
-    return named
 
 
 def category_weights(

@@ -144,15 +144,18 @@ class Placer:
         half = self._sizes(scene, centres, wanted[owner], deviation, rng) / 2
         half = half * (zoom**0.5 if not len(anchors) else zoom**0.25)
         boxes = np.hstack([centres - half, centres + half])
-        keep = self._allowed(scene, boxes)
-        boxes, owner = boxes[keep], owner[keep]
+        keep = np.flatnonzero(self._allowed(scene, boxes))
+        mine = [keep[owner[keep] == k][: self.rules.num_places] for k in range(len(wanted))]
+        chosen = np.concatenate(mine)
+        boxes, owner = boxes[chosen], owner[chosen]
         scores = self._scores(scene, boxes, wanted[owner], anchors, kinds, deviation)
         rings = surroundings.rings(boxes)
-        found = []
-        for k, category_id in enumerate(category_ids):
-            mine = np.flatnonzero(owner == k)[: self.rules.num_places]
-            found.append(Places(category_id, boxes[mine], scores[mine], rings[mine]))
-        return found
+        ends = np.cumsum([len(rows) for rows in mine]).tolist()
+        parts = [slice(end - len(rows), end) for rows, end in zip(mine, ends, strict=True)]
+        return [
+            Places(category_id, boxes[part], scores[part], rings[part])
+            for category_id, part in zip(category_ids, parts, strict=True)
+        ]
 
     def choose(
         self,

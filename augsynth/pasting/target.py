@@ -113,10 +113,10 @@ class PasteTarget:
         layers = np.append(np.zeros(num, np.int64), [p.layer for p in self._pasted]).astype(np.int64)
         masks = self._all_masks()
         keep = np.ones(len(boxes), bool)
-        for k in self._cover.touched(clip_boxes(boxes, self.scene.size_wh), layers).tolist():
-            box, visible = self._recut(boxes[k], int(layers[k]), masks, k)
-            if not crowd[k]:
-                boxes[k], keep[k] = box, visible > 0 and visible >= min_visible
+        touched = self._cover.touched(clip_boxes(boxes, self.scene.size_wh), layers)
+        for k in touched[~crowd[touched]].tolist():
+            boxes[k], visible = self._recut(boxes[k], int(layers[k]), masks, k)
+            keep[k] = visible > 0 and visible >= min_visible
         kept = np.flatnonzero(keep)
         chosen: Masks = masks
         if isinstance(masks, list):

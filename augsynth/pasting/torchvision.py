@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,7 +30,8 @@ class AffinityPaste(v2.Transform):
     It takes what `torchvision.datasets.wrap_dataset_for_transforms_v2` gives, or plain tensors: a uint8 image
     (tv_tensor, tensor or PIL) and a target dict with `boxes` (tv_tensor of any format, or xyxy), `labels`, and `masks`
     and `iscrowd` where there are any. `area` is kept up. Another entry with a row for each object keeps the rows of
-    what is left, and gets zeros for what is new (None, where it is a list of other things than numbers).
+    what is left, and gets zeros for what is new (None, where it is a list of other things than numbers). An image
+    whose target has no `boxes` passes unchanged: torchvision's wrapper gives those without annotations so.
 
     Args:
         bank: Folder of the object bank.
@@ -59,12 +61,19 @@ class AffinityPaste(v2.Transform):
         """Draw anew: with a seed, an image gets other objects in another epoch."""
         self._epoch.fill_(epoch)
 
+    @property
+    def counters(self) -> Counter[str]:
+        """See `augsynth.AffinityPaste`."""
+        return self.core.counters
+
     def forward(self, image: Any, target: dict[str, Any]) -> tuple[Any, dict[str, Any]]:  # type: ignore[override]
         """Return image and target with what was pasted, or as they are; nothing of theirs is written to.
 
         Raises:
-            ConfigError: The image isn't uint8, or a label is no class.
+            ConfigError: The image isn't uint8 or a picture of another mode than RGB or L, or a label is no class.
         """
+        if target.get("boxes") is None:
+            return image, target
         boxes, masks = target["boxes"], target.get("masks")
         crowd = target.get("iscrowd")
         self.core.set_epoch(int(self._epoch))
@@ -88,7 +97,9 @@ class AffinityPaste(v2.Transform):
 def _array_of(image: Any) -> Image:
     """Return an image as (H, W, 3) uint8."""
     if isinstance(image, pil.Image):
-        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+        if image.mode not in ("RGB", "L"):
+            raise ConfigError(f"AffinityPaste: the picture has mode {image.mode}; convert it to RGB before")
+        return np.asarray(image.convert("RGB"))
     array = image.numpy()
     check_uint8(array)
     if array.ndim != 3:
@@ -98,7 +109,7 @@ def _array_of(image: Any) -> Image:
 
 def _image_like(array: Image, image: Any) -> Any:
     if isinstance(image, pil.Image):
-        return pil.fromarray(array)
+        return pil.fromarray(array).convert(image.mode)
     return _like(torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1))), image)
 
 
@@ -136,7 +147,7 @@ def _updated(target: dict[str, Any], pasted: PastedImage) -> dict[str, Any]:
             continue
         if isinstance(value, Tensor) and value.ndim and len(value) == len(boxes):
             fresh = value.new_zeros((num_new, *value.shape[1:]))
-            updated[name] = torch.cat([value[kept], fresh])
+            updated[name] = _like(torch.cat([value[kept], fresh]), value)
         elif isinstance(value, list | tuple) and len(value) == len(boxes):
             fill = 0 if all(isinstance(each, int | float) for each in value) else None
             updated[name] = [*(value[k] for k in kept.tolist()), *[fill] * num_new]
@@ -149,8 +160,11 @@ def _areas(target: dict[str, Any], updated: dict[str, Any], boxes: Tensor, befor
     """Return areas in pixels: of masks, else of boxes; what nothing was pasted onto keeps its own."""
     sides = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
     area = sides if "masks" not in updated else updated["masks"].flatten(1).count_nonzero(dim=1)
-    old, given = before.clamp(min=0), torch.as_tensor(target["area"])
-    dtype = target["boxes"].dtype
-    same = (before >= 0) & (_xyxy(target["boxes"])[old] == boxes.to(dtype)).all(dim=1)
-    found = torch.where(same, given[old], area.to(given.dtype))
+    given, there = torch.as_tensor(target["area"]), before >= 0
+    old, dtype = before[there], target["boxes"].dtype
+    same = (_xyxy(target["boxes"])[old] == boxes[there].to(dtype)).all(dim=1)
+    if "masks" in updated:
+        same &= (target["masks"][old] == updated["masks"][there]).flatten(1).all(dim=1)
+    found = area.to(given.dtype)
+    found[there] = torch.where(same, given[old], found[there])
     return found if isinstance(target["area"], Tensor) else found.tolist()

@@ -115,10 +115,10 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         PasteOptions.of(chosen)  # said before what takes longer
         model = learn(affinity, annotations)
         self.classes = class_names(classes, metainfo, model.affinity, str(affinity or annotations))
-        self._paste = affinity_paste.AffinityPaste(
+        self.core = affinity_paste.AffinityPaste(
             bank, model, classes=self.classes, bgr=True, log=_log, **chosen
         )
-        self.counters = self._paste.counters
+        self.counters = self.core.counters
         self._has_bank = bank is not None
         self._image_chances: tuple[int, FloatArray | None] | None = None
 
@@ -162,7 +162,7 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         if self._draw_chance() >= self.prob:
             return results
         given, ignored = _given(results)
-        pasted = self._paste.paste(
+        pasted = self.core.paste(
             given.image,
             given.boxes_xyxy,
             given.labels,
@@ -178,10 +178,10 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
         need_mask = results.get("gt_masks") is not None
         images = [self._source_image(r) for r in results["mix_results"]]
         usable = [i for i in images if i.mask_of is not None or not need_mask]
-        return image_objects(usable, min_size=self._paste.paster.placer.rules.min_size, bgr=True)
+        return image_objects(usable, min_size=self.core.paster.placer.rules.min_size, bgr=True)
 
     def _source_image(self, results: Mapping[str, Any]) -> SourceImage:
-        _, labels = self._paste.describe(*_given(results))
+        _, labels = self.core.describe(*_given(results))
         masks = labels.masks
 
         def mask_of(k: int, region_xyxy: IntArray) -> NDArray[np.bool_]:
@@ -200,11 +200,11 @@ class AffinityPaste(BaseTransform):  # type: ignore[misc]
 
     def _chances_of(self, dataset: Any) -> FloatArray | None:
         """Return (N,) chances of source images by the rarity of what they show; None where all are alike."""
-        gamma, saturation = self._paste.options.gamma, self._paste.options.saturation
+        gamma, saturation = self.core.options.gamma, self.core.options.saturation
         if not gamma or not hasattr(dataset, "get_cat_ids"):
             return None
         if self._image_chances is None or self._image_chances[0] != len(dataset):
-            affinity = self._paste.affinity
+            affinity = self.core.affinity
             columns = [affinity.names.index(name) for name in self.classes]
             rarity = np.exp(gamma * affinity.log_rarity(saturation=saturation)[columns])
             found = (dataset.get_cat_ids(i) for i in range(len(dataset)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from augsynth.core.errors import ConfigError
 from augsynth.core.scene import FloatArray
 from augsynth.pasting import affinity_paste
 from augsynth.pasting.affinity_paste import PastedImage
-from augsynth.placement.scene_model import SceneModel, load_affinity
+from augsynth.pasting.options import model_of
+from augsynth.placement.scene_model import SceneModel
 
 
 class AffinityPaste:
@@ -24,8 +26,9 @@ class AffinityPaste:
     Args:
         bank: Folder of the object bank.
         affinity: File made by `augsynth build-affinity`.
-        seed: See `augsynth.AffinityPaste`; without it chance comes from numpy's global generator, which Ultralytics
-            seeds in each worker.
+        seed: See `augsynth.AffinityPaste`; it is told of the epochs, and then the loader's workers begin anew, since
+            they are ahead of the epoch otherwise. Without it chance comes from numpy's global generator, which
+            Ultralytics seeds in each worker.
         options: See `augsynth.pasting.options.PasteOptions`.
     """
 
@@ -38,7 +41,8 @@ class AffinityPaste:
         **options: Any,
     ) -> None:
         self._bank, self._seed, self._options = bank, seed, options
-        self._model = affinity if isinstance(affinity, SceneModel) else load_affinity(affinity)
+        self._model = model_of(affinity)
+        self.counters: Counter[str] = Counter()
 
     def __call__(self, trainer: Any) -> None:
         """Have the trainer's training set paste, from its first image on.
@@ -46,11 +50,23 @@ class AffinityPaste:
         Raises:
             ConfigError: The model finds key points or oriented boxes, or a class isn't in the affinity.
         """
-        self.attach(trainer.train_loader.dataset)
+        core = self.attach(trainer.train_loader.dataset)
         trainer.train_loader.reset()  # workers that are there have a copy of the dataset as it was
 
-    def attach(self, dataset: Any) -> None:
-        """Have a dataset of Ultralytics paste into the images that it loads."""
+        def begin_epoch(trainer: Any) -> None:
+            if core.epoch != trainer.epoch:
+                core.set_epoch(trainer.epoch)
+                trainer.train_loader.reset()
+
+        if self._seed is not None:
+            trainer.add_callback("on_train_epoch_start", begin_epoch)
+
+    def attach(self, dataset: Any) -> affinity_paste.AffinityPaste:
+        """Have a dataset of Ultralytics paste into the images that it loads; return what pastes.
+
+        Raises:
+            ConfigError: See `__call__`.
+        """
         if getattr(dataset, "use_keypoints", False) or getattr(dataset, "use_obb", False):
             raise ConfigError(
                 "AffinityPaste can't add key points or oriented boxes; train a box or segment model"
@@ -59,34 +75,43 @@ class AffinityPaste:
         core = affinity_paste.AffinityPaste(
             self._bank, self._model, classes=names, seed=self._seed, bgr=True, **self._options
         )
-        dataset.get_image_and_label = _Loading(dataset, core)
+        core.counters = self.counters
+        segments = bool(getattr(dataset, "use_segments", False)) or any(
+            len(label["segments"]) for label in getattr(dataset, "labels", ())
+        )
+        dataset.get_image_and_label = _Loading(dataset, core, segments)
+        return core
 
 
 class _Loading:
     """What a dataset gives for an image and its labels, with more objects; goes to workers with the dataset."""
 
-    def __init__(self, dataset: Any, core: affinity_paste.AffinityPaste) -> None:
-        self.dataset, self.core = dataset, core
+    def __init__(self, dataset: Any, core: affinity_paste.AffinityPaste, segments: bool) -> None:
+        self.dataset, self.core, self.segments = dataset, core, segments
 
     def __call__(self, index: int) -> dict[str, Any]:
         loaded: dict[str, Any] = type(self.dataset).get_image_and_label(self.dataset, index)
-        return paste_into(loaded, self.core)
+        return paste_into(loaded, self.core, segments=self.segments)
 
 
-def paste_into(labels: dict[str, Any], core: affinity_paste.AffinityPaste) -> dict[str, Any]:
+def paste_into(
+    labels: dict[str, Any], core: affinity_paste.AffinityPaste, *, segments: bool = False
+) -> dict[str, Any]:
     """Return an image and its labels, as a dataset of Ultralytics loads them, with more objects.
 
     Args:
         labels: With `img` (H, W, 3) uint8 BGR, `cls` (N, 1) and `instances`; its arrays aren't written to.
         core: Pastes; its images are BGR.
+        segments: Whether the dataset has segments, so that new objects of an image without any get some.
     """
     height, width = labels["img"].shape[:2]
     instances = labels["instances"]
     instances.convert_bbox("xyxy")
     instances.denormalize(width, height)
     boxes, points = instances.bboxes.astype(np.float64), instances.segments
-    masks = [[part.astype(np.float32).ravel()] for part in points] if len(points) == len(boxes) else None
-    pasted = core(labels["img"], boxes, labels["cls"], masks if len(boxes) else None)
+    outlined = len(points) == len(boxes) if len(boxes) else segments
+    masks = [[part.astype(np.float32).ravel()] for part in points] if outlined else None
+    pasted = core(labels["img"], boxes, labels["cls"], masks)
     if not pasted.num_pasted:
         return labels
     found, outlines = pasted.boxes_xyxy, points[:0]

@@ -150,13 +150,13 @@ class Sizes:
 
     def _sides_between(self, category: int, aspect: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the (N,) least and most log of the longer side at log aspects; the most is never below the least."""
-        (width, height, area, _), tall = self.bounds[category], np.minimum(aspect, 0)
-        wide = np.maximum(aspect, 0)
-        limits = np.stack(
-            [width - tall[:, None], height + wide[:, None], (area + np.abs(aspect)[:, None]) / 2]
+        (width, height, area, _), magnitude = self.bounds[category], np.abs(aspect)
+        tall, wide = np.minimum(aspect, 0), np.maximum(aspect, 0)
+        low, high = (
+            choose(choose(width[k] - tall, height[k] + wide), (area[k] + magnitude) / 2)
+            for k, choose in enumerate((np.maximum, np.minimum))
         )
-        low = limits[..., 0].max(axis=0)
-        return low, np.maximum(limits[..., 1].min(axis=0), low)
+        return low, np.maximum(high, low)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form."""

@@ -177,14 +177,14 @@ def open_pipeline(config: Any) -> Any:
 def planned_windows(context: Any, seed: int) -> Iterator[Any]:
     """Yield windows as a run plans them, one an image."""
     from augsynth.core.images import read_image
-    from augsynth.generation.engine import source_order
     from augsynth.generation.objects import plan_object
     from augsynth.generation.planning import PlannedWindow
+    from augsynth.generation.rounds import source_scenes
     from augsynth.generation.statistics import CategoryYields
     from augsynth.generation.working_image import WorkingImage
 
     yields = CategoryYields()
-    for job, place in enumerate(source_order(len(context.dataset.scenes), seed=seed)):
+    for job, place in source_scenes(len(context.dataset.scenes), range(sys.maxsize), seed=seed):
         scene = context.dataset.scenes[place]
         image = WorkingImage(job, scene, scene, read_image(context.dataset, scene))
         plan = plan_object(context.placing, context.painting, image, yields, slot=0, retry=0, seed=seed)

@@ -4,8 +4,10 @@
 
 Each adapter pastes into every image, again and again until `--count`. Of each result is checked: as many boxes as
 labels and masks; labels are categories; boxes lie in the image; a new or covered object's mask reaches its box's sides
-within a pixel; what wasn't covered has its box and mask as before; pixels changed around new objects only. Adapters
-whose library is missing are named and left out. The time is the adapter's alone, in one thread.
+within a pixel; what nothing was pasted near is there with its box, label and mask as before, once; an object whose
+pixels didn't change is one that was there, or what is left of one, with its label; pixels changed around new objects
+only. The labels of new objects are left to the tests. Adapters whose library is missing are named and left out. The
+time is the adapter's alone, in one thread.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 
@@ -105,15 +106,15 @@ def albumentations(bank, affinity):
     options = {k: v for k, v in OPTIONS.items() if k != "prob"}
     pipeline = A.Compose(
         [Transform(bank, affinity, p=1.0, **options)],
-        bbox_params=A.BboxParams(format="pascal_voc", label_fields=["labels"], clip=True),
+        bbox_params=A.BboxParams(format="pascal_voc", label_fields=["labels", "iscrowd"], clip=True),
     )
 
     def call(p):
-        """Albumentations knows no crowds, and drops boxes outside: it gets what is left without them."""
-        inside = (p.boxes[:, 2:] - p.boxes[:, :2] > 1).all(axis=1) & ~p.crowd
+        """Albumentations drops boxes outside: it gets what is left without them."""
+        inside = (p.boxes[:, 2:] - p.boxes[:, :2] > 1).all(axis=1)
         masks = None if p.masks is None else p.masks[inside]
         p = Picture(p.image, p.boxes[inside].astype(np.float32), p.labels[inside], p.crowd[inside], masks)
-        given = dict(image=p.image, bboxes=p.boxes, labels=p.labels)
+        given = dict(image=p.image, bboxes=p.boxes, labels=p.labels, iscrowd=p.crowd.astype(np.int64))
         return p, lambda: pipeline(**given, **({} if p.masks is None else {"masks": p.masks}))
 
     def read(found):
@@ -130,7 +131,7 @@ def detectron2(bank, affinity):
 
     mapper = SimpleNamespace(image_format="RGB", use_instance_mask=True)
     paste = AffinityPasteMapper(mapper, bank, affinity, **OPTIONS)
-    id_of = {label: int(category) for label, category in zip(*paste_ids(paste), strict=True)}
+    id_of = paste.core.category_ids
     label_of = {category: label for label, category in id_of.items()}
 
     def call(p):
@@ -154,12 +155,6 @@ def detectron2(bank, affinity):
         return arrays(image, boxes, np.array([id_of[a["category_id"]] for a in annotations]), masks)
 
     return call, read
-
-
-def paste_ids(paste):
-    names = paste.core.names
-    by_name = dict(zip(paste.core.affinity.names, paste.core.affinity.category_ids.tolist(), strict=True))
-    return list(names), [by_name[name] for name in names.values()]
 
 
 def ultralytics(bank, affinity):
@@ -192,7 +187,7 @@ def mmdet(bank, affinity):
     from augsynth.pasting.transform import AffinityPaste as Transform
 
     paste = Transform(bank=str(bank), affinity=str(affinity), **OPTIONS)
-    ids = paste._paste._ids
+    ids = np.array(list(paste.core.category_ids.values()))
 
     def call(p):
         height, width = p.image.shape[:2]
@@ -228,39 +223,81 @@ def faults(before: Picture, after: PastedImage, ids) -> list[str]:
     num = len(after.boxes_xyxy)
     if len(after.labels) != num or (after.masks is not None and len(after.masks) != num):
         return ["numbers of boxes, labels and masks differ"]
-    height, width = before.image.shape[:2]
-    same = same_as_before(before, after)
-    boxes, found = after.boxes_xyxy[~same], []
+    same, changed = same_as_before(before, after), (before.image != after.image).any(axis=2)
+    fresh = ~same.any(axis=1)
+    boxes, found = after.boxes_xyxy[fresh], box_faults(before, after, fresh)
     if not np.isin(after.labels, ids).all():
         found.append("a label is no category")
-    if len(boxes) and (boxes.min() < -0.01 or (boxes[:, 2:] > [width + 0.01, height + 0.01]).any()):
-        found.append("a box leaves the image")
-    if not (boxes[:, 2:] > boxes[:, :2]).all():
-        found.append("a box is empty")
-    for box, mask in zip(
-        boxes, [] if after.masks is None else after.masks[~same], strict=after.masks is not None
-    ):
-        bounds = bounds_of(mask > 0)
-        if bounds is None or np.abs(bounds - box).max() > 1:
-            found.append("a mask doesn't fit its box")
-            break
-    near = np.zeros((height, width), bool)
-    for x1, y1, x2, y2 in boxes:
-        room = 0.25 * max(x2 - x1, y2 - y1) + 5
-        near[max(int(y1 - room), 0) : int(y2 + room) + 1, max(int(x1 - room), 0) : int(x2 + room) + 1] = True
-    if ((before.image != after.image).any(axis=2) & ~near).any():
+    if missing(before, same, changed):
+        found.append("an object that nothing was pasted near is lost, or has another box, label or mask")
+    if (same.sum(axis=0) > twins(before)).any():
+        found.append("an object is there twice")
+    if any(is_strange(before, after, k, changed) for k in np.flatnonzero(fresh)):
+        found.append("an object that nothing was pasted onto is none that was there")
+    near = np.zeros(changed.shape, bool)
+    for box in boxes:
+        near[window(box, 0.25 * (box[2:] - box[:2]).max() + 5)] = True
+    if (changed & ~near).any():
         found.append("pixels changed away from new objects")
     return found
 
 
-def same_as_before(before: Picture, after: PastedImage) -> Any:
-    """Return (M,) bool, whether an object has the box, label and mask of one that was there."""
+def box_faults(before: Picture, after: PastedImage, fresh) -> list[str]:
+    """Return what is wrong with the boxes of new or covered objects."""
+    height, width = before.image.shape[:2]
+    boxes, found = after.boxes_xyxy[fresh], []
+    if len(boxes) and (boxes.min() < -0.01 or (boxes[:, 2:] > [width + 0.01, height + 0.01]).any()):
+        found.append("a box leaves the image")
+    if not (boxes[:, 2:] > boxes[:, :2]).all():
+        found.append("a box is empty")
+    if after.masks is not None:
+        bounds = [bounds_of(mask > 0) for mask in np.asarray(after.masks)[fresh]]
+        if any(b is None or np.abs(b - box).max() > 1 for b, box in zip(bounds, boxes, strict=True)):
+            found.append("a mask doesn't fit its box")
+    return found
+
+
+def same_as_before(before: Picture, after: PastedImage) -> np.ndarray:
+    """Return (M, N) bool, whether an object has the box, label and mask of one that was there."""
     close = np.abs(after.boxes_xyxy[:, None] - before.boxes[None]).max(axis=2) < 0.01
     close &= after.labels[:, None] == before.labels[None]
     if after.masks is not None and before.masks is not None:
         for k, j in np.argwhere(close):
             close[k, j] = np.array_equal(after.masks[k] > 0, before.masks[j] > 0)
-    return close.any(axis=1)
+    return close
+
+
+def twins(before: Picture) -> np.ndarray:
+    """Return (N,) how many objects there were like each, itself among them."""
+    return same_as_before(before, arrays(before.image, before.boxes, before.labels, before.masks)).sum(axis=0)
+
+
+def missing(before: Picture, same, changed) -> bool:
+    """Return whether an object is gone in whose box and 3 pixels around it nothing was pasted."""
+    lost = np.flatnonzero(~same.any(axis=0))
+    return any(not changed[window(before.boxes[j], 3)].any() for j in lost)
+
+
+def is_strange(before: Picture, after: PastedImage, k, changed) -> bool:
+    """Return whether an object shows pixels as they were, and isn't what is left of one with its label."""
+    box = after.boxes_xyxy[k]
+    if after.masks is not None:
+        mask = after.masks[k] > 0
+        inside = [not (mask & ~(old > 0)).any() for old in before.masks]
+        pasted = changed[mask].any()
+    else:
+        inside = ((box[:2] >= before.boxes[:, :2] - 0.01) & (box[2:] <= before.boxes[:, 2:] + 0.01)).all(
+            axis=1
+        )
+        pasted = changed[window(box, 0)].any()
+    return not pasted and not (np.array(inside, bool) & (before.labels == after.labels[k])).any()
+
+
+def window(box, room) -> tuple[slice, slice]:
+    """Return the pixels of a box and of some room around it."""
+    x1, y1, x2, y2 = box
+    rows = slice(max(int(np.floor(y1 - room)), 0), max(int(np.ceil(y2 + room)), 0))
+    return rows, slice(max(int(np.floor(x1 - room)), 0), max(int(np.ceil(x2 + room)), 0))
 
 
 def judge(name, make, pictures, count, bank, affinity, ids):

@@ -12,6 +12,7 @@ from augsynth.coco.faults import REPAIRS
 from augsynth.coco.reader import read_dataset
 from augsynth.core.errors import ConfigError, DatasetError
 from tests.checking.tiny_set import WH, kinds, write_set
+from tests.coco.tiny_sets import voc, voc_object
 
 W, H = WH
 
@@ -219,3 +220,31 @@ def test_figures_of_the_dataset(tmp_path):
     assert [(finding.kind, finding.level, finding.count) for finding in noted] == [
         ("objects_without_window", "note", 1)
     ]
+
+
+def test_categories_that_differ_only_in_case_are_the_same_in_both_splits(tmp_path):
+    def cased(d):
+        d["categories"][0]["name"], d["categories"][1]["name"] = "Stop_Sign", "stop sign"
+
+    train, val = write_set(tmp_path / "train", cased), write_set(tmp_path / "val", cased, first=50)
+    found = augsynth.check([train[0], val[0]], [train[1], val[1]])
+    assert "other_categories" not in kinds(found)
+
+
+def test_pictures_are_told_by_name_only_where_one_split_has_none(tmp_path):
+    train, val = write_set(tmp_path / "train"), write_set(tmp_path / "val")
+    other, images = write_set(tmp_path / "test", first=50)
+    images.rename(tmp_path / "elsewhere")
+    found = augsynth.check([train[0], val[0], other])
+    leaks = [(finding.kind, finding.count) for finding in found.findings if finding.level == "error"]
+    assert leaks == [("leaked_pictures", 12)], "by their pictures, and not by name again"
+
+
+def test_copies_of_folders_with_dots_in_their_names_have_names_of_their_own(tmp_path):
+    first, second = (
+        voc(tmp_path / name, {name[-1]: [voc_object("cup", (5, 5, 30, 20))]}) for name in ("cups.1", "cups.2")
+    )
+    copies = augsynth.check([first, second]).write_fixed(tmp_path / "fixed")
+    assert [path.name for path in copies] == ["cups.1.json", "cups.2.json", "changes.json"]
+    for path, name in zip(copies, "12", strict=False):
+        assert json.loads(path.read_text())["images"][0]["file_name"].endswith(f"{name}.jpg")

@@ -116,9 +116,13 @@ def test_a_large_picture_is_looked_at_in_views_and_nothing_is_seen_twice():
 
 def test_a_detector_needs_pictures(tmp_path):
     path, images = write_set(tmp_path)
+    whole, _ = write_set(tmp_path / "whole", first=50)
     images.rename(tmp_path / "elsewhere")
-    with pytest.raises(ConfigError, match="give the image directory"):
-        augsynth.check(path, detector="embedded")
+    looked = []
+    for given in (path, [path, whole]):
+        with pytest.raises(ConfigError, match="give the image directory"):
+            augsynth.check(given, detector="embedded", progress=lambda *told: looked.append(told))
+    assert not looked, "said before any work"
 
 
 def test_labels_of_the_sample_that_are_wrong_are_disputed_and_no_others(tmp_path):

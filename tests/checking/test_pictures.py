@@ -59,9 +59,11 @@ def test_candidates_are_the_pairs_within_the_distance():
     rng = np.random.default_rng(0)
     codes = [int(v) for v in rng.integers(0, 2**62, 700)]
     codes[650] = codes[3] ^ 0b1011
+    codes[690] = codes[660] ^ 0b1
     mirrored = [int(v) for v in rng.integers(0, 2**62, 700)]
     mirrored[680] = codes[5] ^ 0b1
-    assert sorted(candidates(Hashes(codes=codes, mirrored=mirrored))) == [(3, 650, False), (5, 680, True)]
+    found = sorted(candidates(Hashes(codes=codes, mirrored=mirrored)))
+    assert found == [(3, 650, False), (5, 680, True), (660, 690, False)]
 
 
 def test_many_pictures_with_one_hash_cost_a_bounded_number_of_comparisons():
@@ -74,3 +76,21 @@ def test_likeness_does_not_depend_on_brightness():
     likeness = compare(grey, 0.5 * grey + 60)
     assert likeness.detail > 0.999 and likeness.scene > 0.999
     assert compare(grey, np.roll(grey, 9, axis=1)).detail < 0.5
+
+
+def test_what_is_counted_ends_with_all_pictures(tmp_path):
+    path, images = write_set(tmp_path)
+    data = (images / "012.png").read_bytes()
+    (images / "012.png").write_bytes(data[: len(data) // 2])
+    Image.new("RGB", (160, 120), "navy").save(images / "004.png")
+    told = []
+    augsynth.check(path, images, progress=lambda what, done, of: told.append((what, done, of)))
+    assert told == [("pictures", number, 12) for number in range(1, 13)]
+
+
+def test_pictures_of_16_bits_are_looked_at(tmp_path):
+    path, images = write_set(tmp_path)
+    for name in ("003.png", "004.png"):
+        grey = cv2.cvtColor(texture(30), cv2.COLOR_RGB2GRAY).astype(np.uint16)
+        Image.fromarray(grey * 200 + 9000).save(images / name)
+    assert kinds(augsynth.check(path, images)) == {"same_pictures": 1}

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from augsynth.commands.tracking import TrainingFollower, follow_run
 from augsynth.core.tracking import Tracking
 from augsynth.generation.statistics import Tally
@@ -56,3 +58,17 @@ def test_a_training_counts_its_steps_through_the_stages(tmp_path: Path) -> None:
         ({"AP": 0.4}, 13),
     ]
     assert told.told[-1] == (["samples-000002.png"], 13, True)
+
+
+def test_without_a_tracker_no_folder_is_walked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    walked: list[str] = []
+
+    def rglob(self: Path, pattern: str) -> list[Path]:
+        walked.append(pattern)
+        return []
+
+    monkeypatch.setattr(Path, "rglob", rglob)
+    follower = TrainingFollower(Tracking(None, out=tmp_path, config={}), ignore, tmp_path)
+    follower.update("denoiser", 2, 20, 0.5)
+    follower.end()
+    assert not walked

@@ -10,8 +10,7 @@ from augsynth.core.records import ShardRecord
 from augsynth.core.scene import Reason
 from augsynth.filtering.judge import Thresholds
 from augsynth.generation.context import RunContext
-from augsynth.generation.engine import PaintedShard, paint_shard, plan_first
-from augsynth.generation.planning import PlannedWindow
+from augsynth.generation.engine import PaintedShard, paint_shard
 from augsynth.generation.statistics import CategoryYields
 from augsynth.inpainting.port import InpaintRequest
 from tests.generation.run_files import files_of, written_to
@@ -29,15 +28,6 @@ def test_random_choices_come_from_the_seed(bare: RunContext, tmp_path: Path) -> 
     assert one.record == two.record and len(one.record.images) == 2
     assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
     assert ShardRecord.from_bytes(one.record.to_bytes()) == one.record
-
-
-def test_first_plans_are_those_that_the_run_begins_with(bare: RunContext, tmp_path: Path) -> None:
-    plans = plan_first(bare, list(enumerate(bare.dataset.scenes[:3])))
-    shard = paint(bare, tmp_path, num=3, wanted=3).record
-    begun = [a.painted.plan for a in shard.attempts if (a.slot, a.retry) == (0, 0) and a.plan is not None]
-    windows = [plan.plan for plan in plans if isinstance(plan, PlannedWindow)]
-    assert [tuple(w.placement.box_xyxy.tolist()) for w in windows] == [plan.planned_xyxy for plan in begun]
-    assert [w.seed for w in windows] == [plan.seed for plan in begun] and len(begun) == 3
 
 
 def test_objects_beyond_the_wanted_ones_are_taken_back_and_marked(bare: RunContext, tmp_path: Path) -> None:

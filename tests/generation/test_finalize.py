@@ -165,7 +165,10 @@ def test_a_copy_that_was_stopped_goes_on_and_one_of_a_copy_strikes_more(
 
 def test_replacements_bring_the_number_back(full: Path, tmp_path: Path) -> None:
     struck, lines = two_of(full), kept_lines(full)
-    run = augsynth.finalize(full, struck, out=tmp_path / "new", replace=True)
+    sheet = shutil.copytree(full, tmp_path / "run") / "contact_sheet_rejected.png"
+    shutil.copy(full / "contact_sheet_accepted.png", sheet)
+    run = augsynth.finalize(tmp_path / "run", struck, out=tmp_path / "new", replace=True)
+    assert (tmp_path / "new" / sheet.name).read_bytes() == sheet.read_bytes()
     assert run.summary["objects"] == len(lines) and run.summary["vetoed"] == 2
     anew = kept_lines(tmp_path / "new")
     assert not anew.keys() & set(struck) and len(anew) == len(lines)

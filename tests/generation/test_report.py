@@ -158,6 +158,24 @@ def test_a_page_that_would_be_too_heavy_gets_smaller_pictures(
     assert sum(sheet["count"] for sheet in data_of(tmp_path / "out")["sheets"]) == NUM
 
 
+def test_pictures_that_were_too_large_are_not_drawn_again(
+    quick: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[Any] = []
+    draw = report.draw_sheet
+
+    def noted(pairs: Any, size: Any) -> Any:
+        tried.append(size)
+        return draw(pairs, size)
+
+    monkeypatch.setattr(report, "draw_sheet", noted)
+    monkeypatch.setattr(report, "MOST_BYTES", 10)
+    monkeypatch.setattr(report, "EVERY_S", 0.0)
+    monkeypatch.setattr(report, "MOST_SHARE", 1e9)
+    generate(quick, tmp_path / "out")
+    assert tried == [*report.TILE_SIZES, report.TILE_SIZES[-1]]
+
+
 def test_what_a_page_can_not_show_is_counted_all_the_same(
     quick: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

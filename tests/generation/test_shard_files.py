@@ -36,7 +36,16 @@ def test_records_stay_in_a_finished_run(tmp_path: Path) -> None:
     assert names == {"00000.json", "00000.under.npz", "00001.json"}
     first, second = read_kept(tmp_path)
     assert first.record == RECORD and second.record == ShardRecord(jobs=1)
-    assert first.under.keys() == {1} and (first.under[1] == PIXELS).all() and not second.under
+    under = first.read_under()
+    assert under.keys() == {1} and (under[1] == PIXELS).all() and not second.read_under()
+
+
+def test_pixels_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
+    finished(tmp_path)
+    first, _ = read_kept(tmp_path)
+    (tmp_path / "shards" / "00000.under.npz").unlink()
+    with pytest.raises(ResumeError, match=r"00000\.under\.npz is damaged, changed or gone"):
+        first.read_under()
 
 
 @pytest.mark.parametrize("name", ["shards/00000.json", "shards/00000.under.npz", "images/augsynth/a.png"])

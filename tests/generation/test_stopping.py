@@ -10,6 +10,7 @@ import pytest
 
 from augsynth import cli
 from augsynth.core.errors import LowYieldError
+from augsynth.core.records import NewImage, ShardRecord
 from augsynth.core.scene import Image, Reason
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.context import RunContext
@@ -17,7 +18,7 @@ from augsynth.generation.run import generate
 from augsynth.generation.statistics import CategoryYields, End, Tally
 from augsynth.generation.stopping import ADVICE, find_end, shortfall_line
 from augsynth.inpainting.port import InpaintRequest
-from tests.generation.run_files import RANDOM, files_of, ignore, provenance
+from tests.generation.run_files import RANDOM, files_of, ignore, painted_attempt, provenance
 
 
 class Painter:
@@ -164,3 +165,17 @@ def test_one_accepted_object_keeps_a_category(bare: RunContext) -> None:
     yields = CategoryYields(Counter({one: 9, two: 9}), Counter({two: 1}))
     assert chooser.given_up(yields) == {one} and chooser.open_ids(yields) == chooser.wanted_ids - {one}
     assert not replace(chooser, give_up_after=0).given_up(yields)
+
+
+def test_a_category_whose_accepted_objects_were_struck_out_is_kept(bare: RunContext) -> None:
+    chooser = replace(bare.placing.chooser, give_up_after=3, quotas={})
+    one, two, *_ = sorted(chooser.wanted_ids)
+    lost = [painted_attempt(category_id=one).judged(vetoed=True)]
+    lost += [painted_attempt(Reason.LOW_SCORE, category_id=c) for c in (one, one, one, two, two, two)]
+    image = NewImage(job=0, file_name="a.png", source_image_id=7, size_wh=(48, 48), attempts=(), vetoed=(0,))
+    tally = Tally(9)
+    tally.add(ShardRecord(jobs=1, attempts=tuple(lost), images=(image,)))
+    assert tally.vetoed == 1 and tally.accepted == 0
+    assert chooser.given_up(tally.yields) == {two} and chooser.given_up(tally.yields.copy()) == {two}
+    assert tally.yields.relative(one) > tally.yields.relative(two)
+    assert one in replace(chooser, quotas={one: 1}).open_ids(tally.yields), "it uses up no quota"

@@ -126,11 +126,11 @@ def test_the_seed_of_the_compose_decides(data):
 
 
 class Pictures(torch.utils.data.Dataset):
-    def __init__(self, pipeline, *, alike=False):
-        self.pipeline, self.alike = pipeline, alike
+    def __init__(self, pipeline, *, alike=False, num=6):
+        self.pipeline, self.alike, self.num = pipeline, alike, num
 
     def __len__(self):
-        return 6
+        return self.num
 
     def __getitem__(self, index):
         image = picture(0 if self.alike else index)
@@ -149,6 +149,50 @@ def test_workers(data):
     dataset = Pictures(compose(build(data, seed=42)))
     assert loaded(dataset, 0) == loaded(dataset, 1) == loaded(dataset, 4)
     assert len(set(loaded(Pictures(compose(build(data)), alike=True), 2))) >= 5
+
+
+def test_with_a_seed_chance_is_the_same_in_any_number_of_workers(data):
+    """Which images are pasted into is drawn by the seed as well, whatever the generator of the Compose is at."""
+    transform = build(data, seed=42, p=0.5)
+    dataset = Pictures(compose(transform), num=12)
+    first = loaded(dataset, 0)
+    plain = [picture(k).tobytes() for k in range(len(dataset))]
+    assert 0 < sum(a == b for a, b in zip(first, plain, strict=True)) < len(dataset)
+    assert first == loaded(dataset, 0) == loaded(dataset, 1) == loaded(dataset, 4)
+    transform.set_epoch(1)
+    assert loaded(dataset, 0) != first
+
+
+@pytest.mark.parametrize(("p", "wanted"), [(0.0, 0), (1.0, 8)])
+def test_no_chance_and_certainty_hold_with_a_seed(data, p, wanted):
+    transform = build(data, seed=1, p=p)
+    found = loaded(Pictures(compose(transform), num=8), 0)
+    assert sum(found[k] != picture(k).tobytes() for k in range(8)) == wanted
+    assert transform.counters["images"] == wanted
+
+
+def test_one_of_several_is_forced_with_a_seed_too(data):
+    """OneOf has chosen already: then the chance isn't asked again."""
+    pipeline = compose(A.OneOf([build(data, seed=1, p=0.01)], p=1.0))
+    found = loaded(Pictures(pipeline, num=4), 0)
+    assert all(found[k] != picture(k).tobytes() for k in range(4))
+
+
+@pytest.mark.parametrize("kind", [int, bool])
+def test_crowds_stay_and_are_not_pasted_onto(data, kind):
+    boxes = [[0.0, 0, 100, 120], BOXES[1]]
+    for k in range(8):
+        pipeline = compose(build(data, label_field="labels", seed=k), fields=("labels", "iscrowd"))
+        found = pipeline(image=picture(), bboxes=boxes, labels=[3, 7], iscrowd=[kind(1), kind(0)])
+        assert found["iscrowd"][0] == 1 and np.allclose(found["bboxes"][0], boxes[0])
+        assert len(found["bboxes"]) > 2 and not any(found["iscrowd"][1:])
+        assert all(box[2] > 95 for box in found["bboxes"][2:])
+
+
+def test_into_images_without_boxes_it_says_what_to_do(data):
+    with pytest.raises(ConfigError, match="into_empty"):
+        build(data, into_empty=True)
+    assert build(data, into_empty=False)
 
 
 def test_it_is_saved_and_pickled(data):

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from pycocotools import mask as coco_mask
 
 from augsynth.core.errors import ConfigError
@@ -125,10 +126,40 @@ def test_a_seed_and_pickling(data):
     assert (paste.paste(picture(), dataset_dict())[0] == first).all()
 
 
+class Pasted(torch.utils.data.Dataset):
+    def __init__(self, paste):
+        self.paste = paste
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        pixels, found = self.paste.paste(picture(index), dataset_dict())
+        return pixels.tobytes(), found["annotations"]
+
+
+def test_the_number_of_workers_changes_nothing_with_a_seed(data):
+    dataset = Pasted(build(data, seed=42))
+    found = [list(torch.utils.data.DataLoader(dataset, None, num_workers=num)) for num in (0, 1, 4)]
+    assert found[0] == found[1] == found[2] and dataset.paste.counters["images"] == 4
+
+
 def test_images_without_annotations_pass(data):
     given = dict(file_name="0.png", height=120, width=160, image_id=1)
-    pixels, found = build(data).paste(picture(), given)
-    assert found == given and (pixels == picture()).all()
+    for listed in ({}, {"annotations": []}):
+        pixels, found = build(data).paste(picture(), given | listed)
+        assert found == given | listed and (pixels == picture()).all()
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_images_without_annotations_are_pasted_into_on_request(data, masks):
+    given = dict(file_name="0.png", height=120, width=160, image_id=1, annotations=[])
+    _, found = build(data, masks=masks, into_empty=True).paste(picture(), given)
+    assert found["annotations"]
+    for annotation in found["annotations"]:
+        assert ("segmentation" in annotation) == masks
+        if masks:
+            assert np.abs(bounds_of(mask_of(annotation)) - annotation["bbox"]).max() <= 1.5
 
 
 def wrong(given, case):

@@ -173,12 +173,18 @@ def test_covered_masks_are_cut_alike_in_both_forms(form):
     assert (left & true).sum() / (left | true).sum() > 0.93
 
 
-def test_crowds_are_never_cut_or_dropped():
-    target = canvas_of([[10, 10, 30, 30]], crowd=[True])
-    covering(target, [5, 5, 40, 40])
+@pytest.mark.parametrize("form", ["boxes", "bitmap", "polygon"])
+def test_crowds_are_never_cut_or_dropped(form):
+    mask = np.zeros((1, 80, 100), np.uint8)
+    mask[0, 10:30, 10:30] = 1
+    outlines = [[np.array([10, 10, 30, 10, 30, 30, 10, 30], np.float32)]]
+    masks = {"boxes": None, "bitmap": mask, "polygon": outlines}[form]
+    target = canvas_of([[10, 10, 30, 30]], crowd=[True], masks=masks)
+    covering(target, [5, 5, 20, 40])
     labels, before = target.settle(min_visible=0.5)
     assert before.tolist() == [0, -1] and labels.boxes_xyxy[0].tolist() == [10, 10, 30, 30]
     assert labels.is_crowd.tolist() == [True, False]
+    assert masks is None or np.array_equal(labels.masks[0], masks[0])
 
 
 def test_later_objects_hide_earlier_pasted_ones():

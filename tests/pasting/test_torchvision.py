@@ -1,5 +1,6 @@
 """AffinityPaste among torchvision's transforms: CocoDetection, tensors and pictures, other entries, workers."""
 
+import json
 import pickle
 
 import numpy as np
@@ -110,6 +111,68 @@ def test_other_entries_with_a_row_for_each_object_stay_in_step(data):
     assert new["area"][:2].tolist() == [300, 400] and torch.allclose(new["area"][2:], sides.prod(dim=1))
 
 
+def blank():
+    return torch.full((3, 120, 160), 115, dtype=torch.uint8)
+
+
+def test_images_without_annotations_pass(data, tmp_path):
+    """The wrapper of torchvision gives them a target that has no boxes."""
+    document = json.loads((data / "train.json").read_text())
+    document["annotations"] = [a for a in document["annotations"] if a["image_id"] != 0]
+    (tmp_path / "some.json").write_text(json.dumps(document))
+    transforms = v2.Compose([v2.ToImage(), build(data)])
+    dataset = CocoDetection(data / "images", tmp_path / "some.json", transforms=transforms)
+    image, target = wrap_dataset_for_transforms_v2(dataset)[0]
+    assert target == {"image_id": 0}
+    assert torch.equal(image, v2.functional.to_image(pil.open(data / "images/0.png")))
+
+
+@pytest.mark.parametrize("into_empty", [False, True])
+def test_empty_targets_are_pasted_into_on_request(data, into_empty):
+    target = {
+        "boxes": tv_tensors.BoundingBoxes(torch.zeros(0, 4), format="XYWH", canvas_size=(120, 160)),
+        "labels": torch.zeros(0, dtype=torch.int64),
+        "masks": tv_tensors.Mask(torch.zeros(0, 120, 160, dtype=torch.uint8)),
+        "area": torch.zeros(0),
+        "iscrowd": torch.zeros(0, dtype=torch.int64),
+    }
+    _, new = build(data, into_empty=into_empty, seed=1)(blank(), target)
+    num = len(new["labels"])
+    assert (num > 0) == into_empty and new["boxes"].format == tv_tensors.BoundingBoxFormat.XYWH
+    assert all(len(new[name]) == num for name in target)
+    assert new["area"].tolist() == new["masks"].flatten(1).count_nonzero(dim=1).tolist()
+
+
+def test_the_area_of_a_partly_covered_mask_is_counted_anew(data):
+    """What is cut out of the middle of a mask leaves its box as it was."""
+    masks = torch.zeros(2, 120, 160, dtype=torch.uint8)
+    masks[0, 10:110, 10:150] = 1
+    masks[1, :4, :4] = 1
+    target = {
+        "boxes": torch.tensor([[10.0, 10, 150, 110], [0, 0, 4, 4]]),
+        "labels": torch.tensor([3, 7]),
+        "masks": masks,
+        "area": torch.tensor([13999.0, 15.0]),
+    }
+    _, new = build(data, seed=1, rules=dict(max_overlap=0.5))(blank(), target)
+    counted = new["masks"].flatten(1).count_nonzero(dim=1).tolist()
+    assert new["boxes"][0].tolist() == [10, 10, 150, 110] and counted[0] < 14000
+    assert new["area"][0] == counted[0] and new["area"][1] == 15 and new["area"][2:].tolist() == counted[2:]
+
+
+def test_other_tensors_and_grey_pictures_keep_their_kind(data):
+    boxes = torch.tensor([[20.0, 30, 40, 50], [70, 40, 92, 62]])
+    points = tv_tensors.KeyPoints(torch.ones(2, 5, 2), canvas_size=(120, 160))
+    target = {"boxes": boxes, "labels": torch.tensor([3, 7]), "points": points}
+    grey = pil.fromarray(np.full((120, 160), 115, np.uint8))
+    image, new = build(data, seed=1)(grey, target)
+    assert image.mode == "L" and (np.asarray(image) != 115).any()
+    assert isinstance(new["points"], tv_tensors.KeyPoints) and new["points"].canvas_size == (120, 160)
+    assert len(new["points"]) == len(new["labels"]) > 2
+    with pytest.raises(ConfigError, match="RGBA"):
+        build(data)(grey.convert("RGBA"), target)
+
+
 def loaded(dataset, workers, **options):
     loader = torch.utils.data.DataLoader(
         dataset, 1, num_workers=workers, collate_fn=lambda b: b[0], **options
@@ -121,7 +184,7 @@ def test_seed_and_epoch_decide_in_any_number_of_workers(data):
     paste = build(data, seed=42)
     dataset = torch.utils.data.Subset(coco(data, paste), range(4))
     first = loaded(dataset, 0)
-    assert first[0] == first[1] == loaded(dataset, 4)[0]
+    assert first[0] == first[1] == loaded(dataset, 1)[0] == loaded(dataset, 4)[0]
     loader = torch.utils.data.DataLoader(
         dataset, 1, num_workers=1, persistent_workers=True, collate_fn=lambda b: b[0]
     )
@@ -146,7 +209,7 @@ def test_pickled_it_does_the_same(data):
     again = pickle.loads(pickle.dumps(paste))
     image, target = coco(data)[1]
     assert torch.equal(paste(image, target)[0], again(image, target)[0])
-    assert "max_objects=3" in repr(paste)
+    assert "max_objects=3" in repr(paste) and paste.counters["images"] == 1
 
 
 def test_an_image_of_another_type_says_so(data):

@@ -1,4 +1,4 @@
-"""AffinityPaste inside the real MMDetection: dataset, registry, mixing, packing, workers, and bad input."""
+"""AffinityPaste inside the real MMDetection: dataset, registry, mixing, and bad input."""
 
 import copy
 import os
@@ -13,11 +13,10 @@ if os.environ.get("AUGSYNTH_REQUIRE_MMDET") != "1":
 import torch
 from mmcv.transforms import TRANSFORMS
 from mmcv.transforms.utils import cache_random_params
-from mmdet.datasets import CocoDataset, MultiImageMixDataset
+from mmdet.datasets import MultiImageMixDataset
 from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate, worker_init_fn
 from mmengine.registry import init_default_scope
 
 from augsynth.bank.reader import Bank
@@ -26,6 +25,7 @@ from augsynth.core.errors import AugsynthError, ConfigError
 from augsynth.core.scene import Category
 from augsynth.pasting.transform import AffinityPaste
 from tests.pasting.discs import COLOURS, NAMES, SIZE_WH, write_all, write_bank
+from tests.pasting.mmdet_pipelines import LOAD, coco, paste_config
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -38,33 +38,8 @@ def data(tmp_path_factory):
     return write_all(tmp_path_factory.mktemp("data"))
 
 
-def paste_config(data, *, bank="bank", **options):
-    found = dict(type="AffinityPaste", affinity=str(data / "affinity.json"), prob=1.0)
-    return found | (dict(bank=str(data / bank)) if bank else {}) | options
-
-
 def build(data, **options):
     return TRANSFORMS.build(paste_config(data, **options))
-
-
-LOAD = {
-    "boxes": [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations", with_bbox=True)],
-    "bitmap": [
-        dict(type="LoadImageFromFile"),
-        dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
-    ],
-    "polygon": [
-        dict(type="LoadImageFromFile"),
-        dict(type="LoadAnnotations", with_bbox=True, with_mask=True, poly2mask=False),
-    ],
-}
-
-
-def coco(data, pipeline, **options):
-    return CocoDataset(
-        data_root=str(data), ann_file="train.json", data_prefix=dict(img="images/"),
-        metainfo=dict(classes=NAMES), pipeline=pipeline, **options,
-    )  # fmt: skip
 
 
 def check_consistent(results, *, form="boxes"):
@@ -182,65 +157,6 @@ def test_objects_that_are_covered_lose_their_label(data):
     for i in range(len(dataset)):
         check_consistent(transform(dataset[i]), form="bitmap")
     assert transform.counters["dropped"] > 0
-
-
-def test_a_pipeline_with_cached_mosaics_and_packing_in_workers(data):
-    pipeline = [
-        *LOAD["boxes"],
-        paste_config(data),
-        dict(type="CachedMosaic", img_scale=(96, 96), max_cached_images=5, random_pop=False),
-        dict(type="RandomResize", scale=(192, 192), ratio_range=(0.5, 1.5), keep_ratio=True),
-        dict(type="RandomCrop", crop_size=(96, 96)),
-        dict(type="Pad", size=(96, 96)),
-        dict(type="CachedMixUp", img_scale=(96, 96), max_cached_images=5, random_pop=False),
-        dict(type="PackDetInputs"),
-    ]
-
-    def draw(seed):
-        torch.manual_seed(seed)
-        loader = torch.utils.data.DataLoader(
-            coco(data, pipeline), batch_size=4, num_workers=2, collate_fn=pseudo_collate,
-            worker_init_fn=lambda i: worker_init_fn(i, num_workers=2, rank=0, seed=seed),
-        )  # fmt: skip
-        return [batch for batch in loader]
-
-    one, two, other = draw(1), draw(1), draw(2)
-    for batch in one:
-        assert all(image.dtype == torch.uint8 for image in batch["inputs"])
-        assert all(len(s.gt_instances.bboxes) == len(s.gt_instances.labels) for s in batch["data_samples"])
-
-    def equal(these, those):
-        images = [
-            (a, b)
-            for x, y in zip(these, those, strict=True)
-            for a, b in zip(x["inputs"], y["inputs"], strict=True)
-        ]
-        return [torch.equal(a, b) for a, b in images]
-
-    assert all(equal(one, two)) and not all(equal(one, other))
-
-
-class Repeated(torch.utils.data.Dataset):
-    """The same image again and again, so that only chance tells samples apart."""
-
-    def __init__(self, dataset):
-        self.dataset = dataset
-
-    def __len__(self):
-        return 8
-
-    def __getitem__(self, index):
-        return self.dataset[1]["img"]
-
-
-def test_workers_draw_differently(data):
-    dataset = Repeated(coco(data, [*LOAD["boxes"], paste_config(data)]))
-    loader = torch.utils.data.DataLoader(
-        dataset, batch_size=1, num_workers=2, collate_fn=pseudo_collate,
-        worker_init_fn=lambda i: worker_init_fn(i, num_workers=2, rank=0, seed=5),
-    )  # fmt: skip
-    images = {batch[0].tobytes() for batch in loader}
-    assert len(images) >= 7
 
 
 def test_chance_is_cached_where_mmcv_caches_it(data):

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from augsynth.core.errors import ConfigError
@@ -45,8 +46,15 @@ class Dataset:
 
     use_keypoints = use_obb = False
 
-    def __init__(self, *, segments=False):
+    def __init__(self, *, segments=False, empty=False):
         self.data, self.segments = {"names": dict(enumerate(NAMES))}, segments
+        self.use_segments, self.empty = segments, empty
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return self.get_image_and_label(index)["img"].tobytes()
 
     def get_image_and_label(self, index):
         rng = np.random.default_rng(index)
@@ -54,9 +62,12 @@ class Dataset:
         outlines = (
             np.array([disc_polygon(*disc[:3]) for disc in DISCS], np.float32).reshape(2, -1, 2) / SIZE_WH
         )
+        kinds = np.array([[disc[3]] for disc in DISCS], np.float32)
+        if self.empty:
+            kinds, boxes, outlines = kinds[:0], boxes[:0], outlines[:0]
         return {
             "img": rng.integers(105, 125, (SIZE_WH[1], SIZE_WH[0], 3)).astype(np.uint8),
-            "cls": np.array([[disc[3]] for disc in DISCS], np.float32),
+            "cls": kinds,
             "instances": Instances(boxes, outlines if self.segments else np.zeros((0, 24, 2), np.float32)),
             "im_file": f"{index}.png",
         }
@@ -85,11 +96,61 @@ def test_labels_come_out_in_step(data, segments):
     assert new >= 8
 
 
+class Trainer:
+    """What the adapter asks of a trainer of Ultralytics."""
+
+    def __init__(self, dataset):
+        self.resets, self.epoch, self.callbacks = 0, 0, {}
+        self.train_loader = SimpleNamespace(dataset=dataset, reset=self.count)
+
+    def count(self):
+        self.resets += 1
+
+    def add_callback(self, event, call):
+        self.callbacks[event] = call
+
+    def begin(self, epoch):
+        self.epoch = epoch
+        self.callbacks["on_train_epoch_start"](self)
+
+
 def test_the_callback_begins_anew_with_workers(data):
-    dataset, resets = Dataset(), []
-    loader = SimpleNamespace(dataset=dataset, reset=lambda: resets.append(1))
-    AffinityPaste(data / "bank", data / "affinity.json", prob=1.0)(SimpleNamespace(train_loader=loader))
-    assert resets and len(dataset.get_image_and_label(0)["cls"]) > 2
+    trainer = Trainer(Dataset())
+    paste = AffinityPaste(data / "bank", data / "affinity.json", prob=1.0)
+    paste(trainer)
+    assert trainer.resets == 1 and not trainer.callbacks
+    assert len(trainer.train_loader.dataset.get_image_and_label(0)["cls"]) > 2
+    assert paste.counters["images"] == 1
+
+
+def test_with_a_seed_it_is_told_of_the_epochs(data):
+    trainer = Trainer(Dataset())
+    AffinityPaste(data / "bank", data / "affinity.json", prob=1.0, seed=3)(trainer)
+    found = []
+    for epoch in (0, 1, 0):
+        trainer.begin(epoch)
+        found.append(trainer.train_loader.dataset[0])
+    assert found[0] == found[2] != found[1]
+    assert trainer.resets == 3  # once for the pasting, and for each epoch that the workers don't know of
+
+
+def loaded(dataset, workers):
+    return list(torch.utils.data.DataLoader(dataset, None, num_workers=workers))
+
+
+def test_the_number_of_workers_changes_nothing_with_a_seed(data):
+    dataset = attach(data, Dataset(), seed=42)
+    assert loaded(dataset, 0) == loaded(dataset, 1) == loaded(dataset, 4)
+
+
+@pytest.mark.parametrize("segments", [False, True])
+def test_images_without_objects_are_pasted_into_on_request(data, segments):
+    plain, dataset = Dataset(segments=segments, empty=True), Dataset(segments=segments, empty=True)
+    assert len(attach(data, plain).get_image_and_label(0)["cls"]) == 0
+    found = attach(data, dataset, into_empty=True).get_image_and_label(0)
+    num = len(found["cls"])
+    assert num and len(found["instances"].bboxes) == num
+    assert len(found["instances"].segments) == (num if segments else 0)
 
 
 def test_numpys_generator_decides_without_a_seed_and_it_is_pickled(data):
@@ -132,6 +193,35 @@ def write_yolo(data, folder, *, segments):
     listed = dict(path=str(folder), train="images", val="images", names=dict(enumerate(NAMES)))
     (folder / "data.yaml").write_text(yaml.safe_dump(listed))
     return folder / "data.yaml"
+
+
+def test_a_dataset_of_ultralytics_in_any_number_of_workers(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path))
+    pytest.importorskip("ultralytics", reason="needs ultralytics, which is AGPL and no dependency")
+    from ultralytics.data.dataset import YOLODataset
+
+    described = write_yolo(data, tmp_path / "yolo", segments=True)
+    dataset = YOLODataset(
+        img_path=str(tmp_path / "yolo/images"),
+        data=yaml.safe_load(described.read_text()),
+        task="segment",
+        imgsz=160,
+        augment=False,
+    )
+
+    class Pasted(torch.utils.data.Dataset):
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            found = dataset.get_image_and_label(index)
+            return found["img"].tobytes(), found["instances"].segments.tobytes()
+
+    plain = loaded(Pasted(), 0)
+    attach(data, dataset, seed=42)
+    first = loaded(Pasted(), 0)
+    assert first == loaded(Pasted(), 1) == loaded(Pasted(), 4)
+    assert all(a[0] != b[0] for a, b in zip(first, plain, strict=True))
 
 
 @pytest.mark.parametrize("task", ["detect", "segment"])
