@@ -55,6 +55,11 @@ class CategoryChooser:
         """Return the wanted categories with remaining quota that aren't given up."""
         return frozenset(c for c, quota in self._quotas_left(yields).items() if quota > 0)
 
+    def room(self, yields: CategoryYields) -> int | None:
+        """Return how many objects the quotas still allow, None where a category that is open has none."""
+        left, open_ids = self._quotas_left(yields), self.open_ids(yields)
+        return None if open_ids - self.quotas.keys() else int(sum(left[c] for c in open_ids))
+
     def given_up(self, yields: CategoryYields) -> frozenset[int]:
         """Return the wanted categories that were tried often enough without an accepted object."""
         if not self.give_up_after:

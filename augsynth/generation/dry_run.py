@@ -24,7 +24,7 @@ from augsynth.generation.processes import threads_of
 from augsynth.generation.rounds import plan_round
 from augsynth.generation.run import Progress, jobs_per_shard
 from augsynth.generation.run_state import PLANNED_SHEET, check_output
-from augsynth.generation.statistics import Tally
+from augsynth.generation.statistics import CategoryYields, Tally
 
 _WHOLE_PX = 480  # longer side of an image as the sheet gets it
 _BLUE, _WHITE = (30, 90, 200), (255, 255, 255)
@@ -87,6 +87,7 @@ def dry_run(config: GenerateConfig, *, progress: Progress) -> DryRun:
             first_job=0,
             slots=context.loop.slots,
             largest=jobs_per_shard(config, dataset),
+            room=context.placing.chooser.room(CategoryYields()),
         )
         plans = plan_first(context, shards, most=SHEET_TILES)
     windows = [plan for plan in plans if isinstance(plan, PlannedWindow)]

@@ -71,7 +71,14 @@ def share(total: int, part: int, parts: int) -> int:
 
 
 def plan_round(
-    before: Tally, run: RunOptions, *, first: int, first_job: int, slots: int, largest: int
+    before: Tally,
+    run: RunOptions,
+    *,
+    first: int,
+    first_job: int,
+    slots: int,
+    largest: int,
+    room: int | None = None,
 ) -> list[ShardPlan]:
     """Return the shards of the next round of a run that hasn't ended.
 
@@ -85,10 +92,11 @@ def plan_round(
         first_job: Number of new images begun so far.
         slots: New objects that an image can get.
         largest: New images of a shard at most.
+        room: Objects that quotas still allow, None for any number.
     """
     wanted, attempts = run.n - before.accepted, run.attempt_budget - before.attempts
     largest = largest if before.attempts >= FIRST_ATTEMPTS else min(largest, FIRST_JOBS)
-    jobs = -(-wanted // slots)
+    jobs = -(-(wanted if room is None else min(wanted, room)) // slots)
     parts = min(max(FIRST_SHARDS, first), -(-jobs // min(LEAST_JOBS, largest)))
     jobs = min(jobs, parts * largest)
     yields, plans = before.yields, list[ShardPlan]()

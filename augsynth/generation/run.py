@@ -104,12 +104,12 @@ def paint_to_end(
     for shard in stored.values():
         _check_known(folder.out, shard, dataset)
     shards: list[ShardRecord] = []
+    models = describe_models(config)
     while len(shards) in stored:
         shards.append(stored[len(shards)])
         tally.add(shards[-1])
-    models = describe_models(config)
-    if find_end(tally, config.run) is End.LOW_YIELD:
-        raise _low_yield(folder, shards, tally, config)
+        if find_end(tally, config.run) is End.LOW_YIELD:  # where it was seen, whatever was painted beyond
+            raise _low_yield(folder, shards, tally, config)
     tally.notices += [*folder.notices, *notices, *repair_lines(dataset), *licence_notices(models)]
     progress("loading", tally)
     context = open_context(config, dataset)
@@ -180,6 +180,7 @@ def _paint_shards(
         while True:
             over = rounds_over(shards)
             before = tally if over == len(shards) else _count(shards[:over], tally)
+            note_given_up(before, chooser)
             end = find_end(before, run, chooser)
             if end is not None or (preview is not None and tally.attempts >= preview):
                 return end
@@ -190,12 +191,12 @@ def _paint_shards(
                 first_job=sum(shard.jobs for shard in shards[:over]),
                 slots=context.loop.slots,
                 largest=largest,
+                room=chooser.room(before.yields),
             )
             _check_round(folder.out, plans, stored)
             for record in _in_order(folder, paint, plans[len(shards) - over :], stored):
                 shards.append(record)
                 tally.add(record)
-                note_given_up(tally, chooser)
                 committed()
                 if preview is not None and tally.attempts >= preview:
                     return None

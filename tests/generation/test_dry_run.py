@@ -35,7 +35,7 @@ def test_only_the_sheet_is_written(config: GenerateConfig, tmp_path: Path) -> No
 def test_the_plans_are_those_of_the_run(
     config: GenerateConfig, bare: RunContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = config.but(n=24, give_up_after=1, bank=False, originals="omit", **RANDOM)
+    asked = config.but(n=128, give_up_after=1, bank=False, originals="omit", **RANDOM)
     paint_with(monkeypatch, bare)
     monkeypatch.setattr(dry, "open_context", run.open_context)
     planned: list[PlannedWindow | Attempt] = []
@@ -48,11 +48,11 @@ def test_the_plans_are_those_of_the_run(
     dry_run(asked.but(out=str(tmp_path / "dry")), progress=ignore)
     run.generate(asked.but(out=str(tmp_path / "out")), progress=ignore)
     lines = [line for line in provenance(tmp_path / "out") if line["slot"] == line["retry"] == 0]
-    assert [line["job"] for line in lines[:24]] == [*range(24)], "three shards of 8 new images"
-    expected = [(line["reason"], line["category_id"], line.get("seed")) for line in lines[:24]]
+    assert [line["job"] for line in lines[:48]] == [*range(48)], "three of eight shards of 16 new images"
+    expected = [(line["reason"], line["category_id"], line.get("seed")) for line in lines[:48]]
     assert [told(plan) for plan in planned] == expected
-    assert any(line["reason"] == "no_category" for line in lines[:8]), "some categories are given up"
-    assert not any(told(planned[k])[0] == "no_category" for k in (8, 16)), "in a shard each begins anew"
+    assert any(line["reason"] == "no_category" for line in lines[:16]), "some categories are given up"
+    assert not any(told(planned[k])[0] == "no_category" for k in (16, 32)), "in a shard each begins anew"
 
 
 def told(plan: PlannedWindow | Attempt) -> tuple[str, object, int | None]:

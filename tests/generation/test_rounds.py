@@ -4,6 +4,7 @@ import itertools
 import random
 from collections import Counter
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -95,6 +96,11 @@ def test_a_run_grows_by_rounds() -> None:
     assert sizes == [8, 8, 16, 32, 64, 128]
 
 
+def test_a_round_begins_no_more_than_quotas_allow() -> None:
+    plans = plan_round(Tally(500), RunOptions(n=500), first=0, first_job=0, slots=2, largest=32, room=21)
+    assert sum(plan.jobs for plan in plans) == 11
+
+
 def plans_of(parts: int, before: CategoryYields) -> list[ShardPlan]:
     return [ShardPlan(k, k, parts, k, 1, 1, 1, before) for k in range(parts)]
 
@@ -107,6 +113,7 @@ def test_no_round_exceeds_a_quota(parts: int) -> None:
     quotas = [plan.placing(placing).chooser.quotas for plan in plans_of(parts, before)]
     assert sum(each[1] - 5 for each in quotas) == 5 and sum(each[2] - 4 for each in quotas) == 0
     assert all(each.keys() == {1, 2} for each in quotas)
+    assert chooser.room(before) is None and replace(chooser, wanted_ids=frozenset({1, 2})).room(before) == 5
 
 
 @pytest.mark.parametrize("parts", [1, 3, 30])
@@ -212,13 +219,15 @@ def test_no_two_processes_claim_a_shard(tmp_path: Path) -> None:
 def test_shards_of_another_plan_are_refused(
     config: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*_: object) -> None:
-        if list((tmp_path / "out" / "shards").glob("0*.json")):
+    def failing(context: Any, plan: ShardPlan, **rest: Any) -> object:
+        if plan.index:
             raise KeyboardInterrupt
+        return inside(context, plan, **rest)
 
     without_models(monkeypatch, config)
+    inside = run.paint_planned
     with monkeypatch.context() as patch:
-        patch.setattr(run, "note_given_up", interrupt)
+        patch.setattr(run, "paint_planned", failing)
         with pytest.raises(KeyboardInterrupt):
             generate(config, tmp_path / "out")
     monkeypatch.setattr(run, "jobs_per_shard", lambda config, dataset: 4)

@@ -89,7 +89,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
         generate(config.but(out=str(out), processes=1), progress=ignore)
     monkeypatch.setattr(RunFolder, "commit", commit)
     assert done == [0] and not (out / "annotations").exists()
-    tally = generate(config.but(out=str(out), processes=1), progress=ignore)
+    tally = generate(config.but(out=str(out)), progress=ignore)
     assert tally.accepted == 9
     assert files_of(out) == files_of(run[0])
 

@@ -61,7 +61,7 @@ def test_a_category_that_never_passes_is_given_up_and_said(
     tally = generate(quick.but(n=80, give_up_after=4), progress=ignore)
     [bottle] = [c.id for c in bare.dataset.categories if c.name == "bottle"]
     assert tally.given_up == {bottle} and tally.accepted == 80 and tally.ended is End.ENOUGH
-    assert tally.by_category[bottle].total() < 4 + 8  # a batch is planned at once
+    assert tally.by_category[bottle].total() < 4 + 8  # a round is planned at once
     assert [n for n in tally.notices if "given up" in n] == [
         f"bottle is given up: {tally.by_category[bottle].total()} attempts, none accepted, mostly blank "
         "(give_up_after is 4)"
@@ -75,7 +75,7 @@ def test_a_run_without_a_category_left_ends_and_says_why(
 ) -> None:
     paint_with(monkeypatch, bare, "a")
     tally = generate(quick.but(give_up_after=2, min_yield=0.0), progress=ignore)
-    assert tally.ended is End.GIVEN_UP and tally.accepted == 0 and tally.attempts < 100
+    assert tally.ended is End.GIVEN_UP and tally.accepted == 0 and tally.attempts < 180
     line = shortfall_line(tally, Path(quick.output.out))
     assert line.startswith("100 objects short: no category is left") and "blank pictures" in line
     assert line.endswith("contact_sheet_rejected.png")
