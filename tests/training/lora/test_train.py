@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from augsynth.training.lora.options import LoraTraining, check_base
 from tests.tiny_families import build_sd, build_sdxl, make_request, write_index
 from tests.tiny_kills import check_every_kill
 from tests.tiny_loras import FAMILIES, QUICK, tensors, train
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -67,12 +70,21 @@ class Stop(Exception):
     pass
 
 
+LONGER = {"num_windows": 70, "accumulate": 2, "samples": 0}
+
+
+@pytest.fixture(scope="module")
+def whole(folders, dataset, tmp_path_factory):
+    """What a training leaves that nothing stopped."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    train(dataset, folders("sd 9"), out, **LONGER)
+    return out
+
+
 @pytest.mark.parametrize("stop", ["encoding", "step", "saving"])
-def test_a_stopped_training_ends_as_if_it_had_not_been(folders, dataset, tmp_path, monkeypatch, stop):
+def test_a_stopped_training_ends_as_if_it_had_not_been(folders, dataset, whole, tmp_path, monkeypatch, stop):
     clock = iter(range(0, 10**6, 2))  # progress is shown at most once a second
     monkeypatch.setattr(loop, "time", type("Clock", (), {"monotonic": staticmethod(lambda: next(clock))}))
-    options = {"num_windows": 70, "accumulate": 2, "samples": 0}
-    train(dataset, folders("sd 9"), tmp_path / "whole", **options)
 
     def progress(stage, step, steps, loss):
         if (stage, step) == {"encoding": ("encoding", 64), "step": ("LoRA", 3)}.get(stop):
@@ -81,43 +93,59 @@ def test_a_stopped_training_ends_as_if_it_had_not_been(folders, dataset, tmp_pat
     with monkeypatch.context() as patch, pytest.raises(Stop):
         if stop == "saving":
             patch.setattr(loop, "store", stop_in_second_call(loop.store))
-        train(dataset, folders("sd 9"), tmp_path / "cut", progress, **options)
-    train(dataset, folders("sd 9"), tmp_path / "cut", **options)
+        train(dataset, folders("sd 9"), tmp_path / "cut", progress, **LONGER)
+    train(dataset, folders("sd 9"), tmp_path / "cut", **LONGER)
     for kind in ("last", "best"):
-        expected, got = tensors(tmp_path / "whole" / kind), tensors(tmp_path / "cut" / kind)
+        expected, got = tensors(whole / kind), tensors(tmp_path / "cut" / kind)
         assert expected.keys() == got.keys()
         assert all(torch.equal(expected[key], got[key]) for key in expected)
-        facts = [json.loads((tmp_path / run / kind / "lora.json").read_text()) for run in ("whole", "cut")]
+        facts = [json.loads((run / kind / "lora.json").read_text()) for run in (whole, tmp_path / "cut")]
         assert facts[0] == facts[1]
+
+
+TWICE = """
+import sys
+from augsynth import cli
+
+for steps in ("2", "4"):
+    sys.argv = ["augsynth", *COMMAND, "--lora-steps", steps]
+    try:
+        cli.main()
+    except SystemExit as ended:
+        if ended.code:
+            raise
+"""
 
 
 def test_two_processes_train_what_one_does_with_two_batches_a_step(folders, dataset, tmp_path):
     """Stopped half-way, too; the first process alone speaks and writes."""
     folder, rate = folders("sd 9"), {"lr_schedule": "constant", "num_windows": 80}
     train(dataset, folder, tmp_path / "one", accumulate=2, **rate)
-
-    def launch(*words):
-        data = ["--annotations", dataset.source, "--images", dataset.image_root, "--out", tmp_path / "two"]
-        options = [
-            f"--{key.replace('_', '-')}={getattr(QUICK, key)}"
-            for key in (
-                "lora_rank", "lora_batch_size", "lora_lr", "warmup", "precision", "samples", "save_every",
-                "held_out_share",
-            )
-        ]  # fmt: skip
-        options += [f"--categories={name}" for name in QUICK.categories]
-        options += [f"--{key.replace('_', '-')}={value}" for key, value in rate.items()]
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-        command += ["-m", "augsynth", "train-lora", *data, *options, *words]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        return subprocess.run(
-            [str(word) for word in command], capture_output=True, text=True, env=environment, check=False
+    data = ["--annotations", dataset.source, "--images", dataset.image_root, "--out", tmp_path / "two"]
+    options = [
+        f"--{key.replace('_', '-')}={getattr(QUICK, key)}"
+        for key in (
+            "lora_rank", "lora_batch_size", "lora_lr", "warmup", "precision", "samples", "save_every",
+            "held_out_share",
         )
-
-    for steps in (2, 4):
-        ended = launch("--model", folder, "--lora-steps", steps)
-        assert ended.returncode == 0, ended.stderr
-        assert ended.stderr.count(f"LoRA {steps}/{steps}") == ended.stdout.count("use it with") == 1
+    ]  # fmt: skip
+    options += [f"--categories={name}" for name in QUICK.categories]
+    options += [f"--{key.replace('_', '-')}={value}" for key, value in rate.items()]
+    words = [str(word) for word in ("train-lora", "--model", folder, *data, *options)]
+    program = (
+        tmp_path / "twice.py"
+    )  # one start of the processes for both trainings: most of the time is imports
+    program.write_text(TWICE.replace("COMMAND", repr(words)), encoding="utf-8")
+    ended = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", program],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count("LoRA 2/2") == ended.stderr.count("LoRA 4/4") == 1
+    assert ended.stdout.count("use it with") == 2
     one, two = (tensors(tmp_path / name / "last") for name in ("one", "two"))
     assert one.keys() == two.keys()
     for key, value in one.items():

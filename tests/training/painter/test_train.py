@@ -1,5 +1,6 @@
 """Training from scratch: windows, resuming, and the standard layout."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -53,6 +54,13 @@ def stop_at(stage: str, step: int) -> Callable[[str, int, int, float], None]:
     return progress
 
 
+@pytest.fixture(scope="module")
+def whole(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model of a training that nothing stopped; what changes it takes a copy of the folder it lies in."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    return train_inpainter(dataset, partial(read_image, dataset), training=CONFIG, out=out, progress=ignore)
+
+
 def weights(folder: Path) -> dict[str, np.ndarray]:
     from safetensors.numpy import load_file
 
@@ -62,14 +70,13 @@ def weights(folder: Path) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("stop", [("autoencoder", 4), ("decoder", 4), ("denoiser", 4)])
 def test_a_stopped_training_ends_as_if_it_had_not_been(
-    dataset: Dataset, tmp_path: Path, stop: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+    dataset: Dataset, whole: Path, tmp_path: Path, stop: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from augsynth.training import loop
 
     clock = iter(range(0, 10**6, 2))  # progress is shown at most once a second
     monkeypatch.setattr(loop, "time", type("Clock", (), {"monotonic": staticmethod(lambda: next(clock))}))
     read: Callable[[Scene], Image] = partial(read_image, dataset)
-    whole = train_inpainter(dataset, read, training=CONFIG, out=tmp_path / "whole", progress=ignore)
     with pytest.raises(Stop):
         train_inpainter(dataset, read, training=CONFIG, out=tmp_path / "cut", progress=stop_at(*stop))
     cut = train_inpainter(dataset, read, training=CONFIG, out=tmp_path / "cut", progress=ignore)
@@ -79,25 +86,23 @@ def test_a_stopped_training_ends_as_if_it_had_not_been(
         assert np.array_equal(expected[name], got[name]), name
 
 
-def test_sharpening_changes_the_decoder_alone(dataset: Dataset, tmp_path: Path) -> None:
-    read = partial(read_image, dataset)
-    blurred, sharp = (
-        weights(train_inpainter(dataset, read, training=config, out=tmp_path / name, progress=ignore))
-        for name, config in (("blurred", replace(CONFIG, decoder_steps=0)), ("sharp", CONFIG))
-    )
+def test_sharpening_changes_the_decoder_alone(dataset: Dataset, whole: Path, tmp_path: Path) -> None:
+    read, config = partial(read_image, dataset), replace(CONFIG, decoder_steps=0)
+    blurred = weights(train_inpainter(dataset, read, training=config, out=tmp_path, progress=ignore))
+    sharp = weights(whole)
     assert blurred.keys() == sharp.keys()
     changed = {name for name in blurred if not np.array_equal(blurred[name], sharp[name])}
     assert {name.split(":")[1].split(".")[0] for name in changed} == {"decoder", "post_quant_conv"}
 
 
 def test_the_model_loads_as_a_standard_pipeline_and_foreign_folders_are_refused(
-    dataset: Dataset, tmp_path: Path
+    dataset: Dataset, whole: Path, tmp_path: Path
 ) -> None:
     from diffusers import StableDiffusionInpaintPipeline
     from PIL import Image as PilImage
 
     read = partial(read_image, dataset)
-    folder = train_inpainter(dataset, read, training=CONFIG, out=tmp_path / "run", progress=ignore)
+    folder = shutil.copytree(whole.parent, tmp_path / "run") / whole.name
     pipeline = StableDiffusionInpaintPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     blank = PilImage.new("RGB", (32, 32))
