@@ -20,17 +20,20 @@ class Process:
         rank: Which it is; the first is 0.
         count: How many there are.
         local_rank: Which it is on its machine.
+        local_count: How many are on its machine.
     """
 
     rank: int = 0
     count: int = 1
     local_rank: int = 0
+    local_count: int = 1
 
     @classmethod
     def current(cls) -> Process:
         """Return this process, as the launcher's environment variables have it; alone without a launcher."""
-        rank, count, local = (int(os.environ.get(name) or 0) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
-        return cls(rank, count, local) if count > 1 else cls()
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+        rank, count, local_rank, local_count = (int(os.environ.get(name) or 0) for name in names)
+        return cls(rank, count, local_rank, max(1, local_count)) if count > 1 else cls()
 
     def device(self, device: str) -> str:
         """Return the device of this process: `cuda` is a GPU for each.

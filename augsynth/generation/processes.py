@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+from augsynth.core.devices import Process
 from augsynth.core.errors import BackendError
 from augsynth.core.records import ShardRecord
 from augsynth.generation.config import GenerateConfig
@@ -31,7 +32,8 @@ def choose_processes(config: GenerateConfig) -> int:
     """Return how many processes paint: one on other devices than a CPU, or where none can be forked.
 
     Without a choice it is one for each core that this process may use, if the painting model is a local one of less
-    than 1 GB; a larger one fills the memory with what it computes, and is left to one process with all threads.
+    than 1 GB; a larger one fills the memory with what it computes, and is left to one process with all threads. Cores
+    are shared with the processes that a launcher started on the same machine.
     """
     if (
         config.run.device != "cpu"
@@ -41,7 +43,8 @@ def choose_processes(config: GenerateConfig) -> int:
         return 1
     if config.run.processes is not None:
         return config.run.processes
-    return num_cores() if is_small(config.painting.model) else 1
+    cores = max(1, num_cores() // Process.current().local_count)
+    return cores if is_small(config.painting.model) else 1
 
 
 def num_cores() -> int:

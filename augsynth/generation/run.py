@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from augsynth.affinity.model import save_affinity_file
 from augsynth.coco.faults import repair_lines, repairs_document
 from augsynth.coco.writer import write_json
+from augsynth.core.devices import Process
 from augsynth.core.errors import LowYieldError, ResumeError
 from augsynth.core.records import Attempt, ShardRecord
 from augsynth.core.scene import Dataset
@@ -112,7 +113,8 @@ def paint_to_end(
             raise _low_yield(folder, shards, tally, config)
     tally.notices += [*folder.notices, *notices, *repair_lines(dataset), *licence_notices(models)]
     progress("loading", tally)
-    context = open_context(config, dataset)
+    device = Process.current().device(config.run.device)
+    context = open_context(config.but(device=device), dataset)
     inpainter, asked = context.painting.inpainter, config
     config = config.but(guidance=inpainter.guidance or None, steps=inpainter.steps)
     tally.filter_rows = context.filter_rows

@@ -75,7 +75,7 @@ def test_two_processes_share_the_shards_of_a_run(config: GenerateConfig, tmp_pat
     assert [n for n in tally.notices if "this one helps it" in n]
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("AUGSYNTH_TRIALS", "4"))))
 def test_any_of_them_may_be_killed(config: GenerateConfig, tmp_path: Path, seed: int) -> None:
     out, turns = tmp_path / "out", random.Random(seed)
     others = [started(lambda: generate(config, out)) for _ in range(3)]

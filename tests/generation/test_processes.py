@@ -123,9 +123,16 @@ def _is_running(pid: int) -> bool:
         return False
 
 
-def test_how_many_processes_paint(config: GenerateConfig, tmp_path: Path) -> None:
+def test_how_many_processes_paint(
+    config: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert choose_processes(config) == num_cores() >= 1
     assert choose_processes(config.but(processes=5)) == 5
+    with monkeypatch.context() as patch:
+        patch.setattr(processes, "num_cores", lambda: 9)
+        for name, value in (("RANK", "1"), ("WORLD_SIZE", "8"), ("LOCAL_WORLD_SIZE", "4")):
+            patch.setenv(name, value)
+        assert choose_processes(config) == 2
     assert choose_processes(config.but(device="cuda")) == 1
     assert choose_processes(config.but(model="someone/something")) == 1
     large = tmp_path / "large" / "unet"
