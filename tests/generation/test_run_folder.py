@@ -215,27 +215,6 @@ def test_pictures_that_are_not_known_any_more(tmp_path: Path, text: str) -> None
     assert not shards and "pictures.json is damaged or missing; 3 of 3 shards" in folder.notices[0]
 
 
-STATES = ["", "[]", "{", "null", "[" * 100_000, '{"status": "tired", "fingerprint": {}}', '{"status": "running"}',
-          '{"status": "running", "fingerprint": []}', '{"status": "running", "fingerprint": {}, "format": 2}',
-          '{"status": 1, "fingerprint": {}}', "\udcff"]  # fmt: skip
-
-
-@pytest.mark.parametrize("text", STATES)
-def test_a_state_that_says_something_else_is_named(tmp_path: Path, text: str) -> None:
-    three(tmp_path)
-    (tmp_path / "run.json").write_text(text, errors="surrogateescape")
-    with pytest.raises(ResumeError, match=r"run\.json: damaged \(.*; choose another --out"):
-        shards_of(tmp_path)
-
-
-def test_a_difference_is_said_in_a_line_that_can_be_read(tmp_path: Path) -> None:
-    three(tmp_path)
-    another = RunFolder(tmp_path, {"model": "x" * 10_000}, NO_PICTURES)
-    with pytest.raises(ResumeError, match="model = 'one', not 'xxx") as raised, another:
-        pass
-    assert len(str(raised.value)) < 500
-
-
 def test_tiles_that_are_gone_are_named(tmp_path: Path) -> None:
     folder = begun(tmp_path)
     with pytest.raises(ResumeError, match=r"00000\.npz: damaged or gone; run again"):
