@@ -36,19 +36,19 @@ def published(out: Path) -> dict[str, bytes]:
 
 
 def test_the_number_of_processes_changes_nothing(config: GenerateConfig, tmp_path: Path) -> None:
-    few = config.but(n=36, steps=2, objects_per_image=2, masks="detector", decoys=0.5, bank=False)
+    few = config.but(n=20, steps=2, objects_per_image=2, masks="detector", decoys=0.5, bank=False)
     found = []
     for num in (1, 2, 3):
         tally = generate(few.but(out=str(tmp_path / str(num)), processes=num), progress=ignore)
-        assert tally.accepted == 36
+        assert tally.accepted == 20
         found.append(published(tmp_path / str(num)))
-    assert found[0] == found[1] == found[2] and len(found[0]) > 20
+    assert found[0] == found[1] == found[2] and len(found[0]) > 10
 
 
 def test_an_ended_process_ends_the_run_in_one_line_and_it_goes_on(
     config: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = config.but(n=40, steps=2, masks="off", bank=False, out=str(tmp_path / "run"))
+    few = config.but(n=20, steps=2, masks="off", bank=False, out=str(tmp_path / "run"))
     inside, parent = run.paint_planned, os.getpid()
 
     def killed(context: RunContext, plan: ShardPlan, **rest: Any) -> object:
