@@ -2,7 +2,7 @@
 
     python examples/torchvision_detector.py
 
-On two cores it takes half an hour or more and needs no download. It prints the AP of both on images that neither has seen:
+On two cores it takes half an hour or more and needs no download. It prints the AP of both on unseen images:
 the checkpoint that was best on the validation images, the same seed and number of steps for both.
 """
 
