@@ -188,7 +188,9 @@ class RunFolder:
             ResumeError: It was moved or deleted.
         """
         self.check_place()
-        with writing(self.out), self._claims.one(index) as is_free:
+        with contextlib.ExitStack() as held:
+            with writing(self.out):  # what fails while the shard is painted is no fault of this directory
+                is_free = held.enter_context(self._claims.one(index))
             yield is_free
 
     def wait_or_lead(self) -> bool:

@@ -133,6 +133,15 @@ def test_a_run_that_never_says_what_it_is(tmp_path: Path, monkeypatch: pytest.Mo
             pass
 
 
+def test_what_fails_in_a_shard_is_not_blamed_on_the_directory(tmp_path: Path) -> None:
+    with (
+        RunFolder(tmp_path / "out", {}, NOTHING) as folder,
+        pytest.raises(FileNotFoundError, match="model"),
+        folder.claim(0),
+    ):
+        raise FileNotFoundError("model")
+
+
 def test_nothing_is_removed_while_another_process_paints(tmp_path: Path) -> None:
     with RunFolder(tmp_path / "out", {}, NOTHING) as folder:
         stray = tmp_path / "out" / "images" / "augsynth" / "half.png"
