@@ -95,10 +95,12 @@ def paint_planned(context: RunContext, plan: ShardPlan, *, write_image: WriteIma
         write_image: As for `paint_shard`.
     """
     scenes = context.dataset.scenes
-    jobs = range(plan.first_job, plan.first_job + plan.jobs)
     painted = paint_shard(
         replace(context, placing=plan.placing(context.placing)),
-        [(job, scenes[place]) for job, place in source_scenes(len(scenes), jobs, seed=context.loop.seed)],
+        [
+            (job, scenes[place])
+            for job, place in source_scenes(len(scenes), plan.job_numbers, seed=context.loop.seed)
+        ],
         wanted=plan.wanted,
         budget=plan.budget,
         before=plan.yields(context.placing),
@@ -121,8 +123,7 @@ def plan_first(
     for shard in shards:
         own = replace(context, placing=shard.placing(context.placing))
         objects = _Objects(own, shard.budget, shard.yields(context.placing), [])
-        jobs = range(shard.first_job, shard.first_job + shard.jobs)
-        for job, place in source_scenes(len(scenes), jobs, seed=context.loop.seed):
+        for job, place in source_scenes(len(scenes), shard.job_numbers, seed=context.loop.seed):
             if len(found) == most:
                 return found
             opened = _open(context.dataset, job, scenes[place])

@@ -45,6 +45,11 @@ class ShardPlan:
     budget: int
     before: CategoryYields
 
+    @property
+    def job_numbers(self) -> range:
+        """Numbers of the new images that the shard begins."""
+        return range(self.first_job, self.first_job + self.jobs)
+
     def placing(self, placing: Placing) -> Placing:
         """Return what decides what is painted, with this shard's part of what is left of each quota."""
         chooser = placing.chooser

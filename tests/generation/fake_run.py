@@ -56,8 +56,7 @@ def without_models(patch: pytest.MonkeyPatch, config: GenerateConfig) -> list[in
 
     def paint(context, plan, *, write_image):
         attempts, images = [], []
-        jobs = range(plan.first_job, plan.first_job + plan.jobs)
-        for job, place in source_scenes(len(dataset.scenes), jobs, seed=config.run.seed):
+        for job, place in source_scenes(len(dataset.scenes), plan.job_numbers, seed=config.run.seed):
             scene = dataset.scenes[place]
             name = new_file_name(scene.file_name, job=job, suffix="png", taken=())
             width, height = scene.size_wh

@@ -141,9 +141,8 @@ def test_a_sheet_is_drawn_once(
     assert drawn == [1] * NUM
 
 
-def test_a_page_that_would_be_too_heavy_gets_smaller_pictures(
-    quick: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def sizes_tried(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Let every page be too heavy; return the list to which the sizes of sheets that are drawn are added."""
     tried: list[Any] = []
     draw = report.draw_sheet
 
@@ -153,6 +152,13 @@ def test_a_page_that_would_be_too_heavy_gets_smaller_pictures(
 
     monkeypatch.setattr(report, "draw_sheet", noted)
     monkeypatch.setattr(report, "MOST_BYTES", 10)
+    return tried
+
+
+def test_a_page_that_would_be_too_heavy_gets_smaller_pictures(
+    quick: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = sizes_tried(monkeypatch)
     generate(quick, tmp_path / "out")
     assert tried == [size for size in report.TILE_SIZES for _ in range(NUM)]
     assert sum(sheet["count"] for sheet in data_of(tmp_path / "out")["sheets"]) == NUM
@@ -161,15 +167,7 @@ def test_a_page_that_would_be_too_heavy_gets_smaller_pictures(
 def test_pictures_that_were_too_large_are_not_drawn_again(
     quick: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tried: list[Any] = []
-    draw = report.draw_sheet
-
-    def noted(pairs: Any, size: Any) -> Any:
-        tried.append(size)
-        return draw(pairs, size)
-
-    monkeypatch.setattr(report, "draw_sheet", noted)
-    monkeypatch.setattr(report, "MOST_BYTES", 10)
+    tried = sizes_tried(monkeypatch)
     monkeypatch.setattr(report, "EVERY_S", 0.0)
     monkeypatch.setattr(report, "MOST_SHARE", 1e9)
     generate(quick, tmp_path / "out")
