@@ -344,9 +344,7 @@ def _publish(
     _carry(before, folder.out, AFFINITY, REJECTED_SHEET)
     models = before.models
     publish_records(folder, dataset, records, config=before.config, models=models, tally=tally)
-    report = RunReport(
-        folder, subject, asked=before.asked(), config=before.config, models=models, tally=tally
-    )
+    report = RunReport(folder, subject, asked=before.asked(), config=before.config, models=models)
     report.write(records, tally, status="finished")
     folder.finish()
     tally.finished = True

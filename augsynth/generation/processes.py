@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from pathlib import Path
 
 from augsynth.core.devices import Process
@@ -23,9 +24,23 @@ from augsynth.inpainting.checkpoints import EMBEDDED
 SMALL_BYTES = 1_000_000_000
 _PR_SET_PDEATHSIG = 1
 
-PaintShard = Callable[[ShardPlan], ShardRecord | None]
+
+@dataclass(frozen=True, slots=True)
+class DoneShard:
+    """A shard that is committed.
+
+    Attributes:
+        record: What was done.
+        seconds: That a process of this run took for it; None where it was there already, or another run painted it.
+    """
+
+    record: ShardRecord
+    seconds: float | None = None
+
+
+PaintShard = Callable[[ShardPlan], DoneShard | None]
 """Paint and commit a shard; None where somebody else is at it."""
-PaintShards = Callable[[Sequence[ShardPlan]], Iterator[ShardRecord | None]]
+PaintShards = Callable[[Sequence[ShardPlan]], Iterator[DoneShard | None]]
 
 
 def choose_processes(config: GenerateConfig) -> int:
@@ -107,7 +122,7 @@ def open_processes(config: GenerateConfig, paint: PaintShard) -> Iterator[PaintS
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _in_order(pool: ProcessPoolExecutor, plans: Sequence[ShardPlan]) -> Iterator[ShardRecord | None]:
+def _in_order(pool: ProcessPoolExecutor, plans: Sequence[ShardPlan]) -> Iterator[DoneShard | None]:
     try:
         for future in [pool.submit(_answer, plan) for plan in plans]:
             yield future.result()
@@ -135,5 +150,5 @@ def _begin(paint: PaintShard, parent: int) -> None:
     _paint[:] = [paint]
 
 
-def _answer(plan: ShardPlan) -> ShardRecord | None:
+def _answer(plan: ShardPlan) -> DoneShard | None:
     return _paint[0](plan)

@@ -15,8 +15,10 @@ from augsynth.core.files import write_atomically
 from augsynth.core.options import plain
 from augsynth.core.records import ShardRecord
 from augsynth.generation.config import GenerateConfig
+from augsynth.generation.processes import DoneShard, choose_processes
 from augsynth.generation.report_values import (
     Subject,
+    Timed,
     category_lines,
     command_line,
     count_cost,
@@ -62,7 +64,6 @@ class RunReport:
         asked: The options as they were given, for the command that repeats the run.
         config: The options as they take effect.
         models: Names, revisions, licences and digests.
-        tally: The run so far: what an accepted object costs is counted from here.
     """
 
     def __init__(
@@ -73,7 +74,6 @@ class RunReport:
         asked: GenerateConfig,
         config: GenerateConfig,
         models: Mapping[str, Any],
-        tally: Tally,
     ) -> None:
         self._folder, self._subject, self._config = folder, subject, config
         self._command = command_line(asked)
@@ -84,14 +84,16 @@ class RunReport:
         self._sheets: dict[int, tuple[int, list[Sheet]]] = {}
         self._outlines: dict[int, list[Outline]] = {}
         self._size = 0
-        self._accepted = tally.accepted
-        self._began = self._written = time.monotonic()
-        self._seconds = 0.0
+        self._timed = Timed(processes=choose_processes(config))
+        self._written = time.monotonic()
         self._pause = EVERY_S
+
+    def count(self, done: DoneShard) -> None:
+        """Count what a shard cost, where it was painted here."""
+        self._timed = self._timed.with_shard(done)
 
     def update(self, shards: Sequence[ShardRecord], tally: Tally) -> None:
         """Write the report of a run that goes on, if it is time to."""
-        self._seconds = time.monotonic() - self._began
         if time.monotonic() - self._written >= self._pause:
             self.write(shards, tally, status="running")
 
@@ -140,13 +142,7 @@ class RunReport:
             ended=low_yield_line(tally, run, out) if ended is None else ended,
             filtered=self._config.filter_models.filter != "off",
             categories=category_lines(self._subject, shards, tally),
-            cost=count_cost(
-                self._subject,
-                shards,
-                tally,
-                seconds=self._seconds,
-                accepted=tally.accepted - self._accepted,
-            ),
+            cost=count_cost(self._subject, shards, tally, self._timed),
             grid=self._grid,
             options={k: (v, v != usual[k]) for k, v in plain(self._config).items() if k != "out"},
             command=self._command,

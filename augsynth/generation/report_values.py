@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -18,6 +18,7 @@ from augsynth.core.scene import Dataset, IntArray, Reason
 from augsynth.filtering.real_objects import FilterRow
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.context import RunContext
+from augsynth.generation.processes import DoneShard
 from augsynth.generation.reporting.values import CategoryLine, Cost, Model
 from augsynth.generation.statistics import Tally
 
@@ -53,6 +54,34 @@ class Subject:
             context.filter_rows,
             painting.inpainter.samples_per_window(None if starts is None else painting.strength),
             None if starts is None else starts.bank,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """Shards whose painting was timed: those of this start of the command, in whatever of its processes.
+
+    Attributes:
+        processes: That paint side by side.
+        seconds: Of all of them together.
+        attempts, accepted: In those shards.
+    """
+
+    processes: int = 1
+    seconds: float = 0.0
+    attempts: int = 0
+    accepted: int = 0
+
+    def with_shard(self, done: DoneShard) -> Timed:
+        """Return these with one more, where it was timed."""
+        if done.seconds is None:
+            return self
+        attempts = done.record.attempts
+        return replace(
+            self,
+            seconds=self.seconds + done.seconds,
+            attempts=self.attempts + len(attempts),
+            accepted=self.accepted + sum(attempt.accepted for attempt in attempts),
         )
 
 
@@ -124,21 +153,17 @@ def category_lines(subject: Subject, shards: Sequence[ShardRecord], tally: Tally
     ]
 
 
-def count_cost(
-    subject: Subject, shards: Sequence[ShardRecord], tally: Tally, *, seconds: float, accepted: int
-) -> Cost:
-    """Return what an accepted object costs.
-
-    Args:
-        subject, shards, tally: The run.
-        seconds: Since painting began.
-        accepted: Objects accepted since then.
-    """
+def count_cost(subject: Subject, shards: Sequence[ShardRecord], tally: Tally, timed: Timed) -> Cost:
+    """Return what an accepted object of a run costs: in samples by all shards, in time by those that were timed."""
+    objects = sum(1 for shard in shards for attempt in shard.attempts if attempt.judgement is not None)
+    decoys = sum(1 for shard in shards for decoy in shard.decoys if decoy.plan is not None)
     return Cost(
-        seconds=seconds,
-        accepted=accepted,
+        seconds=timed.seconds,
+        processes=timed.processes,
+        attempts=timed.attempts,
+        accepted=timed.accepted,
         samples_per_window=subject.samples_per_window,
-        painted=sum(1 for shard in shards for a in shard.attempts if a.judgement is not None),
+        painted=objects + decoys,
         all_accepted=tally.reasons[Reason.ACCEPTED],
     )
 

@@ -33,7 +33,13 @@ from augsynth.generation.export import (
 from augsynth.generation.export_bank import write_bank
 from augsynth.generation.foresight import foresee
 from augsynth.generation.loading import open_context, open_dataset
-from augsynth.generation.processes import PaintShards, is_small, open_processes, threads_of
+from augsynth.generation.processes import (
+    DoneShard,
+    PaintShards,
+    is_small,
+    open_processes,
+    threads_of,
+)
 from augsynth.generation.provenance import describe_models, fingerprint, licence_notices
 from augsynth.generation.report import RunReport
 from augsynth.generation.report_values import Subject
@@ -122,10 +128,11 @@ def paint_to_end(
     tally.notices += _without_start(config, dataset, context)
     note_given_up(tally, context.placing.chooser)
     sheets = _Sheets(folder, tally, config)
-    report = RunReport(folder, Subject.of(context), asked=asked, config=config, models=models, tally=tally)
+    report = RunReport(folder, Subject.of(context), asked=asked, config=config, models=models)
     progress("painting", tally)
 
-    def committed() -> None:
+    def committed(done: DoneShard) -> None:
+        report.count(done)
         if folder.leads:
             sheets.update(shards)
             report.update(shards, tally)
@@ -163,7 +170,7 @@ def _paint_shards(
     *,
     config: GenerateConfig,
     tally: Tally,
-    committed: Callable[[], None],
+    committed: Callable[[DoneShard], None],
     preview: int | None,
 ) -> End | None:
     """Paint shards, round by round, until the run ends; return why, or None where `preview` attempts were made.
@@ -174,7 +181,7 @@ def _paint_shards(
         shards: Those that are there in order; what is painted is added to them and to `tally`.
         stored: By number, those that are there.
         config, tally, preview: As for `paint_to_end`.
-        committed: Called after each shard.
+        committed: Called with each shard, once it is in `tally`.
     """
     run, chooser = config.run, context.placing.chooser
     largest = jobs_per_shard(config, context.dataset)
@@ -196,44 +203,46 @@ def _paint_shards(
                 room=chooser.room(before.yields),
             )
             _check_round(folder.out, plans, stored)
-            for record in _in_order(folder, paint, plans[len(shards) - over :], stored):
-                shards.append(record)
-                tally.add(record)
-                committed()
+            for done in _in_order(folder, paint, plans[len(shards) - over :], stored):
+                shards.append(done.record)
+                tally.add(done.record)
+                committed(done)
                 if preview is not None and tally.attempts >= preview:
                     return None
                 if find_end(tally, run) is End.LOW_YIELD:
                     return End.LOW_YIELD
 
 
-def _paint(context: RunContext, folder: RunFolder, plan: ShardPlan) -> ShardRecord | None:
+def _paint(context: RunContext, folder: RunFolder, plan: ShardPlan) -> DoneShard | None:
     """Paint a shard and commit it; return None where another process is at it."""
     with folder.claim(plan.index) as is_own:
         if not is_own:
             return None
         record = folder.read_shard(plan.index)
-        if record is None:
-            painted = paint_planned(context, plan, write_image=folder.write_image)
-            record = painted.record
-            sources = {scene.image_id: scene.file_name for scene in context.dataset.scenes}
-            folder.pictures.check({sources[attempt.source_image_id] for attempt in record.attempts})
-            folder.commit(plan.index, record, tiles=painted.tiles, under=painted.under)
-        return record
+        if record is not None:
+            return DoneShard(record)
+        began = time.monotonic()
+        painted = paint_planned(context, plan, write_image=folder.write_image)
+        record = painted.record
+        sources = {scene.image_id: scene.file_name for scene in context.dataset.scenes}
+        folder.pictures.check({sources[attempt.source_image_id] for attempt in record.attempts})
+        folder.commit(plan.index, record, tiles=painted.tiles, under=painted.under)
+        return DoneShard(record, time.monotonic() - began)
 
 
 def _in_order(
     folder: RunFolder, paint: PaintShards, plans: Sequence[ShardPlan], stored: Mapping[int, ShardRecord]
-) -> Iterator[ShardRecord]:
+) -> Iterator[DoneShard]:
     """Yield the shards of a round in order: those that are there, those that are painted here, and those of others."""
-    found, due = dict(stored), deque(plans)
+    found, due = {index: DoneShard(record) for index, record in stored.items()}, deque(plans)
     left = [plan for plan in plans if plan.index not in found]
     while due:
         busy = []
-        for plan, record in zip(left, paint(left), strict=True):
-            if record is None:
+        for plan, done in zip(left, paint(left), strict=True):
+            if done is None:
                 busy.append(plan)
             else:
-                found[plan.index] = record
+                found[plan.index] = done
             yield from _ready(due, found)
         yield from _ready(due, found)
         left = busy
@@ -241,7 +250,7 @@ def _in_order(
             time.sleep(LOOK_AGAIN_S)
 
 
-def _ready(due: deque[ShardPlan], found: Mapping[int, ShardRecord]) -> Iterator[ShardRecord]:
+def _ready(due: deque[ShardPlan], found: Mapping[int, DoneShard]) -> Iterator[DoneShard]:
     """Yield what is due and found, and take it off what is due."""
     while due and due[0].index in found:
         yield found[due.popleft().index]

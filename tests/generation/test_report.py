@@ -7,16 +7,22 @@ from typing import Any
 
 import pytest
 
+from augsynth.affinity.model import Affinity
 from augsynth.core.errors import LowYieldError
+from augsynth.core.records import Attempt, Decoy, NewImage, PlannedDecoy, ShardRecord
+from augsynth.core.scene import Reason
 from augsynth.generation import report
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.context import RunContext
+from augsynth.generation.processes import DoneShard
 from augsynth.generation.report import DOCUMENT, PAGE, RunReport
+from augsynth.generation.report_values import Subject, Timed, count_cost
 from augsynth.generation.run import generate as run_to_end
 from augsynth.generation.run_folder import RunFolder
 from augsynth.generation.statistics import Tally
 from tests.generation.fake_run import NUM, generate, without_models, write_source
-from tests.generation.run_files import RANDOM, ignore, provenance
+from tests.generation.reporting.pages import dataset_of
+from tests.generation.run_files import RANDOM, ignore, painted_attempt, provenance
 from tests.generation.test_stopping import paint_with
 
 
@@ -124,6 +130,37 @@ def test_reports_take_at_most_a_fiftieth_of_the_time(
     assert 3600 / 60 < busy[0] <= 0.02 * (clock[0] - begun)
 
 
+def test_an_object_costs_what_its_processes_took_whoever_waited_for_whom() -> None:
+    good = painted_attempt(job=0, source_image_id=1)
+    bad = Attempt(job=1, source_image_id=1, reason=Reason.NO_REGION, slot=0, retry=0, category_id=1)
+    timed = Timed(processes=2)
+    for seconds, attempts in ((30.0, (good, bad)), (50.0, (good, good, bad)), (None, (good,))):
+        timed = timed.with_shard(DoneShard(ShardRecord(jobs=1, attempts=attempts), seconds))
+    assert timed == Timed(processes=2, seconds=80.0, attempts=5, accepted=3)
+
+
+def test_decoys_are_windows_that_are_paid_for() -> None:
+    plan = PlannedDecoy(
+        planned_xyxy=(0, 0, 9, 9), window_xyxy=(0, 0, 9, 9), painted_xyxy=(0, 0, 9, 9), prompt="", seed=1
+    )
+    decoy = Decoy(
+        job=0, source_image_id=1, slot=0, retry=0, like_category_id=1, reason=Reason.BLANK, plan=plan
+    )
+    unplaced = Decoy(job=0, source_image_id=1, slot=0, retry=1, like_category_id=1, reason=Reason.NO_REGION)
+    image = NewImage(job=0, file_name="a.png", source_image_id=1, size_wh=(9, 9), attempts=(0,))
+    shard = ShardRecord(
+        jobs=1,
+        attempts=(painted_attempt(job=0, source_image_id=1),),
+        decoys=(decoy, unplaced),
+        images=(image,),
+    )
+    tally = Tally(1)
+    tally.add(shard)
+    dataset = dataset_of()
+    subject = Subject(dataset, Affinity.fit(dataset), (), 16)
+    assert count_cost(subject, [shard], tally, Timed()).samples_each == 2 * 16
+
+
 def test_a_sheet_is_drawn_once(
     quick: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,7 +240,8 @@ def test_a_killed_run_ends_with_the_report_of_one_that_was_not(
     assert document_of(tmp_path / "cut")["status"] == "running"
     generate(quick, tmp_path / "cut")
     one, other = document_of(tmp_path / "whole"), document_of(tmp_path / "cut")
-    assert other["cost"]["accepted_in_that_time"] == NUM - 1
+    assert one["cost"]["accepted_in_that_time"] == NUM and other["cost"]["accepted_in_that_time"] == NUM - 1
+    assert "Timed: 1 of 2 attempts" in (tmp_path / "cut" / PAGE).read_text("utf-8")
     for document in (one, other):
         for key in ("written", "cost", "title"):
             del document[key]

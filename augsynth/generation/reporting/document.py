@@ -41,9 +41,11 @@ def to_document(report: Report, verdict: Verdict, affinity: AffinityTable) -> di
             "apart": [list(pair) for pair in affinity.apart],
         },
         "cost": {
-            "seconds": round(cost.seconds, 1),
+            "process_seconds": round(cost.seconds, 1),
+            "processes": cost.processes,
+            "attempts_in_that_time": cost.attempts,
             "accepted_in_that_time": cost.accepted,
-            "seconds_per_accepted": _rounded(cost.seconds_each, 2),
+            "process_seconds_per_accepted": _rounded(cost.seconds_each, 2),
             "denoiser_samples_per_window": cost.samples_per_window,
             "denoiser_samples_per_accepted": _rounded(cost.samples_each, 1),
         },

@@ -43,14 +43,18 @@ class Cost:
     """What an accepted object costs.
 
     Attributes:
-        seconds: Since painting began in this start of the command.
-        accepted: Objects that were accepted in that time.
+        seconds: That processes of this start of the command took for painting, detecting, judging and writing, summed.
+        processes: That paint side by side.
+        attempts, accepted: In that time; shards that were there before, or that another start of the command painted
+            meanwhile, aren't among them.
         samples_per_window: Windows that go through the denoiser for one attempt; None where that isn't known.
-        painted: Attempts of the whole run that were painted.
-        all_accepted: Accepted ones of the whole run.
+        painted: Windows of the whole run that were painted, for objects and decoys.
+        all_accepted: Accepted attempts of the whole run.
     """
 
     seconds: float
+    processes: int
+    attempts: int
     accepted: int
     samples_per_window: int | None
     painted: int
@@ -58,7 +62,7 @@ class Cost:
 
     @property
     def seconds_each(self) -> float | None:
-        """Seconds for an accepted object, None before the first."""
+        """Seconds of one process for an accepted object, None before the first."""
         return self.seconds / self.accepted if self.accepted else None
 
     @property

@@ -145,7 +145,7 @@ def report_of(attempts: Sequence[Attempt], names: Sequence[str] = NAMES, **value
         ended="",
         filtered=True,
         categories=lines,
-        cost=Cost(20.0, len(kept), 16, len(attempts), len(kept)),
+        cost=Cost(20.0, 2, len(attempts), len(kept), 16, len(attempts), len(kept)),
         grid={k: np.eye(24, dtype=np.int64) for k in range(1, len(names) + 1)},
         options={"n": (len(kept), True), "seed": (42, False)},
         command="augsynth generate --n 9 --out NEW_FOLDER",

@@ -82,9 +82,17 @@ def test_categories_that_deserve_a_closer_look_are_named() -> None:
 
 
 def test_what_an_accepted_object_costs() -> None:
-    cost = Cost(seconds=30.0, accepted=10, samples_per_window=16, painted=50, all_accepted=25)
+    cost = Cost(
+        seconds=30.0,
+        processes=2,
+        attempts=20,
+        accepted=10,
+        samples_per_window=16,
+        painted=50,
+        all_accepted=25,
+    )
     assert cost.seconds_each == 3 and cost.samples_each == 32
-    nothing = Cost(30.0, 0, 16, 0, 0)
+    nothing = Cost(30.0, 2, 20, 0, 16, 0, 0)
     assert nothing.seconds_each is None and nothing.samples_each is None
     assert replace(cost, samples_per_window=None).samples_each is None
 
