@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from augsynth.inpainting.loading import load_inpainter
     from augsynth.pasting.affinity_paste import AffinityPaste
     from augsynth.placement.scene_model import SceneModel, fit_affinity, load_affinity, propose_places
+    from augsynth.training.detector.prediction import Predictions, predict
 else:
     _MODULES = {
         "AffinityPaste": "pasting.affinity_paste",
         "AugsynthError": "core.errors",
         "Check": "checking.check",
+        "Predictions": "training.detector.prediction",
         "Run": "generation.interface",
         "SceneModel": "placement.scene_model",
         "check": "checking.check",
@@ -31,6 +33,7 @@ else:
         "load_detector": "detectors.loading",
         "load_inpainter": "inpainting.loading",
         "open_run": "generation.interface",
+        "predict": "training.detector.prediction",
         "propose_places": "placement.scene_model",
         "read_dataset": "coco.reader",
     }
@@ -54,6 +57,7 @@ __all__ = [
     "AffinityPaste",
     "AugsynthError",
     "Check",
+    "Predictions",
     "Run",
     "SceneModel",
     "__version__",
@@ -66,6 +70,7 @@ __all__ = [
     "load_detector",
     "load_inpainter",
     "open_run",
+    "predict",
     "propose_places",
     "read_dataset",
 ]

@@ -16,6 +16,7 @@ from augsynth.commands.convert import EXPORT, IMPORT
 from augsynth.commands.finalize import FINALIZE
 from augsynth.commands.flags import add_command
 from augsynth.commands.generate import GENERATE
+from augsynth.commands.predict import PREDICT
 from augsynth.commands.sample import SAMPLE
 from augsynth.commands.split import SPLIT
 from augsynth.commands.terminal import TERMINAL
@@ -32,6 +33,7 @@ COMMANDS = (
     TRAIN_INPAINTER,
     TRAIN_LORA,
     TRAIN_DETECTOR,
+    PREDICT,
     SAMPLE,
     IMPORT,
     EXPORT,

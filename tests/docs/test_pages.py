@@ -39,6 +39,7 @@ LITTLE = {
     "bank": "",
     "split": "",
     "train-detector": "--preset fcos_tiny --steps 2 --mask-steps 2 --batch-size 2 --threads 1",
+    "predict": "",
     "train-inpainter": "--preset tiny-32 --num-windows 24 --autoencoder-steps 2 --decoder-steps 2 --denoiser-steps 2 "
     "--save-every 2 --autoencoder-batch-size 4 --denoiser-batch-size 4 --threads 1",
     "generate": "--n 1 --max-attempts 2 --steps 2 --min-auc 0",
@@ -86,7 +87,8 @@ def test_the_commands_of_the_pages_run_as_written(tmp_path, monkeypatch):
         if verb == "sample":
             made = tmp_path / "data" / "sample"
             (tmp_path / "data" / "images").symlink_to(made / "images")
-            (tmp_path / "data" / "train.json").symlink_to(made / "annotations" / "instances.json")
+            for part in ("train", "val", "test"):
+                (tmp_path / "data" / f"{part}.json").symlink_to(made / "annotations" / "instances.json")
     run = tmp_path / "runs" / "mine"
     assert 1 <= len((run / "provenance.jsonl").read_text().splitlines()) <= 2
     listing = next(f.text for f in fences(ROOT / "docs" / "outputs.md") if f.text.startswith("runs/first/"))

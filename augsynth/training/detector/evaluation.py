@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ class Evaluation:
         category_ap50: AP at IoU 0.5 of each category that has objects, by name.
         num_images: Images judged.
         num_objects: Objects judged, crowds excluded.
+        category_ap: AP over IoU 0.50:0.95 of the same categories.
     """
 
     ap: float
@@ -39,6 +40,7 @@ class Evaluation:
     category_ap50: dict[str, float]
     num_images: int
     num_objects: int
+    category_ap: dict[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         categories = ", ".join(f"{name} {ap50:.3f}" for name, ap50 in self.category_ap50.items())
@@ -49,9 +51,13 @@ class Evaluation:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures rounded to four places, for JSON."""
-        document = asdict(self)
-        document["category_ap50"] = {k: round(v, 4) for k, v in self.category_ap50.items()}
-        return {k: round(v, 4) if isinstance(v, float) else v for k, v in document.items()}
+
+        def rounded(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {name: rounded(each) for name, each in value.items()}
+            return round(value, 4) if isinstance(value, float) else value
+
+        return {key: rounded(value) for key, value in asdict(self).items()}
 
 
 def match_judged(judged: Dataset, categories: Sequence[Category]) -> tuple[Dataset, list[str]]:
@@ -127,10 +133,10 @@ def evaluate_detections(
     from pycocotools.cocoeval import COCOeval
 
     objects = int(sum((~scene.is_crowd).sum() for scene in scenes))
-    results = _result_rows(found)
+    results = result_rows(found, range(1, len(scenes) + 1))
     if not results or not objects:
         empty = {c.name: 0.0 for c in categories if any((s.category_ids == c.id).any() for s in scenes)}
-        return Evaluation(0.0, 0.0, 0.0, 0.0, empty, len(scenes), objects)
+        return Evaluation(0.0, 0.0, 0.0, 0.0, empty, len(scenes), objects, dict(empty))
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
         truth.dataset = _truth_document(scenes, categories)
@@ -139,17 +145,17 @@ def evaluate_detections(
         judge.evaluate()
         judge.accumulate()
         judge.summarize()
-    precision = judge.eval["precision"][
-        0, :, :, 0, -1
-    ]  # IoU 0.5, recall, category, all sizes, 100 detections
+    precision = judge.eval["precision"][:, :, :, 0, -1]  # IoU, recall, category; all sizes, 100 detections
     by_id = {c.id: c.name for c in categories}
-    per_category = {
-        by_id[category_id]: float(precision[:, k].mean())
+    judged = {
+        by_id[category_id]: precision[:, :, k]
         for k, category_id in enumerate(judge.params.catIds)
-        if (precision[:, k] >= 0).all()
+        if (precision[:, :, k] >= 0).all()
     }
+    category_ap50 = {name: float(curves[0].mean()) for name, curves in judged.items()}
+    category_ap = {name: float(curves.mean()) for name, curves in judged.items()}
     ap, ap50, ap75, ar = (max(0.0, float(judge.stats[k])) for k in (0, 1, 2, 8))
-    return Evaluation(ap, ap50, ap75, ar, per_category, len(scenes), objects)
+    return Evaluation(ap, ap50, ap75, ar, category_ap50, len(scenes), objects, category_ap)
 
 
 def _xywh(box_xyxy: np.ndarray[Any, Any]) -> list[float]:
@@ -157,10 +163,16 @@ def _xywh(box_xyxy: np.ndarray[Any, Any]) -> list[float]:
     return [x1, y1, x2 - x1, y2 - y1]
 
 
-def _result_rows(found: Sequence[Detections]) -> list[dict[str, Any]]:
+def result_rows(found: Sequence[Detections], image_ids: Iterable[int]) -> list[dict[str, Any]]:
+    """Return COCO results of the detections of each image; boxes (xywh, pixels) to 0.01 px as detectors give them."""
     return [
-        {"image_id": image_id, "category_id": int(category), "bbox": _xywh(box), "score": float(score)}
-        for image_id, result in enumerate(found, start=1)
+        {
+            "image_id": image_id,
+            "category_id": int(category),
+            "bbox": [round(v, 2) for v in _xywh(box)],
+            "score": float(score),
+        }
+        for image_id, result in zip(image_ids, found, strict=True)
         for box, score, category in zip(result.boxes_xyxy, result.scores, result.category_ids, strict=True)
     ]
 
