@@ -42,6 +42,10 @@ class FilterModels:
         0.05, "Quantile of the real objects' scores that becomes the detector's threshold.", low=0, high=1
     )
 
+    judge: str | None = option(
+        None,
+        "Detector as above, trained apart from what filters: in the end it grades the accepted labels, for the report.",
+    )
     min_auc: float = option(
         0.6,
         "A category is left out where the detector's scores tell its accepted real objects from background worse than "

@@ -69,6 +69,12 @@ class PublishedImage:
         """What a line of provenance says about the image."""
         return {"image_id": self.image_id, "file_name": self.new.file_name}
 
+    @property
+    def label_ids(self) -> list[int]:
+        """Annotation ids of the new objects and of second ones that came along."""
+        numbered = zip(self.objects, self.annotation_ids, strict=True)
+        return [id_ + k for a, id_ in numbered for k in range(1 + len(a.painted.judgement.extras))]
+
 
 def publish_dataset(
     out: Path,

@@ -7,6 +7,7 @@ import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replace_fields
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -27,6 +28,7 @@ from augsynth.filtering.real_objects import FilterRow
 from augsynth.generation.config import GenerateConfig, config_from, plain_config
 from augsynth.generation.engine import Tile, small_tile
 from augsynth.generation.export import AFFINITY, REJECTED_SHEET, SHEET_TILES, SUMMARY
+from augsynth.generation.label_truth import check_judge
 from augsynth.generation.loading import open_dataset, source_files
 from augsynth.generation.processes import threads_of
 from augsynth.generation.provenance import digest_of_source, fingerprint
@@ -118,6 +120,10 @@ class FinishedRun:
             rows = [known.get(row.category_id, row) for row in rows]
         return Subject(dataset, self.affinity, rows, samples)
 
+    def with_judge(self, judge: str | None) -> FinishedRun:
+        """Return the run as if another detector, or none, graded its labels."""
+        return replace_fields(self, config=self.config.but(judge=judge))
+
     def asked(self) -> GenerateConfig:
         """Return the options before the painting model filled its own in, as the fingerprint has them."""
         names = plain_config(self.config).keys()
@@ -127,7 +133,14 @@ class FinishedRun:
 
 
 def finalize(
-    run: Path, numbers: Iterable[int], *, out: Path, replace: bool, progress: Progress, title: str = "veto"
+    run: Path,
+    numbers: Iterable[int],
+    *,
+    out: Path,
+    replace: bool,
+    progress: Progress,
+    judge: str | None = None,
+    title: str = "veto",
 ) -> Tally:
     """Write a copy of a finished run without some of its objects; the run stays as it is.
 
@@ -140,6 +153,7 @@ def finalize(
         out: Directory of the copy; a copy that was interrupted goes on.
         replace: Paint as many objects anew, as the run would have gone on.
         progress: Called with a stage name and the tally so far.
+        judge: Detector that grades the labels of the copy, as for `generate`.
         title: Names the list in errors.
 
     Raises:
@@ -153,6 +167,7 @@ def finalize(
     if run.resolve() in out.resolve().parents:
         raise ConfigError(f"{out}: lies in the run, which isn't changed; choose another --out")
     check_output_folder(out, inputs=[run], is_own=lambda path: (path / RUN_FILE).is_file())
+    before = before.with_judge(judge)
     config = before.asked().but(out=str(out))
     config, dataset = open_dataset(config) if replace else (config, _read_source(config))
     gone = [with_dependants(record, places) for record, places in zip(before.records, struck, strict=True)]
@@ -185,7 +200,9 @@ def _with_room(config: GenerateConfig, records: Sequence[ShardRecord], num: int)
 
 def _read_source(config: GenerateConfig) -> Dataset:
     annotations, images = source_files(config)
-    return read_with_images(annotations, images)
+    dataset = read_with_images(annotations, images)
+    check_judge(config, dataset)
+    return dataset
 
 
 def _check_source(before: FinishedRun, config: GenerateConfig, dataset: Dataset, *, replace: bool) -> None:

@@ -171,10 +171,11 @@ def generate(
 
 def finalize(
     run: str | Path,
-    veto: str | Path | Iterable[int],
+    veto: str | Path | Iterable[int] = (),
     *,
     out: str | Path,
     replace: bool = False,
+    judge: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Write a copy of a finished run without the objects that a person struck out; the run stays as it is.
@@ -184,6 +185,7 @@ def finalize(
         veto: A veto file, or numbers of accepted attempts (`attempt` in `Run.attempts`).
         out: Directory of the copy.
         replace: Paint as many objects anew, as the run would have gone on.
+        judge: Detector trained apart from what filters, that grades the copy's labels for its report and summary.
         progress: As for `generate`.
 
     Raises:
@@ -196,7 +198,8 @@ def finalize(
     else:
         numbers, title = tuple(veto), "veto"
     said = progress or _say_nothing
-    copy_without(Path(run), numbers, out=Path(out), replace=replace, progress=said, title=title)
+    by = None if judge is None else str(judge)
+    copy_without(Path(run), numbers, out=Path(out), replace=replace, progress=said, judge=by, title=title)
     return Run(Path(out))
 
 

@@ -25,6 +25,7 @@ from augsynth.generation.context import (
     Placing,
     RunContext,
 )
+from augsynth.generation.label_truth import check_judge
 from augsynth.generation.learning import (
     calibrate_filter,
     draw_sample,
@@ -209,9 +210,9 @@ def open_dataset(config: GenerateConfig) -> tuple[GenerateConfig, Dataset]:
     What the filter doesn't ask for isn't there, whatever the options say.
 
     Raises:
-        BackendError: The classifier is none.
+        BackendError: The classifier is none, or the judge can't be loaded.
         ConfigError: A category, quota, prompt or label names no category of the dataset, no prompt can tell two
-            categories apart, or the classifier doesn't know one.
+            categories apart, the classifier doesn't know one, or the judge is the detector that filters.
         DatasetError: The dataset can't be used.
     """
     annotations, images = source_files(config)
@@ -247,7 +248,9 @@ def open_dataset(config: GenerateConfig) -> tuple[GenerateConfig, Dataset]:
         filled.update(detector=None, detector_revision=None)
     if not models.asks_classifier:
         filled.update(classifier=None, classifier_revision=None)
-    return config.but(**filled), dataset
+    config = config.but(**filled)
+    check_judge(config, dataset)
+    return config, dataset
 
 
 def source_files(config: GenerateConfig) -> tuple[Path, str | None]:

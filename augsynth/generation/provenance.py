@@ -22,7 +22,7 @@ from augsynth.inpainting.lora import find_lora
 _SETTINGS_SUFFIXES = frozenset({".json", ".txt", ".model", ".yaml"})
 # What a run may change without becoming another run: where it runs and what it shows.
 _FREE_KEYS = frozenset(
-    {"out", "device", "processes", "batch_size", "bank", "mask_format", "min_yield", "give_up_after"}
+    {"out", "device", "processes", "batch_size", "bank", "mask_format", "min_yield", "give_up_after", "judge"}
 )
 
 

@@ -149,6 +149,7 @@ class RunReport:
             models=self._models,
             data_licences=licences_of(self._subject.dataset),
             notices=tally.notices,
+            truth=tally.truth,
         )
 
     def _draw(self, shards: Sequence[ShardRecord]) -> list[Sheet]:

@@ -32,6 +32,7 @@ from augsynth.generation.export import (
 )
 from augsynth.generation.export_bank import write_bank
 from augsynth.generation.foresight import foresee
+from augsynth.generation.label_truth import grade_labels
 from augsynth.generation.loading import open_context, open_dataset
 from augsynth.generation.processes import (
     DoneShard,
@@ -367,10 +368,11 @@ def publish_records(
         shards: The records in order.
         config: Of the run.
         models: What paints and judges.
-        tally: Of the shards.
+        tally: Of the shards; it learns what the judge says of the labels.
     """
     out = folder.out
     publish_dataset(out, dataset, shards, config=config, models=models)
+    tally.truth = grade_labels(out, dataset, shards, config=config)
     if config.output.bank:
         write_bank(
             out,

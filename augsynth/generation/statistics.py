@@ -14,6 +14,7 @@ from msgspec import UNSET
 
 from augsynth.core.records import ShardRecord
 from augsynth.core.scene import Reason
+from augsynth.filtering.grading import LabelTruth
 from augsynth.filtering.real_objects import FilterRow
 
 YIELD_PRIOR = 4.0  # attempts' worth of belief that a category is accepted as often as all are
@@ -78,6 +79,7 @@ class Tally:
         finished: Whether the dataset has been published.
         notices: What the user should know before painting begins.
         struck: Accepted objects that a person took out, by category id; they count as accepted in the yield alone.
+        truth: What an independent detector makes of the labels, once it has looked.
     """
 
     wanted: int
@@ -98,6 +100,7 @@ class Tally:
     finished: bool = False
     notices: list[str] = field(default_factory=list)
     struck: Counter[int] = field(default_factory=Counter)
+    truth: LabelTruth | None = None
 
     def add(self, shard: ShardRecord) -> None:
         """Count a committed shard."""
@@ -171,6 +174,7 @@ class Tally:
             "decoys": dict(self.decoys.most_common()),
             "ended": self.ended,
             "given_up": [self.names[category_id] for category_id in sorted(self.given_up)],
+            **({} if self.truth is None else {"label_truth": self.truth.document()}),
             "real_objects": [_without_scores(row) for row in self.filter_rows],
             "categories": msgspec.to_builtins(self.rows()),
         }

@@ -50,10 +50,10 @@ from augsynth.core.scene import (
 from augsynth.core.seeding import derive_rng
 from augsynth.detectors.loading import load_detector
 from augsynth.detectors.port import Detector
+from augsynth.filtering.grading import wilson
 from augsynth.filtering.judge import FilterRules, Thresholds, calibrate, judge
 from augsynth.filtering.thresholds import SAME_PLACE_IOU
 from augsynth.placement.negatives import without_object
-from benchmarks.judges.grading import wilson
 
 KINDS = ("real", "moved", "swapped", "empty")
 MIN_SIDE = 8  # as min_size of generate

@@ -32,13 +32,13 @@ from augsynth.core.scene import Image, Placement
 from augsynth.core.seeding import derive_rng
 from augsynth.detectors.loading import EMBEDDED_DETECTOR, load_detector
 from augsynth.detectors.port import Detector
+from augsynth.filtering.grading import Grades, grade, relative_agreement, wilson
 from augsynth.generation.context import RunContext
 from augsynth.generation.loading import open_context
 from augsynth.generation.planning import PlannedWindow, make_plan, plan_cells
 from augsynth.generation.stages import paint
 from augsynth.generation.working_image import WorkingImage
 from benchmarks.judges.finished_run import FinishedRun, admissible, read_run
-from benchmarks.judges.grading import Grades, grade, relative_agreement, wilson
 
 MIN_SCORE = 0.1
 CHUNK = 32

@@ -26,8 +26,8 @@ from typing import Any
 
 import yaml
 
+from augsynth.filtering.grading import wilson
 from benchmarks.command import run_augsynth
-from benchmarks.judges.grading import wilson
 
 SCENES_SEED, SHOTS_SEED, TEST_SEED = 7, 2024, 42
 

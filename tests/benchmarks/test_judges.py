@@ -12,13 +12,14 @@ from augsynth.coco.reader import read_dataset
 from augsynth.core.errors import DatasetError
 from augsynth.core.images import read_image, write_image
 from augsynth.core.records import Attempt, Judgement, NewImage, PlannedObject, ShardRecord
-from augsynth.core.scene import Category, Detections, Reason, Scene
+from augsynth.core.scene import Category, Reason, Scene
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.export import publish_dataset
 from augsynth.placement.appearance import Appearance
 from augsynth.placement.layout import Layout
 from augsynth.sample import write_sample
-from benchmarks.judges import artefacts, crop_features, finished_run, grading, labels, probe
+from benchmarks.judges import artefacts, crop_features, finished_run, labels, probe
+from tests.filtering.recorded import Recorded
 from tests.generation.run_files import written_to
 
 QUICK = artefacts.Options(size=24, seeds=1, folds=3, steps=120)
@@ -193,39 +194,6 @@ def test_the_sheet_is_written(fake_run, tmp_path):
     assert path.stat().st_size > 1000
 
 
-class Recorded:
-    """A detector that answers with fixed boxes, whatever it sees."""
-
-    name, view_px = "recorded", 640
-
-    def __init__(self, boxes, scores, ids):
-        order = np.argsort(-np.array(scores))
-        self.answer = Detections(
-            np.array(boxes, float).reshape(-1, 4)[order],
-            np.array(scores, float)[order],
-            np.array(ids, int)[order],
-        )
-
-    def detect(self, images):
-        return [self.answer] * len(images)
-
-
-def test_one_place_gets_one_answer():
-    judge = Recorded(
-        [[10, 10, 30, 30], [10, 10, 30, 31], [60, 10, 80, 30], [61, 40, 80, 60]],
-        [0.9, 0.4, 0.05, 0.5],
-        [1, 2, 1, 2],
-    )
-    boxes = np.array(
-        [[10, 10, 30, 31], [10, 10, 30, 30], [60, 10, 80, 30], [60, 40, 80, 60], [10, 10, 30, 50]], float
-    )
-    image = np.zeros((100, 100, 3), np.uint8)
-    grades = grading.grade(judge, image, boxes, np.array([1, 2, 1, 2, 1]), image_id=7, min_score=0.1)
-    assert grades.right().tolist() == [True, False, False, True, False]
-    assert grades.iou == pytest.approx([20 / 21, 1.0, 0.0, 0.95, 0.5])
-    assert grades.image_ids.tolist() == [7] * 5
-
-
 def test_grades_of_a_run_whose_judge_knows_one_object(fake_run):
     scene = fake_run.edited.scenes[0]
     first = int(np.flatnonzero(fake_run.is_synthetic(scene))[0])
@@ -238,49 +206,6 @@ def test_grades_of_a_run_whose_judge_knows_one_object(fake_run):
     assert set(found["accepted"].image_ids.tolist()) == sources >= set(found["real"].image_ids.tolist())
 
 
-def graded(right, image_ids):
-    right = np.array(right, bool)
-    return grading.Grades(
-        np.ones(len(right), int), np.where(right, 0.9, 0.2), right, np.array(image_ids, int)
-    )
-
-
-def test_agreement_relative_to_that_with_real_objects():
-    """Two of four painted against one of four real ones; where every image says the same, the ratio is sure."""
-    images = np.repeat(np.arange(20), 4)
-    some, others = graded([1, 1, 0, 0] * 20, images), graded([1, 0, 0, 0] * 20, images)
-    ratio = grading.relative_agreement(some, others)
-    assert (ratio.value, ratio.low, ratio.high) == pytest.approx((2.0, 2.0, 2.0))
-    assert grading.relative_agreement(some, some).value == 1.0
-    good, bad = [1, 1, 1, 1] * 10 + [0, 0, 0, 0] * 10, [0, 0, 0, 0] * 10 + [1, 1, 1, 1] * 10
-    spread = grading.relative_agreement(graded(good, images), graded(bad, images))
-    assert spread.value == pytest.approx(1.0) and spread.low < 0.5 and spread.high > 2
-    together = grading.relative_agreement(graded(good, images), graded(good, images))
-    assert (together.low, together.high) == (1.0, 1.0)  # what an image does to both is no difference
-
-
-def test_the_interval_of_a_relative_agreement_covers_the_truth():
-    """Painted objects right with 0.6, real ones with 0.8: 0.75 lies within most of the intervals."""
-    inside = 0
-    for seed in range(100):
-        rng = np.random.default_rng(seed)
-        images = np.repeat(np.arange(60), 3)
-        some, others = graded(rng.random(180) < 0.6, images), graded(rng.random(180) < 0.8, images)
-        ratio = grading.relative_agreement(some, others, draws=500)
-        inside += ratio.low <= 0.75 <= ratio.high
-    assert 88 <= inside <= 100
-
-
-def test_a_relative_agreement_without_real_ones_is_unknown():
-    nothing = graded([], [])
-    for some, others in (
-        (nothing, nothing),
-        (graded([1], [3]), nothing),
-        (graded([1], [3]), graded([0], [3])),
-    ):
-        assert np.isnan(grading.relative_agreement(some, others).value)
-
-
 def test_both_figures_and_their_ratio_are_printed(fake_run, capsys):
     scene = fake_run.edited.scenes[0]
     judge = Recorded(scene.boxes_xyxy, [0.9] * len(scene.boxes_xyxy), scene.category_ids)
@@ -290,10 +215,6 @@ def test_both_figures_and_their_ratio_are_printed(fake_run, capsys):
     assert (
         len(rows) == 2 and f"% of {len(fake_run.synthetic)} |" in rows[1] and f"% of {num_real} |" in rows[1]
     )
-
-
-def test_wilson_interval():
-    assert grading.wilson(95, 100) == pytest.approx((0.8882, 0.9785), abs=1e-3)
 
 
 def test_first_attempts_are_painted_again_as_the_run_painted_them(sample_root, tiny_checkpoint, tmp_path):

@@ -34,6 +34,7 @@ def to_document(report: Report, verdict: Verdict, affinity: AffinityTable) -> di
         "yield": round(report.yield_share, 4),
         "reasons": dict(report.reasons),
         "categories": [_category(line) for line in report.categories],
+        "label_truth": None if report.truth is None else report.truth.document(),
         "affinity": {
             "structure": affinity.found,
             "verdict": affinity.verdict,

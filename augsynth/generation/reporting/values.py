@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from augsynth.core.scene import IntArray
+from augsynth.filtering.grading import LabelTruth
 from augsynth.filtering.real_objects import FilterRow
 
 Status = Literal["running", "finished", "stopped"]
@@ -106,6 +107,7 @@ class Report:
         models: That took part.
         data_licences: Of the dataset.
         notices: What the user was told before painting.
+        truth: What an independent detector makes of the labels; None where there is none, or it hasn't looked yet.
     """
 
     title: str
@@ -128,6 +130,7 @@ class Report:
     models: Sequence[Model]
     data_licences: Sequence[str]
     notices: Sequence[str]
+    truth: LabelTruth | None = None
 
     @property
     def yield_share(self) -> float:

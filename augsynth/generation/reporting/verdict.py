@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from augsynth.filtering.grading import Agreement, LabelTruth
 from augsynth.filtering.real_objects import FilterRow
 from augsynth.generation.reporting.values import Report
 
@@ -14,6 +15,7 @@ Level = Literal["use", "look", "stop"]
 _GOOD_SHARE, _LOW_SHARE = 0.8, 0.5
 _LOW_AUC, _SURE = 0.8, 0.995
 _LOW_YIELD = 0.1
+_LOW_RATIO = 0.9  # of right labels, painted over real
 _MOST_NAMES = 4
 
 
@@ -38,7 +40,8 @@ def sum_up(report: Report) -> Verdict:
     """Return the verdict on a run."""
     rows = [line.real for line in report.categories if line.real is not None]
     level, why = _decide(report, rows)
-    return Verdict(level, _yield_line(report), _filter_line(report, rows), why, _shaky(report))
+    filter_line = " ".join(filter(None, [_filter_line(report, rows), _truth_line(report.truth)]))
+    return Verdict(level, _yield_line(report), filter_line, why, _shaky(report))
 
 
 def _yield_line(report: Report) -> str:
@@ -73,6 +76,25 @@ def _filter_line(report: Report, rows: Sequence[FilterRow]) -> str:
     return f"{line}: most of what it turns down may be good."
 
 
+def _truth_line(truth: LabelTruth | None) -> str:
+    """Return what an independent detector makes of the labels, empty where none looked."""
+    if truth is None or not truth.accepted.objects:
+        return ""
+    line = f"A detector that took no part finds {_agreement(truth.accepted)} of the painted labels right"
+    if not truth.real.objects:
+        return f"{line}; there are no real ones beside them to compare."
+    line += f", and {_agreement(truth.real)} of the real ones in the same images"
+    if truth.ratio is not None:
+        line += f": {truth.ratio:.2f} times as often ({truth.low:.2f}–{truth.high:.2f})"
+    if truth.real.share < _LOW_SHARE:
+        return f"{line}. It misses most real ones, so it says little."
+    return f"{line}."
+
+
+def _agreement(found: Agreement) -> str:
+    return f"{found.share:.0%} ({found.low:.0%}–{found.high:.0%})"
+
+
 def _mean_auc(rows: Sequence[FilterRow]) -> float | None:
     known = [(row.auc, row.objects) for row in rows if row.auc is not None and row.objects]
     total = sum(objects for _, objects in known)
@@ -83,6 +105,7 @@ def _decide(report: Report, rows: Sequence[FilterRow]) -> tuple[Level, str]:
     """Return whether to use the objects, and why: the first case that holds."""
     objects, accepted = sum(row.objects for row in rows), sum(row.accepted for row in rows)
     curve = _mean_auc(rows)
+    truth = report.truth
     look = "Strike out below what is wrong before you train on it."
     cases: list[tuple[bool, Level, str]] = [
         (
@@ -117,6 +140,12 @@ def _decide(report: Report, rows: Sequence[FilterRow]) -> tuple[Level, str]:
             "look",
             "Look before you use it: a filter that turns down half of the real objects is a poor judge of painted "
             f"ones. {look}",
+        ),
+        (
+            truth is not None and truth.high is not None and truth.high < _LOW_RATIO,
+            "look",
+            "Look before you use it: the detector that took no part finds fewer painted labels right than real ones. "
+            f"{look}",
         ),
         (
             report.yield_share < _LOW_YIELD,

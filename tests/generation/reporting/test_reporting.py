@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from augsynth.affinity.model import Affinity
+from augsynth.filtering.grading import Agreement, LabelTruth
 from augsynth.filtering.real_objects import FilterRow
 from augsynth.generation.reporting.affinity_table import MOST_CATEGORIES, tabulate
 from augsynth.generation.reporting.charts import score_chart
@@ -71,6 +72,26 @@ def test_yield_and_worth_of_the_filter_in_a_sentence_each() -> None:
         "new images. 3 objects short: quotas"
     )
     assert sum_up(report(attempts=0)).yield_line == "Nothing has been painted yet."
+
+
+def truth(right: int, real: int, ratio: tuple[float, float, float]) -> LabelTruth:
+    painted, others = (
+        Agreement(objects=50, right=k, low=max(0, k / 50 - 0.1), high=min(1, k / 50 + 0.1))
+        for k in (right, real)
+    )
+    return LabelTruth(judge="j", accepted=painted, real=others, ratio=ratio[0], low=ratio[1], high=ratio[2])
+
+
+def test_label_truth_is_told_beside_the_filter_and_decides() -> None:
+    found = sum_up(report(truth=truth(48, 45, (1.07, 0.97, 1.18))))
+    assert found.level == "use" and found.filter_line.endswith(
+        "A detector that took no part finds 96% (86%–100%) of the painted labels right, and 90% (80%–100%) of the real "
+        "ones in the same images: 1.07 times as often (0.97–1.18)."
+    )
+    worse = sum_up(report(truth=truth(25, 45, (0.56, 0.45, 0.67))))
+    assert worse.level == "look" and "fewer painted labels right than real ones" in worse.use_line
+    assert "says little" in sum_up(report(truth=truth(20, 20, (1.0, 0.8, 1.2)))).filter_line
+    assert "took no part" not in sum_up(report()).filter_line
 
 
 def test_categories_that_deserve_a_closer_look_are_named() -> None:

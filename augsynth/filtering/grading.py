@@ -1,15 +1,17 @@
-"""Grades of boxes by a detector that serves as the judge."""
+"""Grades of boxes by a detector that serves as the judge, and what they say of labels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from augsynth.core.boxes import ious, view_around
-from augsynth.core.scene import Detections, FloatArray, Image, IntArray
+from augsynth.core.scene import Category, Detections, FloatArray, Image, IntArray
 from augsynth.detectors.port import Detector
 
 SAME_PLACE_IOU = 0.7
@@ -40,12 +42,14 @@ class Grades:
         return np.asarray(self.right_class & (self.iou >= min_iou))
 
     def only(self, chosen: NDArray[np.bool_]) -> Grades:
+        """Return those of some boxes."""
         return Grades(
             self.category_ids[chosen], self.iou[chosen], self.right_class[chosen], self.image_ids[chosen]
         )
 
     @classmethod
     def joined(cls, parts: Sequence[Grades]) -> Grades:
+        """Return the grades of several images as one."""
         if not parts:
             return cls(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.bool_), np.zeros(0, np.int64))
         names = [field.name for field in fields(cls)]
@@ -153,3 +157,92 @@ def _ratio(counts: IntArray) -> FloatArray:
     with np.errstate(divide="ignore", invalid="ignore"):
         values = (counts[:, 0] / counts[:, 1]) / (counts[:, 2] / counts[:, 3])
     return np.asarray(np.where(np.isfinite(values), values, np.nan))
+
+
+class Agreement(msgspec.Struct, frozen=True, kw_only=True):
+    """How many labels the judge finds: with their category, at an IoU of at least 0.7.
+
+    Attributes:
+        objects, right: Labels, and those of them that it finds.
+        low, high: 95 % interval of the share (Wilson 1927); None without labels.
+    """
+
+    objects: int
+    right: int
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def share(self) -> float:
+        """Of labels that it finds, 0 without any."""
+        return self.right / self.objects if self.objects else 0.0
+
+    @classmethod
+    def of(cls, grades: Grades) -> Agreement:
+        """Return what grades say."""
+        right = int(grades.right().sum())
+        if not len(grades):
+            return cls(objects=0, right=0)
+        low, high = wilson(right, len(grades))
+        return cls(objects=len(grades), right=right, low=round(low, 4), high=round(high, 4))
+
+
+class CategoryTruth(msgspec.Struct, frozen=True, kw_only=True):
+    """What the judge makes of a category's labels."""
+
+    category_id: int
+    category: str
+    accepted: Agreement
+    real: Agreement
+
+
+class LabelTruth(msgspec.Struct, frozen=True, kw_only=True):
+    """What a judge makes of a run's labels.
+
+    Attributes:
+        judge: Its name.
+        accepted: Of painted objects in new images.
+        real: Of the real objects in the same images: what the judge can reach.
+        ratio, low, high: Share of the accepted ones over that of the real ones, with its 95 % interval from images
+            drawn anew; None where there is nothing to compare.
+        categories: Those with a painted object.
+    """
+
+    judge: str
+    accepted: Agreement
+    real: Agreement
+    ratio: float | None
+    low: float | None
+    high: float | None
+    categories: tuple[CategoryTruth, ...] = ()
+
+    @classmethod
+    def of(cls, judge: str, accepted: Grades, real: Grades, categories: tuple[Category, ...]) -> LabelTruth:
+        """Return what grades of painted and of real objects say."""
+        ratio = relative_agreement(accepted, real)
+        value, low, high = (
+            round(each, 4) if np.isfinite(each) else None for each in (ratio.value, ratio.low, ratio.high)
+        )
+        lines = (
+            CategoryTruth(
+                category_id=category.id,
+                category=category.name,
+                accepted=Agreement.of(accepted.only(accepted.category_ids == category.id)),
+                real=Agreement.of(real.only(real.category_ids == category.id)),
+            )
+            for category in categories
+        )
+        return cls(
+            judge=judge,
+            accepted=Agreement.of(accepted),
+            real=Agreement.of(real),
+            ratio=value,
+            low=low,
+            high=high,
+            categories=tuple(line for line in lines if line.accepted.objects),
+        )
+
+    def document(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        return {"min_iou": RIGHT_IOU, **values}
