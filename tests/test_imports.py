@@ -147,6 +147,7 @@ def test_a_plain_installation_holds_all_that_the_package_imports():
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text("utf-8"))["project"]
     declared = {re.split(r"[<>=!\[ ;]", line)[0] for line in project["dependencies"]}
     with_extras = {"mmdet", "mmcv", "mmengine"}  # detect/mmdet says what to install where they are missing
+    with_extras.add("ray")  # generate/ray says what to install
     with_extras.add("mlflow")  # the tracker is asked for by name, and says what to install
     with_extras |= {"albumentations", "detectron2"}  # imported by the adapters for those who have them
     providers = packages_distributions()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,9 @@ import typer
 from typer.core import TyperCommand
 
 from augsynth.commands.terminal import TERMINAL, Report, Terminal
+from augsynth.core.errors import ConfigError
 from augsynth.core.options import Option, build, options_of
+from augsynth.core.storage import is_url
 
 COMMAND_LINE = "command line"
 COMMON = "Common"
@@ -78,6 +80,8 @@ def add_command(app: typer.Typer, command: Command) -> None:
         TERMINAL.notices.quiet = bool(given.pop("quiet"))
         TERMINAL.verbose, TERMINAL.as_json = bool(given.pop("verbose")), bool(given.pop("json"))
         values = {key: _plain(value) for key, value in given.items() if value is not None}
+        if not command.presets:
+            _refuse_urls(values)
         options = values if command.presets else build(command.options, values, source=COMMAND_LINE)
         report = command.run(options, TERMINAL)
         TERMINAL.show(report)
@@ -94,6 +98,15 @@ def add_command(app: typer.Typer, command: Command) -> None:
             filter(None, [command.exits, "\b\nExample:\n  " + command.example.replace("\n", "\n  ")])
         ),
     )(call)
+
+
+def _refuse_urls(values: Mapping[str, Any]) -> None:
+    """Raise ConfigError where an option names a URL: `generate` alone takes them."""
+    for key, value in values.items():
+        texts = [str(each) for each in (value if isinstance(value, tuple) else (value,))]
+        for text in texts:
+            if is_url(text.replace(":/", "://") if isinstance(value, Path) else text):
+                raise ConfigError(f"{key} is {text!r}, a URL; only generate takes URLs, so fetch it first")
 
 
 def _plain(value: Any) -> Any:

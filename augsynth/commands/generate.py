@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from augsynth.commands.flags import COMMAND_LINE, Command
@@ -12,6 +11,7 @@ from augsynth.commands.tracking import follow_run
 from augsynth.core.devices import check_device
 from augsynth.core.errors import ConfigError
 from augsynth.core.options import build, check_options, option, plain, section
+from augsynth.core.storage import local_folder, named
 from augsynth.core.tracking import HELP, Tracker, Tracking
 from augsynth.generation.config import GenerateConfig, preset_names, read_config
 
@@ -76,7 +76,7 @@ def run_generate(values: dict[str, Any], terminal: Terminal) -> Report:
             terminal.detail(f"{key}: {value}")
     from augsynth.commands.progress import RunDisplay, preview_lines, summary_lines
 
-    out = Path(config.output.out)
+    out = local_folder(config.output.out)
     tracking = Tracking(following.track, out=out, config=plain(config), device=config.run.device)
     with RunDisplay(terminal.notices) as display, tracking:
         if look.dry_run:
@@ -89,17 +89,17 @@ def run_generate(values: dict[str, Any], terminal: Terminal) -> Report:
         progress = follow_run(tracking, display.update, out)
         tally = generate(config, progress=progress, preview=look.preview)
     if not tally.finished:
-        document = {"out": str(out), "left_s": display.left_s, **tally.document()}
+        document = {"out": named(str(out)), "left_s": display.left_s, **tally.document()}
         return Report(preview_lines(tally, out, left_s=display.left_s), document)
     lines: list[Any] = summary_lines(tally, out)
     if config.output.bank and tally.accepted:
         from augsynth.bank.reader import Bank
 
         lines.append(Bank.open(out / "bank").summary())
-    annotations = str(out / "annotations" / "instances_augmented.json")
+    annotations = named(str(out / "annotations" / "instances_augmented.json"))
     return Report(
         lines,
-        {"out": str(out), "annotations": annotations, **tally.document()},
+        {"out": named(str(out)), "annotations": annotations, **tally.document()},
         0 if tally.accepted >= tally.wanted else SHORT,
     )
 

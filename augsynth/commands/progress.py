@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from augsynth.core.storage import named
 from augsynth.core.text import printable
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class RunDisplay:
     def update(self, stage: str, tally: Tally) -> None:
         """Show a stage and the tally so far, and what the user should know."""
         for notice in tally.notices[self.told :]:
-            self.console.print(notice, markup=False, highlight=False, soft_wrap=True)
+            self.console.print(named(notice), markup=False, highlight=False, soft_wrap=True)
         self.told = len(tally.notices)
         share = f"{tally.yield_share:.0%}" if tally.attempts else "-"
         left = ""

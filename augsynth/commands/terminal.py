@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from augsynth.core.storage import named
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -55,7 +57,7 @@ class Terminal:
 
     def complain(self, message: str) -> None:
         """Say what ended the command, in one line."""
-        self.errors.print(f"augsynth: {message}", markup=False, highlight=False, soft_wrap=True)
+        self.errors.print(f"augsynth: {named(message)}", markup=False, highlight=False, soft_wrap=True)
 
     def show(self, report: Report) -> None:
         """Print a result, for people or for programs."""
@@ -65,7 +67,12 @@ class Terminal:
             self.results.print(text, markup=False, highlight=False, soft_wrap=True)
             return
         for line in report.lines:
-            self.results.print(line, markup=False, highlight=False, soft_wrap=isinstance(line, str))
+            self.results.print(
+                named(line) if isinstance(line, str) else line,
+                markup=False,
+                highlight=False,
+                soft_wrap=isinstance(line, str),
+            )
 
 
 TERMINAL = Terminal()

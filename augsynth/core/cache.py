@@ -96,7 +96,7 @@ def remembered(kind: str, key: Mapping[str, Any], make: Callable[[], Any]) -> An
             versions of the libraries that compute it are added.
         make: Returns the value: plain values and tensors, in lists, tuples and dicts.
     """
-    folder = _user_folder()
+    folder = user_folder()
     if folder is None:
         return make()
     digest = digest_of({**key, "code": _code_digest(), **environment()})
@@ -128,7 +128,8 @@ def environment() -> dict[str, Any]:
     return {**versions, "num_threads": torch.get_num_threads(), "cpu_precision": fast_precision("cpu")}
 
 
-def _user_folder() -> Path | None:
+def user_folder() -> Path | None:
+    """Return the user's cache folder; None where it is turned off."""
     given = os.environ.get(CACHE_VARIABLE)
     if given is None:
         return user_cache_path("augsynth", appauthor=False)

@@ -11,6 +11,7 @@ from augsynth.affinity.options import CategoryRules
 from augsynth.coco.formats.known import ANNOTATIONS, IMAGES, NEAR
 from augsynth.core.errors import ConfigError
 from augsynth.core.options import build, change, check_options, option, plain, section
+from augsynth.core.storage import named
 from augsynth.core.yaml_file import read_yaml
 from augsynth.filtering.options import FilterModels, FilterRules
 from augsynth.inpainting.options import PaintingOptions
@@ -88,6 +89,12 @@ class RunOptions:
         low=1,
         high=256,
         unset="one for each core with a painting model of less than 1 GB, else a single one with all threads",
+    )
+    ray: str | None = option(
+        None,
+        "Ray cluster whose GPUs, or cores, paint: its HOST:PORT, auto for the one that this machine is part of, or "
+        "local for one of this machine alone.",
+        unset="no Ray",
     )
 
     def __post_init__(self) -> None:
@@ -211,5 +218,5 @@ def config_from(values: Mapping[str, Any], *, source: str, **overrides: Any) -> 
 
 
 def plain_config(config: GenerateConfig) -> dict[str, Any]:
-    """Return the configuration as flat plain values for YAML or JSON."""
-    return plain(config)
+    """Return the configuration as flat plain values for YAML or JSON; what was fetched from a URL has its name."""
+    return {key: named(value) if isinstance(value, str) else value for key, value in plain(config).items()}

@@ -14,6 +14,7 @@ from PIL import ImageDraw
 from augsynth.core.figures import contact_sheet
 from augsynth.core.records import Attempt
 from augsynth.core.scene import FloatArray, Image
+from augsynth.core.storage import local_folder
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.engine import plan_first
 from augsynth.generation.export import SHEET_TILES
@@ -72,7 +73,7 @@ def dry_run(config: GenerateConfig, *, progress: Progress) -> DryRun:
     Raises:
         AugsynthError: Bad options, data, models or output directory.
     """
-    out = Path(config.output.out)
+    out = local_folder(config.output.out)
     check_output(out)
     progress("reading", Tally(config.run.n))
     config, dataset = open_dataset(config)

@@ -92,7 +92,7 @@ def publish_dataset(
         out: The run's directory, whose `images/` holds the new images.
         dataset: The source.
         shards: Committed records in order.
-        config: Written as `config.yaml`, without the output path.
+        config: Written as `config.yaml`, without the output path and the cluster.
         models: Names, revisions and digests, for provenance.
     """
     published = number_images(dataset.document, shards)
@@ -108,7 +108,7 @@ def publish_dataset(
     decoys = _decoy_lines(shards, published)
     if decoys:
         _write_lines(out / DECOYS, decoys, models, counted="decoy")
-    values = {k: v for k, v in plain_config(config).items() if k != "out"}
+    values = {k: v for k, v in plain_config(config).items() if k not in ("out", "ray")}
     text = yaml.safe_dump({**values, "models": dict(models)}, sort_keys=True).encode()
     write_atomically(out / "config.yaml", lambda file: file.write(text))
 

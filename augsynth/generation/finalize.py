@@ -29,7 +29,7 @@ from augsynth.generation.config import GenerateConfig, config_from, plain_config
 from augsynth.generation.engine import Tile, small_tile
 from augsynth.generation.export import AFFINITY, REJECTED_SHEET, SHEET_TILES, SUMMARY
 from augsynth.generation.label_truth import check_judge
-from augsynth.generation.loading import open_dataset, source_files
+from augsynth.generation.loading import open_dataset, source_files, with_local_inputs
 from augsynth.generation.processes import threads_of
 from augsynth.generation.provenance import digest_of_source, fingerprint
 from augsynth.generation.report import DOCUMENT, RunReport
@@ -199,6 +199,7 @@ def _with_room(config: GenerateConfig, records: Sequence[ShardRecord], num: int)
 
 
 def _read_source(config: GenerateConfig) -> Dataset:
+    config = with_local_inputs(config)
     annotations, images = source_files(config)
     dataset = read_with_images(annotations, images)
     check_judge(config, dataset)

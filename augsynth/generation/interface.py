@@ -16,6 +16,7 @@ from augsynth.core.arrays import MAX_EXACT
 from augsynth.core.errors import ResumeError
 from augsynth.core.images import read_image
 from augsynth.core.scene import Dataset, Image, Scene
+from augsynth.core.storage import local_folder
 from augsynth.generation.config import config_from, read_config
 from augsynth.generation.export import AUGMENTED, DECOYS, PROVENANCE, SUMMARY
 from augsynth.generation.finalize import finalize as copy_without
@@ -146,7 +147,7 @@ def generate(
         annotations: COCO annotation file, or a dataset of another format (docs/formats.md); without it and `images`
             the rendered sample is drawn.
         images: Directory that `file_name` is relative to, where it isn't near the file.
-        out: Directory of the run; one that was interrupted goes on, a finished one isn't touched.
+        out: Directory of the run, or its URL; one that was interrupted goes on, a finished one isn't touched.
         n: Accepted objects wanted.
         config: Name of a preset, or YAML file of options.
         progress: Called with a stage name and the tally so far; without it nothing is printed.
@@ -166,7 +167,7 @@ def generate(
         config_from({}, source="generate", **plain) if config is None else read_config(config, **plain)
     )
     run_to_end(options_of_run, progress=progress or _say_nothing)
-    return Run(Path(out))
+    return Run(local_folder(str(out)))
 
 
 def finalize(

@@ -10,7 +10,9 @@ from augsynth.affinity.focus import read_missing
 from augsynth.coco.reader import read_with_images
 from augsynth.core.devices import fast_precision
 from augsynth.core.errors import ConfigError
+from augsynth.core.options import plain
 from augsynth.core.scene import Dataset
+from augsynth.core.storage import fetched, local_folder
 from augsynth.detectors.loading import load_detector
 from augsynth.detectors.port import Detector, has_masks
 from augsynth.filtering.class_labels import Vocabulary
@@ -42,6 +44,10 @@ from augsynth.pasting.init_images import InitImages
 from augsynth.placement.replacement import related_categories
 
 _WINDOWS_TOGETHER = 8  # on a CPU
+INPUTS = (
+    *("annotations", "images", "affinity", "focus", "prompts"),
+    *("model", "lora", "init_images", "detector", "classifier", "segmenter", "judge"),
+)
 OWN_DATA_MODEL = "stable-diffusion-v1-5/stable-diffusion-inpainting"
 OWN_DATA_DETECTOR = "IDEA-Research/grounding-dino-tiny"
 STRENGTH = 0.2
@@ -215,6 +221,7 @@ def open_dataset(config: GenerateConfig) -> tuple[GenerateConfig, Dataset]:
             categories apart, the classifier doesn't know one, or the judge is the detector that filters.
         DatasetError: The dataset can't be used.
     """
+    config = with_local_inputs(config)
     annotations, images = source_files(config)
     if config.data.annotations is None:
         model, detector, strength = "embedded", "embedded", STRENGTH
@@ -253,12 +260,30 @@ def open_dataset(config: GenerateConfig) -> tuple[GenerateConfig, Dataset]:
     return config, dataset
 
 
+def with_local_inputs(config: GenerateConfig) -> GenerateConfig:
+    """Return the options with local paths in place of the URLs of data and models, which are fetched.
+
+    Raises:
+        ConfigError: There is nothing at a URL, it can't be reached, or images would have to be looked for near one.
+    """
+    given = plain(config)
+    local = {
+        key: fetched(given[key]) for key in INPUTS if isinstance(given[key], str) and "://" in given[key]
+    }
+    if "annotations" in local and config.data.images is None and Path(local["annotations"]).is_file():
+        raise ConfigError(
+            f"{config.data.annotations}: images aren't looked for near a URL; give --images, or the URL of the "
+            "dataset's folder"
+        )
+    return config.but(**local) if local else config
+
+
 def source_files(config: GenerateConfig) -> tuple[Path, str | None]:
     """Return a run's source and, where it is given, its image directory; the sample is drawn into the output."""
     data = config.data
     if data.annotations is not None:
         return Path(data.annotations), data.images
-    root = Path(config.output.out) / "sample"
+    root = local_folder(config.output.out) / "sample"
     return draw_sample(root), str(root / "images")
 
 

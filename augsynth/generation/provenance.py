@@ -13,6 +13,7 @@ from augsynth.affinity.focus import focus_file
 from augsynth.coco.formats.known import is_foreign, source_digest
 from augsynth.core.cache import environment
 from augsynth.core.scene import Dataset
+from augsynth.core.storage import named
 from augsynth.detectors.loading import detector_files, split_detectors
 from augsynth.filtering.options import FilterModels
 from augsynth.generation.config import GenerateConfig, plain_config
@@ -22,7 +23,18 @@ from augsynth.inpainting.lora import find_lora
 _SETTINGS_SUFFIXES = frozenset({".json", ".txt", ".model", ".yaml"})
 # What a run may change without becoming another run: where it runs and what it shows.
 _FREE_KEYS = frozenset(
-    {"out", "device", "processes", "batch_size", "bank", "mask_format", "min_yield", "give_up_after", "judge"}
+    {
+        "out",
+        "device",
+        "processes",
+        "ray",
+        "batch_size",
+        "bank",
+        "mask_format",
+        "min_yield",
+        "give_up_after",
+        "judge",
+    }
 )
 
 
@@ -85,7 +97,8 @@ def describe_models(config: GenerateConfig) -> dict[str, Any]:
     }
     segmenter = _describe("segmenter", config.masking.segmenter, config.masking.segmenter_revision)
     classifier = _describe("classifier", models.classifier, models.classifier_revision)
-    return {**described, **segmenter, "augsynth": __version__, **classifier}
+    found = {**described, **segmenter, "augsynth": __version__, **classifier}
+    return {key: named(value) if isinstance(value, str) else value for key, value in found.items()}
 
 
 def _describe(part: str, model: str | None, revision: str | None) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from augsynth.coco.writer import write_json
 from augsynth.core.files import write_atomically
 from augsynth.core.options import plain
 from augsynth.core.records import ShardRecord
-from augsynth.generation.config import GenerateConfig
+from augsynth.core.storage import named
+from augsynth.generation.config import GenerateConfig, plain_config
 from augsynth.generation.processes import DoneShard, choose_processes
 from augsynth.generation.report_values import (
     Subject,
@@ -130,7 +131,7 @@ class RunReport:
         ended = {"running": "", "finished": shortfall_line(tally, out)}.get(status)
         return Report(
             title=out.resolve().name,
-            folder=str(out),
+            folder=named(str(out)),
             status=status,
             written=now(),
             wanted=tally.wanted,
@@ -144,7 +145,7 @@ class RunReport:
             categories=category_lines(self._subject, shards, tally),
             cost=count_cost(self._subject, shards, tally, self._timed),
             grid=self._grid,
-            options={k: (v, v != usual[k]) for k, v in plain(self._config).items() if k != "out"},
+            options={k: (v, v != usual[k]) for k, v in plain_config(self._config).items() if k != "out"},
             command=self._command,
             models=self._models,
             data_licences=licences_of(self._subject.dataset),

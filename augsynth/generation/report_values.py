@@ -15,6 +15,7 @@ from augsynth.bank.reader import Bank
 from augsynth.core.options import options_of, plain
 from augsynth.core.records import ShardRecord
 from augsynth.core.scene import Dataset, IntArray, Reason
+from augsynth.core.storage import named
 from augsynth.filtering.real_objects import FilterRow
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.context import RunContext
@@ -102,7 +103,7 @@ def command_line(config: GenerateConfig) -> str:
         for each in value if isinstance(value, list) else [value]:
             words += [entry.flag, str(each)]
     rest = f"  # and from its config.yaml: {', '.join(left)}" if left else ""
-    return f"{shlex.join(words)} --out NEW_FOLDER{rest}"
+    return f"{named(shlex.join(words))} --out NEW_FOLDER{rest}"
 
 
 def describe(models: Mapping[str, Any]) -> list[Model]:

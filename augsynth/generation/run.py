@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from augsynth.affinity.model import save_affinity_file
 from augsynth.coco.faults import repair_lines, repairs_document
 from augsynth.coco.writer import write_json
 from augsynth.core.devices import Process
-from augsynth.core.errors import LowYieldError, ResumeError
+from augsynth.core.errors import ConfigError, LowYieldError, ResumeError
 from augsynth.core.records import Attempt, ShardRecord
 from augsynth.core.scene import Dataset
+from augsynth.core.storage import local_folder
 from augsynth.filtering.real_objects import report_lines
-from augsynth.generation.config import GenerateConfig
+from augsynth.generation.config import GenerateConfig, plain_config
 from augsynth.generation.context import RunContext
 from augsynth.generation.engine import paint_planned
 from augsynth.generation.export import (
@@ -33,7 +35,7 @@ from augsynth.generation.export import (
 from augsynth.generation.export_bank import write_bank
 from augsynth.generation.foresight import foresee
 from augsynth.generation.label_truth import grade_labels
-from augsynth.generation.loading import open_context, open_dataset
+from augsynth.generation.loading import INPUTS, open_context, open_dataset
 from augsynth.generation.processes import (
     DoneShard,
     PaintShards,
@@ -42,6 +44,7 @@ from augsynth.generation.processes import (
     threads_of,
 )
 from augsynth.generation.provenance import describe_models, fingerprint, licence_notices
+from augsynth.generation.remote_run import RemoteRun
 from augsynth.generation.report import RunReport
 from augsynth.generation.report_values import Subject
 from augsynth.generation.rounds import ShardPlan, plan_round, rounds_over
@@ -73,14 +76,16 @@ def generate(config: GenerateConfig, *, progress: Progress, preview: int | None 
         AugsynthError: Bad options, data, models or output directory; nothing that was committed is lost.
         LowYieldError: Hardly anything is accepted; nothing was published, and with a lower `min_yield` the run goes on.
     """
-    out = Path(config.output.out)
+    out, remote = local_folder(config.output.out), RemoteRun.of(config.output.out)
     check_output(out)
+    if remote is not None:
+        remote.check()
     progress("reading", Tally(config.run.n))
     config, dataset = open_dataset(config)
-    notices = foresee(config, dataset)
+    notices, pictures = foresee(config, dataset), SourcePictures.of(dataset)
     with (
         threads_of(config),
-        RunFolder(out, fingerprint(config, dataset), SourcePictures.of(dataset), may_join=True) as folder,
+        RunFolder(out, fingerprint(config, dataset), pictures, may_join=True, remote=remote) as folder,
     ):
         return paint_to_end(folder, config, dataset, progress=progress, notices=notices, preview=preview)
 
@@ -140,11 +145,12 @@ def paint_to_end(
         progress("painting", tally)
 
     end = _paint_shards(
-        folder, context, shards, stored, config=config, tally=tally, committed=committed, preview=preview
+        folder, context, shards, stored, config=asked, tally=tally, committed=committed, preview=preview
     )
     if end is None:
         sheets.write(shards)
         report.write(shards, tally, status="running")
+        folder.send_rest()
         return tally
     if end is End.LOW_YIELD:
         report.write(shards, tally, status="stopped")
@@ -186,7 +192,7 @@ def _paint_shards(
     """
     run, chooser = config.run, context.placing.chooser
     largest = jobs_per_shard(config, context.dataset)
-    with open_processes(config, partial(_paint, context, folder)) as paint:
+    with _open_painters(config, context, folder) as paint:
         while True:
             over = rounds_over(shards)
             before = tally if over == len(shards) else _count(shards[:over], tally)
@@ -207,6 +213,8 @@ def _paint_shards(
             for done in _in_order(folder, paint, plans[len(shards) - over :], stored):
                 shards.append(done.record)
                 tally.add(done.record)
+                if len(shards) - 1 not in stored:
+                    folder.send_shard(len(shards) - 1)
                 committed(done)
                 if preview is not None and tally.attempts >= preview:
                     return None
@@ -214,7 +222,22 @@ def _paint_shards(
                     return End.LOW_YIELD
 
 
-def _paint(context: RunContext, folder: RunFolder, plan: ShardPlan) -> DoneShard | None:
+def _open_painters(
+    config: GenerateConfig, context: RunContext, folder: RunFolder
+) -> AbstractContextManager[PaintShards]:
+    if config.run.ray is None:
+        return open_processes(config, partial(paint_and_commit, context, folder))
+    try:
+        from augsynth.generation.ray_actors import open_actors
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise ConfigError("ray is given, but Ray isn't installed: pip install 'augsynth[ray]'") from None
+    given = plain_config(config)  # each node fetches for itself what is at a URL
+    return open_actors(config.but(**{key: given[key] for key in INPUTS}, out=str(folder.out.resolve())))
+
+
+def paint_and_commit(context: RunContext, folder: RunFolder, plan: ShardPlan) -> DoneShard | None:
     """Paint a shard and commit it; return None where another process is at it."""
     with folder.claim(plan.index) as is_own:
         if not is_own:
@@ -326,6 +349,7 @@ def _low_yield(
 ) -> LowYieldError:
     """Write the sheet of what was rejected, and return the error that asks for a decision."""
     write_contact_sheets(folder.out, _pictures(folder, shards), names=tally.names, sheets=(REJECTED_SHEET,))
+    folder.send_rest()
     return LowYieldError(low_yield_line(tally, config.run, folder.out))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping, Set
@@ -24,15 +23,18 @@ from augsynth.core.images import write_image
 from augsynth.core.records import RunState, ShardRecord
 from augsynth.core.scene import Image
 from augsynth.generation.claims import Claims
+from augsynth.generation.remote_run import RemoteRun
 from augsynth.generation.run_state import RUN_FILE, check_output, read_state, shortened
 from augsynth.generation.shard_files import (
     IMAGES,
     SHARDS,
     CommittedShard,
     digest,
+    is_record,
     read_shard,
     record_path,
     stamp,
+    stays,
     store_arrays,
     under_path,
 )
@@ -41,8 +43,6 @@ from augsynth.generation.source_pictures import SourcePictures
 NEW_IMAGES = "augsynth"  # folder of the new images among all
 LOOK_AGAIN_S = 0.5  # at what other processes do
 _JOIN_S = 60.0
-_RECORD = re.compile(r"\d{5,}\.json")
-_KEPT = re.compile(r"\d{5,}\.(json|under\.npz)")  # what of the shards stays in a finished run
 
 
 class RunFolder:
@@ -58,6 +58,7 @@ class RunFolder:
         fingerprint: What the run depends on; a run is only continued with the same.
         pictures: The source pictures as they are now; a run is only continued with the same.
         may_join: Whether this process may paint beside another one that leads; else the directory is in use.
+        remote: What is kept in step with the directory, where it stands for a URL; then none joins.
 
     Attributes:
         notices: What was found damaged, and whether this process helps another one, a line each.
@@ -76,20 +77,22 @@ class RunFolder:
         pictures: SourcePictures,
         *,
         may_join: bool = False,
+        remote: RemoteRun | None = None,
     ) -> None:
         self.out = out
         self.pictures = pictures
         self.fingerprint = json.loads(json.dumps(fingerprint))
         self.notices: list[str] = []
         self.leads = True
-        self._may_join = may_join
+        self._may_join = may_join and remote is None
+        self._remote = remote
         self._lock = FileLock(out / SHARDS / "lock")
         self._claims = Claims(out / SHARDS)
         self._identity: tuple[int, int] | None = None
 
     def __enter__(self) -> Self:
         check_output(self.out)
-        if self.finished:
+        if self.finished and self._remote is None:
             self._clear()
             raise ResumeError(f"{self.out}: the run is finished; nothing was changed; choose another --out")
         with writing(self.out):
@@ -106,21 +109,29 @@ class RunFolder:
                 self._compare(self._state_of_leader().fingerprint)
                 self.notices.append(f"{self.out}: another process is painting this run; this one helps it")
                 return self
+            if self._remote is not None:
+                self._remote.begin()
             state = read_state(self.out)
             if state is None or not self._has_begun():
                 write_atomically(self._pictures, lambda file: file.write(self.pictures.to_bytes()))
                 self._write_state("running")
+                if self._remote is not None:
+                    self._remote.send_state()
             else:
                 self._compare(state.fingerprint)
-        except BaseException:
-            self._lock.release()
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._lock.release()
+        try:
+            if self._remote is not None:
+                self._remote.end()
+        finally:
+            self._lock.release()
 
     @property
     def finished(self) -> bool:
@@ -135,7 +146,7 @@ class RunFolder:
         what was damaged.
         """
         records: dict[int, ShardRecord] = {}
-        stored = sorted(p for p in (self.out / SHARDS).glob("*.json") if _RECORD.fullmatch(p.name))
+        stored = sorted(p for p in (self.out / SHARDS).glob("*.json") if is_record(f"{SHARDS}/{p.name}"))
         vouched = {self._pictures, Path(self._lock.lock_file)}
         damaged = [name for name in (self._compare_pictures(),) if name]
         for path in stored if not damaged else ():
@@ -267,6 +278,21 @@ class RunFolder:
         text = digest(body).encode() + b"\n" + body
         write_atomically(self._record(index), lambda file: file.write(text))
 
+    def send_shard(self, index: int) -> None:
+        """Write a shard that was committed to the URL for which the directory stands, if it does.
+
+        Raises:
+            OutputError: It can't be written.
+            ResumeError: Another process writes there.
+        """
+        if self._remote is not None:
+            self._remote.send_shard(self._record(index))
+
+    def send_rest(self) -> None:
+        """Write all else to the URL for which the directory stands, if it does; raises as `send_shard`."""
+        if self._remote is not None:
+            self._remote.send_rest()
+
     def check_place(self) -> None:
         """Raise unless the directory is still where it was.
 
@@ -286,7 +312,10 @@ class RunFolder:
     def finish(self) -> None:
         """Mark the run as finished and drop what only a run that goes on needs; the records stay."""
         self.check_place()
+        self.send_rest()
         self._write_state("finished")
+        if self._remote is not None:
+            self._remote.finish()
         self._clear()
 
     def _try_to_lead(self) -> bool:
@@ -310,7 +339,7 @@ class RunFolder:
         folder = self.out / SHARDS
         with writing(folder):
             for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-                if not _KEPT.fullmatch(path.name):
+                if not stays(f"{SHARDS}/{path.name}"):
                     path.unlink(missing_ok=True)
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
@@ -318,7 +347,9 @@ class RunFolder:
     def _has_begun(self) -> bool:
         """Tell whether anything was painted: a run that failed before doesn't bind the next one to its options."""
         records = (self.out / SHARDS).glob("*.json")
-        return any(_RECORD.fullmatch(path.name) for path in records) or any((self.out / IMAGES).glob("*"))
+        return any(is_record(f"{SHARDS}/{path.name}") for path in records) or any(
+            (self.out / IMAGES).glob("*")
+        )
 
     @property
     def _pictures(self) -> Path:

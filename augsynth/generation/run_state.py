@@ -40,8 +40,20 @@ def read_state(out: Path) -> RunState | None:
     if not path.is_file():
         return None
     try:
-        return msgspec.json.decode(path.read_bytes(), type=RunState)
-    except (OSError, ValueError, RecursionError) as error:
+        return decode_state(path.read_bytes(), path)
+    except OSError as error:
+        raise ResumeError(f"{path}: damaged ({error}); choose another --out") from error
+
+
+def decode_state(text: bytes, path: object) -> RunState:
+    """Return the state that a run's file holds; `path` names it in the message.
+
+    Raises:
+        ResumeError: It is damaged.
+    """
+    try:
+        return msgspec.json.decode(text, type=RunState)
+    except (ValueError, RecursionError) as error:
         raise ResumeError(f"{path}: damaged ({error}); choose another --out") from error
 
 

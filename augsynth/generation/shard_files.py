@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from augsynth.core.scene import Image
 
 SHARDS = "shards"
 IMAGES = "images"
+_RECORD = re.compile(rf"{SHARDS}/\d{{5,}}\.json")
+_KEPT = re.compile(rf"{SHARDS}/\d{{5,}}\.(json|under\.npz)")
 
 
 class FileStamp(Struct, frozen=True):
@@ -109,6 +112,28 @@ def read_shard(out: Path, index: int, *, also: Iterable[Path] = ()) -> tuple[Com
         if not (out / name).is_file() or committed.files.get(name) != stamp(out / name):
             raise ValueError(name)
     return committed, record
+
+
+def is_record(name: str) -> bool:
+    """Say whether a file of a run's directory is a shard's record, by its name there."""
+    return _RECORD.fullmatch(name) is not None
+
+
+def stays(name: str) -> bool:
+    """Say whether a file of the shards stays in a finished run, by its name in the run's directory."""
+    return _KEPT.fullmatch(name) is not None
+
+
+def committed_files(record: bytes) -> dict[str, FileStamp]:
+    """Return what the record of a shard says of its files, by name in the directory.
+
+    Raises:
+        ValueError: It isn't whole.
+    """
+    expected, _, body = record.partition(b"\n")
+    if expected != digest(body).encode():
+        raise ValueError("not as it was written")
+    return msgspec.json.decode(body, type=CommittedShard).files
 
 
 def record_path(out: Path, index: int) -> Path:

@@ -188,7 +188,7 @@ def test_a_shard_that_another_process_paints_is_waited_for(
     painted = without_models(monkeypatch, config)
     generate(config, tmp_path / "whole")
     painted.clear()
-    inside, asked = run._paint, Counter[int]()
+    inside, asked = run.paint_and_commit, Counter[int]()
 
     def busy(context: Any, folder: Any, plan: ShardPlan) -> object:
         asked[plan.index] += 1
@@ -199,7 +199,7 @@ def test_a_shard_that_another_process_paints_is_waited_for(
             return None
         return inside(context, folder, plan)
 
-    monkeypatch.setattr(run, "_paint", busy)
+    monkeypatch.setattr(run, "paint_and_commit", busy)
     monkeypatch.setattr(run, "LOOK_AGAIN_S", 0.0)
     generate(config, tmp_path / "out")
     assert files_of(tmp_path / "out") == files_of(tmp_path / "whole")
