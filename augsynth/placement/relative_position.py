@@ -28,7 +28,6 @@ _LOG_RADIUS = (np.log(0.1), np.log(14.0))
 _NARROW, _WIDE = 0.7, 3.0
 _KAPPA_NARROW, _KAPPA_WIDE = 0.75, 4.0
 NUM_CELLS = NUM_RADII * NUM_ANGLES
-_PAIRS_AT_ONCE = 256
 
 
 def offset_cells(offset: FloatArray) -> IntArray:
@@ -56,58 +55,65 @@ def cell_offset(cells: IntArray, jitter: FloatArray) -> FloatArray:
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
 
 
+class _Tables:
+    """The log lifts that are computed, a row for each of them.
+
+    Attributes:
+        row_of: (C, C) row of each pair, -1 where it isn't computed yet.
+        narrow, wide: (R, NUM_CELLS) log lifts of both kernels; the last rows may be empty.
+    """
+
+    def __init__(self, row_of: IntArray, log_lifts: FloatArray) -> None:
+        self.row_of = row_of
+        self.narrow = log_lifts.astype(np.float32)
+        self.wide = self.narrow.copy()
+        self._used = len(log_lifts)
+
+    def add(self, pair: tuple[int, int], log_lifts: FloatArray) -> None:
+        """Keep the (2, NUM_CELLS) log lifts of a pair."""
+        if self._used == len(self.narrow):
+            room = np.empty((self._used // 2 + 1, NUM_CELLS), np.float32)
+            self.narrow, self.wide = (np.concatenate([rows, room]) for rows in (self.narrow, self.wide))
+        self.narrow[self._used], self.wide[self._used] = log_lifts
+        self.row_of[pair] = self._used
+        self._used += 1
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Offsets:
     """Counts of real and of random offsets, and the log lifts that follow from them.
+
+    The lifts of a pair are computed when they are first asked for: a dataset of a thousand categories has tens of
+    thousands of pairs, and a scene asks for a few.
 
     Attributes:
         num_categories: Number of categories C; pairs are (anchor index, object index).
         real: Pair -> (NUM_CELLS,) counts of real offsets.
         expected: (C, NUM_CELLS) offsets a random object has from an anchor of the category; a row sums to 1.
-        narrow: (P, NUM_CELLS) log lifts, narrow kernel; wide: the same, wide kernel.
     """
 
     num_categories: int
     real: Mapping[tuple[int, int], NDArray[np.float32]]
     expected: NDArray[np.float32]
-    narrow: NDArray[np.float32] = field(init=False)
-    wide: NDArray[np.float32] = field(init=False)
-    _row_of: IntArray = field(init=False)
+    _backed: FloatArray = field(init=False)
+    _tables: _Tables = field(init=False)
 
     def __post_init__(self) -> None:
-        count, pairs = self.num_categories, sorted(self.real)
-        anchors, kinds = np.array(pairs, np.int64).reshape(-1, 2).T
-        real = np.array([self.real[pair] for pair in pairs], np.float64).reshape(-1, NUM_CELLS)
-        number = real.sum(axis=1, keepdims=True)
-        backed = self._backed_off(anchors, kinds, real, number)
-        wide = np.empty((2 * count + len(pairs), NUM_CELLS), np.float32)
-        narrow = np.empty_like(wide)
-        wide[: 2 * count] = narrow[: 2 * count] = np.log(backed)
-        expected = [_blurred(self.expected, bandwidth) for bandwidth in (_WIDE, _NARROW)]
-        parents = np.where(anchors == kinds, kinds, count + kinds)
-        for start in range(0, len(pairs), _PAIRS_AT_ONCE):
-            some = np.arange(start, min(start + _PAIRS_AT_ONCE, len(pairs)))
-            by_chance = [number[some] * blurred[anchors[some]] for blurred in expected]
-            lifts = _lift(_blurred(real[some], _WIDE), by_chance[0], backed[parents[some]], _KAPPA_WIDE)
-            wide[2 * count + some] = np.log(lifts)
-            lifts = _lift(_blurred(real[some], _NARROW), by_chance[1], lifts, _KAPPA_NARROW)
-            narrow[2 * count + some] = np.log(lifts)
+        count, backed = self.num_categories, self._backed_off()
         row_of = np.where(np.eye(count, dtype=bool), 0, count) + np.arange(count)[None]
-        row_of[anchors, kinds] = 2 * count + np.arange(len(pairs))
-        object.__setattr__(self, "wide", wide)
-        object.__setattr__(self, "narrow", narrow)
-        object.__setattr__(self, "_row_of", row_of.astype(np.int64))
+        if self.real:
+            row_of[tuple(np.array(list(self.real)).T)] = -1
+        object.__setattr__(self, "_backed", backed)
+        object.__setattr__(self, "_tables", _Tables(row_of, np.log(backed)))
 
-    def _backed_off(
-        self, anchors: IntArray, kinds: IntArray, real: FloatArray, number: FloatArray
-    ) -> FloatArray:
+    def _backed_off(self) -> FloatArray:
         """Return (2C, NUM_CELLS) lifts of each category next to its own kind, then next to any other."""
         shape = (self.num_categories, NUM_CELLS)
         counts = {True: np.zeros((2, *shape)), False: np.zeros((2, *shape))}
-        for index, (anchor, kind) in enumerate(zip(anchors.tolist(), kinds.tolist(), strict=True)):
+        for (anchor, kind), real in sorted(self.real.items()):
             real_and_expected = counts[anchor == kind][:, kind]
-            real_and_expected[0] += real[index]
-            real_and_expected[1] += self.expected[anchor] * number[index]
+            real_and_expected[0] += real
+            real_and_expected[1] += self.expected[anchor] * real.sum(dtype=np.float64)
         own, other = (_blurred(counts[same], _WIDE) for same in (True, False))
         everything = (own + other).sum(axis=1)
         root = _lift(everything[0], everything[1], np.ones(NUM_CELLS), _KAPPA_WIDE)
@@ -116,6 +122,26 @@ class Offsets:
             pooled = _lift(real_by_kind.sum(axis=0), expected_by_kind.sum(axis=0), root, _KAPPA_WIDE)
             lifts.append(_lift(real_by_kind, expected_by_kind, pooled, _KAPPA_WIDE))
         return np.concatenate(lifts)
+
+    def _rows(self, anchors: IntArray, kinds: IntArray | int) -> IntArray:
+        """Return the rows of the pairs' lifts in the tables, after computing those that aren't there."""
+        tables = self._tables
+        rows = tables.row_of[anchors, kinds]
+        if (rows < 0).any():
+            missing = np.broadcast_arrays(anchors, kinds)
+            for pair in {tuple(p) for p in np.stack([each[rows < 0] for each in missing], axis=-1).tolist()}:
+                tables.add(pair, self._log_lifts_of(*pair))
+            rows = tables.row_of[anchors, kinds]
+        return np.asarray(rows)
+
+    def _log_lifts_of(self, anchor: int, kind: int) -> FloatArray:
+        """Return the (2, NUM_CELLS) log lifts of a pair that occurs: narrow kernel, wide kernel."""
+        real = self.real[anchor, kind].astype(np.float64)
+        by_chance = real.sum() * self.expected[anchor].astype(np.float64)
+        parent = self._backed[kind if anchor == kind else self.num_categories + kind]
+        wide = _lift(_blurred(real, _WIDE), _blurred(by_chance, _WIDE), parent, _KAPPA_WIDE)
+        narrow = _lift(_blurred(real, _NARROW), _blurred(by_chance, _NARROW), wide, _KAPPA_NARROW)
+        return np.asarray(np.log([narrow, wide]))
 
     def log_lifts(
         self, anchors: IntArray, categories: IntArray | int, cells: IntArray
@@ -127,13 +153,13 @@ class Offsets:
             categories: (N,) category indices of the boxes, or the one of all.
             cells: (N, M) of `offset_cells`.
         """
-        rows = self._row_of[anchors[None], np.reshape(categories, (-1, 1))]
-        return self.narrow[rows, cells], self.wide[rows, cells]
+        rows = self._rows(anchors[None], np.reshape(categories, (-1, 1)))
+        return self._tables.narrow[rows, cells], self._tables.wide[rows, cells]
 
     def chances(self, anchor: int, category: int) -> FloatArray:
         """Return (NUM_CELLS,) how often an object lies in each cell next to an anchor; they sum to any number."""
-        row = self._row_of[anchor, category]
-        return np.asarray(np.exp(self.narrow[row].astype(np.float64)) * (self.expected[anchor] + 1e-6))
+        narrow = self._tables.narrow[self._rows(np.array([anchor]), category)[0]]
+        return np.asarray(np.exp(narrow.astype(np.float64)) * (self.expected[anchor] + 1e-6))
 
     def draw(self, anchor: int, category: int, *, num: int, rng: np.random.Generator) -> FloatArray:
         """Draw (num, 2) offsets for an object next to an anchor, in the anchor's longer sides."""
