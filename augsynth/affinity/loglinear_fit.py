@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 from scipy.optimize import minimize
 
 from augsynth.affinity.loglinear import (
@@ -33,7 +34,9 @@ from augsynth.core.scene import FloatArray
 
 STRENGTHS = (np.inf, NO_PAIRS, 64.0, 16.0, 8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.06, 0.03)
 _COUNT_STRENGTH = 5.0  # penalty on V, in units of that on W: counts say less than presence
-_BIAS_STRENGTH = 1.0
+_BIAS_CATEGORIES = (
+    40  # that a penalty of 1 on b and d is for; more of them would fit the prior's own mistakes
+)
 _CHUNK_CELLS = 160_000  # cases × categories that are computed at once, in single precision
 _THREADS = min(4, os.cpu_count() or 1)
 _PART_CELLS = 4_000_000  # what a large fit begins with, and comes back to
@@ -74,6 +77,7 @@ def fit_path(
     offset: FloatArray,
     strengths: Sequence[float],
     *,
+    members: FloatArray | None = None,
     tolerance: float = _TOLERANCE,
     pool: ThreadPoolExecutor | None = None,
 ) -> Iterator[LogLinear]:
@@ -83,11 +87,14 @@ def fit_path(
         examples: The cases to learn from.
         offset: (C,) log odds of the popularity prior.
         strengths: L2 penalties on W, from strong to weak.
+        members: (C,) categories that each column stands for; 1 each by default.
         tolerance: Change of the loss, as a share of it, that ends a fit.
         pool: Cases are shared out to its threads, to the same result.
     """
     size = len(offset)
     loss = _Loss.of(examples, offset, 1.0, tolerance)
+    if members is not None:
+        loss = replace(loss, members=members)
     theta = np.zeros((2 * size + 2, size))
     for strength in strengths:
         if np.isinf(strength):
@@ -108,6 +115,7 @@ class _Loss:
         strength: Penalty on W.
         tolerance: Change, as a share of it, that ends its minimisation.
         weight: What the loss of the cases counts, beside the penalty.
+        members: (C,) categories that each column stands for, or 1.
     """
 
     chunks: list[Any]
@@ -115,6 +123,7 @@ class _Loss:
     strength: float
     tolerance: float = _TOLERANCE
     weight: float = 1.0
+    members: FloatArray | float = 1.0
 
     @classmethod
     def of(
@@ -125,10 +134,13 @@ class _Loss:
 
     @property
     def penalty(self) -> FloatArray:
-        """(2C + 2, 1) penalty on each row of the parameters."""
+        """(2C + 2, C) penalty on the parameters."""
         size = self.curvature.shape[1]
-        penalty = np.full((2 * size + 2, 1), _BIAS_STRENGTH)
+        members = np.broadcast_to(self.members, size)
+        penalty = np.full(self.curvature.shape, max(1.0, float(members.sum()) / _BIAS_CATEGORIES))
         penalty[:size], penalty[size : 2 * size] = self.strength, _COUNT_STRENGTH * self.strength
+        penalty *= members
+        penalty[: 2 * size] *= np.tile(members, 2)[:, None]
         return penalty
 
     def gradient(self, theta: FloatArray, pool: ThreadPoolExecutor | None) -> FloatArray:
@@ -249,10 +261,7 @@ def cross_validate(instances: Any) -> tuple[float, Structure]:
         return _FEW_IMAGES_STRENGTH, Structure(0, 0.0, 0.0, 0.0, 0.0)
     parts = folds(instances)
     held, offsets = [hide_one(rest) for _, rest in parts], [log_odds(train) for train, _ in parts]
-    paths = [
-        fit_path(hide_one(train), odds, STRENGTHS, tolerance=_CV_TOLERANCE)
-        for (train, _), odds in zip(parts, offsets, strict=True)
-    ]
+    paths = [_grouped_path(train, odds) for (train, _), odds in zip(parts, offsets, strict=True)]
     table: list[FloatArray] = []
     with ThreadPoolExecutor(_THREADS) as pool:
         for _ in STRENGTHS:
@@ -264,3 +273,24 @@ def cross_validate(instances: Any) -> tuple[float, Structure]:
                 break
     scene = np.concatenate([case.scene * len(parts) + index for index, case in enumerate(held)])
     return STRENGTHS[best], summed_up(table[0], table[1], table[best], scene)
+
+
+def _grouped_path(instances: Any, offset: FloatArray) -> Iterator[LogLinear]:
+    """Yield the model of CSR (N, C) images at each of `STRENGTHS`, what no image shows fitted as one column.
+
+    Such categories have the same prior and the same parameters: nothing tells them apart. Of a thousand categories
+    a part of the images shows half, and a fit has as many parameters as there are pairs.
+    """
+    seen = np.bincount(instances.indices, minlength=instances.shape[1]) > 0
+    num_seen, num_unseen = int(seen.sum()), int((~seen).sum())
+    if num_unseen < 2:
+        yield from fit_path(hide_one(instances), offset, STRENGTHS, tolerance=_CV_TOLERANCE)
+        return
+    column = np.where(seen, np.cumsum(seen) - 1, num_seen)
+    unseen = sparse.csr_matrix((instances.shape[0], 1), dtype=instances.dtype)
+    examples = hide_one(sparse.hstack([instances[:, np.flatnonzero(seen)], unseen], format="csr"))
+    odds = np.append(offset[seen], offset[~seen][0] + np.log(num_unseen))
+    members = np.append(np.ones(num_seen), float(num_unseen))
+    for model in fit_path(examples, odds, STRENGTHS, members=members, tolerance=_CV_TOLERANCE):
+        pairs, counts = (each[np.ix_(column, column)] for each in (model.pairs, model.counts))
+        yield replace(model, pairs=pairs, counts=counts, bias=model.bias[:, column])

@@ -150,3 +150,30 @@ def test_a_large_fit_goes_through_a_part_to_the_same_forecast(monkeypatch: pytes
     assert losses[1] > losses[0] + 0.02
     assert abs(losses[2] - losses[0]) < 0.002
     assert np.array_equal(through.pairs, through.pairs.T)
+
+
+def test_categories_that_no_image_shows_are_fitted_as_one_to_the_same_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loglinear_fit, "_CV_TOLERANCE", 1e-10)
+    rng = np.random.default_rng(3)
+    shown = (rng.random((60, 5)) < 0.4) * rng.integers(1, 4, (60, 5))
+    instances = objects(*np.insert(shown, [1, 3, 3, 5], 0, axis=1).tolist())
+    offset = log_odds(instances)
+    grouped = list(loglinear_fit._grouped_path(instances, offset))
+    whole = list(fit_path(hide_one(instances), offset, loglinear_fit.STRENGTHS, tolerance=1e-10))
+    for one, other in zip(grouped, whole, strict=True):
+        for name in ("pairs", "counts", "bias"):
+            np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=0.002, err_msg=name)
+    assert np.abs(whole[-1].pairs[:, 1]).max() > 0.1  # those that nothing shows have weights, too
+
+
+def test_many_categories_of_few_images_each_have_structure() -> None:
+    """Five hundred categories, in pairs: the terms that know no pairs mustn't fit the prior's own mistakes."""
+    rng = np.random.default_rng(5)
+    rows = np.zeros((500, 500), int)
+    pair = rng.integers(250, size=500)
+    rows[np.arange(500), 2 * pair] = rows[np.arange(500), 2 * pair + 1] = 1
+    _, structure = cross_validate(objects(*rows.tolist()))
+    assert structure.found
+    assert structure.pairless_log_loss < structure.prior_log_loss + 0.05
