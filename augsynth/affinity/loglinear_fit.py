@@ -34,9 +34,7 @@ from augsynth.core.scene import FloatArray
 
 STRENGTHS = (np.inf, NO_PAIRS, 64.0, 16.0, 8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.06, 0.03)
 _COUNT_STRENGTH = 5.0  # penalty on V, in units of that on W: counts say less than presence
-_BIAS_CATEGORIES = (
-    40  # that a penalty of 1 on b and d is for; more of them would fit the prior's own mistakes
-)
+_BIAS_CATEGORIES = 40  # more than these would let b and d fit the mistakes of the prior
 _CHUNK_CELLS = 160_000  # cases × categories that are computed at once, in single precision
 _THREADS = min(4, os.cpu_count() or 1)
 _PART_CELLS = 4_000_000  # what a large fit begins with, and comes back to

@@ -168,12 +168,12 @@ def test_categories_that_no_image_shows_are_fitted_as_one_to_the_same_model(
     assert np.abs(whole[-1].pairs[:, 1]).max() > 0.1  # those that nothing shows have weights, too
 
 
-def test_many_categories_of_few_images_each_have_structure() -> None:
-    """Five hundred categories, in pairs: the terms that know no pairs mustn't fit the prior's own mistakes."""
-    rng = np.random.default_rng(5)
-    rows = np.zeros((500, 500), int)
-    pair = rng.integers(250, size=500)
-    rows[np.arange(500), 2 * pair] = rows[np.arange(500), 2 * pair + 1] = 1
-    _, structure = cross_validate(objects(*rows.tolist()))
+def test_three_hundred_categories_in_eighty_images_have_structure() -> None:
+    """Images have a topic. Terms that know no pairs mustn't fit the mistakes of a prior from as few images."""
+    rng = np.random.default_rng(0)
+    topics = rng.gamma(0.15, size=(24, 300)) / (np.arange(300) + 4.0)
+    topics /= topics.sum(axis=1, keepdims=True)
+    drawn = [rng.choice(300, size=12, p=topics[rng.integers(24)]) for _ in range(80)]
+    _, structure = cross_validate(objects(*[np.bincount(each, minlength=300) for each in drawn]))
     assert structure.found
     assert structure.pairless_log_loss < structure.prior_log_loss + 0.05
