@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,21 +34,36 @@ def may_be_hidden(boxes_xyxy: FloatArray) -> NDArray[np.bool_]:
     Args:
         boxes_xyxy: (N, 4) boxes of what is seen of the objects of one image.
     """
-    low, high = boxes_xyxy[:, :2], boxes_xyxy[:, 2:]
-    wh = high - low
-    slack = (_SLACK * wh.max(axis=1))[:, None, None]
-    shared = np.minimum(high[:, None], high[None]) - np.maximum(low[:, None], low[None])
-    along = (shared / wh[:, None])[
-        ..., ::-1
-    ] >= _LEAST_COVERED  # of the sides that x and y bound: their other axis
-    above = (low[None] <= high[:, None] + slack) & (high[None] > high[:, None] + slack)
-    below = (high[None] >= low[:, None] - slack) & (low[None] < low[:, None] - slack)
-    hides = (along & (above | below)).any(axis=2)
-    beyond = ((high[None] > high[:, None] + slack) & (low[None] < low[:, None] - slack)).all(axis=2)
+    slack = _SLACK * (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).max(axis=1)[:, None]
+    x, y = (_compared(boxes_xyxy[:, [axis, axis + 2]], slack) for axis in (0, 1))
+    hides = (y.along & (x.above | x.below)) | (x.along & (y.above | y.below))
+    beyond = x.above & x.below & y.above & y.below
     areas = box_areas(boxes_xyxy)
     hides &= ~(beyond & (areas[None] >= _MUCH_LARGER * areas[:, None]))
     np.fill_diagonal(hides, False)
     return np.asarray(hides.any(axis=1))
+
+
+class _Compared(NamedTuple):
+    """Every box against every other along one axis: (N, N) bool, the box that may hide in the second place."""
+
+    along: NDArray[np.bool_]  # it covers enough of the other's side
+    above: NDArray[np.bool_]  # it touches the upper end and reaches beyond it
+    below: NDArray[np.bool_]  # the same of the lower end
+
+
+def _compared(ends: FloatArray, slack: FloatArray) -> _Compared:
+    """Compare (N, 2) lower and upper ends of boxes; (N, 1) slack."""
+    low, high = ends[:, 0], ends[:, 1]
+    shared = np.minimum(high[:, None], high[None])
+    shared -= np.maximum(low[:, None], low[None])
+    shared /= (high - low)[:, None]
+    top, bottom = high[:, None] + slack, low[:, None] - slack
+    return _Compared(
+        shared >= _LEAST_COVERED,
+        (low[None] <= top) & (high[None] > top),
+        (high[None] >= bottom) & (low[None] < bottom),
+    )
 
 
 def stand_free(boxes_xyxy: FloatArray, size_wh: tuple[int, int]) -> NDArray[np.bool_]:
