@@ -16,12 +16,13 @@ def box_areas(boxes_xyxy: FloatArray) -> FloatArray:
 
 def intersections(a_xyxy: FloatArray, b_xyxy: FloatArray) -> FloatArray:
     """Return the (N, M) intersection areas of (N, 4) and (M, 4) boxes."""
-    sides = []
+    sides: list[FloatArray] = []
     for low, high in ((0, 2), (1, 3)):
         side = np.minimum(a_xyxy[:, None, high], b_xyxy[None, :, high])
         side -= np.maximum(a_xyxy[:, None, low], b_xyxy[None, :, low])
         sides.append(np.maximum(side, 0, out=side))
-    return np.asarray(np.multiply(*sides, out=sides[0]))
+    width, height = sides
+    return np.multiply(width, height, out=width)
 
 
 def intersection_boxes(boxes_xyxy: FloatArray, box_xyxy: FloatArray) -> FloatArray:
