@@ -16,6 +16,7 @@ from augsynth.core.options import plain
 from augsynth.core.records import ShardRecord
 from augsynth.core.storage import named
 from augsynth.generation.config import GenerateConfig, plain_config
+from augsynth.generation.nearest_real import NearestReal
 from augsynth.generation.processes import DoneShard, choose_processes
 from augsynth.generation.report_values import (
     Subject,
@@ -84,6 +85,7 @@ class RunReport:
         self._sources = {scene.image_id: (scene.file_name, scene.size_wh) for scene in subject.dataset.scenes}
         self._sheets: dict[int, tuple[int, list[Sheet]]] = {}
         self._outlines: dict[int, list[Outline]] = {}
+        self._nearest = NearestReal(subject.dataset, (c.id for c in subject.dataset.categories))
         self._size = 0
         self._timed = Timed(processes=choose_processes(config))
         self._written = time.monotonic()
@@ -106,10 +108,10 @@ class RunReport:
             ResumeError: A picture of a shard is damaged.
         """
         began = time.monotonic()
-        report = self._report(shards, tally, status)
-        verdict = sum_up(report)
         shown = _first_shown(shards)
         sheets = self._draw(shown)
+        report = self._report(shards, tally, status)
+        verdict = sum_up(report)
         starts, numbers = self._draw_starts(shown)
         gallery = self._columns(shown, tally, sheets)
         page = render_report(
@@ -120,6 +122,8 @@ class RunReport:
             sheets=sheets,
             starts=starts,
             start_numbers=numbers,
+            nears=self._nearest.sheets,
+            near_places=self._nearest.places,
         )
         write_json(self._folder.out / DOCUMENT, to_document(report, verdict, self._affinity))
         write_atomically(self._folder.out / PAGE, lambda file: file.write(page))
@@ -151,6 +155,7 @@ class RunReport:
             data_licences=licences_of(self._subject.dataset),
             notices=tally.notices,
             truth=tally.truth,
+            copies=self._nearest.count(shards),
         )
 
     def _draw(self, shards: Sequence[ShardRecord]) -> list[Sheet]:
@@ -160,7 +165,7 @@ class RunReport:
         for size in range(least, len(TILE_SIZES)):
             self._size = size  # what was too large isn't drawn again
             sheets = [sheet for k, shard in enumerate(shards) for sheet in self._sheets_of(k, shard, size)]
-            if sum(len(sheet.webp) for sheet in sheets) <= MOST_BYTES:
+            if sum(len(sheet.webp) for sheet in (*sheets, *self._nearest.sheets)) <= MOST_BYTES:
                 break
         return sheets
 
@@ -168,6 +173,7 @@ class RunReport:
         known = self._sheets.get(index)
         if known is None or known[0] != size:
             tiles = self._folder.read_tiles(index, num=shard.num_tiles)
+            self._nearest.look(index, shard, tiles)
             known = size, [draw_sheet(part, TILE_SIZES[size]) for part in _parts(tiles)]
             self._sheets[index] = known
         return known[1]
@@ -205,6 +211,7 @@ class RunReport:
                     if painted.judgement.tile is not None:
                         values["cell"] = first + painted.judgement.tile
                         values["size"] = sizes[values["cell"]]
+                        values |= self._nearest.columns(index, number)
                 columns.add(attempt, values)
             first += shard.num_tiles
         return columns

@@ -40,7 +40,7 @@ def test_a_finished_run_is_graded_in_a_copy(
     before = json.loads((run[0] / "summary.json").read_text())
     assert "label_truth" not in before and document_of(run[0])["label_truth"] is None
     out = tmp_path / "graded"
-    with pytest.raises(SystemExit, match="^0$"):
+    with pytest.raises(SystemExit, match=r"^0$"):
         app(["finalize", str(run[0]), "--judge", str(other), "--out", str(out), "--json"])
     said = json.loads(capsys.readouterr().out)
     summary, document = json.loads((out / "summary.json").read_text()), document_of(out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -35,6 +36,7 @@ def to_document(report: Report, verdict: Verdict, affinity: AffinityTable) -> di
         "reasons": dict(report.reasons),
         "categories": [_category(line) for line in report.categories],
         "label_truth": None if report.truth is None else report.truth.document(),
+        "copies": None if report.copies is None else asdict(report.copies),
         "affinity": {
             "structure": affinity.found,
             "verdict": affinity.verdict,

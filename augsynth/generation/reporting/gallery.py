@@ -83,7 +83,7 @@ class Columns:
         }
         painted = None if attempt.plan is None else attempt.painted
         row |= self._painted(painted, values.get("threshold"))
-        row |= {key: values.get(key) for key in ("cell", "size", "outline", "centre")}
+        row |= {key: values.get(key) for key in ("cell", "size", "outline", "centre", "near", "likeness")}
         for key, value in row.items():
             self.rows.setdefault(key, []).append(value)
 

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from augsynth.core.pages import encoded, open_templates, short, style_sheet
 from augsynth.generation.reporting.affinity_table import AffinityTable
 from augsynth.generation.reporting.charts import score_chart
+from augsynth.generation.reporting.nearest import ALIKE
 from augsynth.generation.reporting.sprites import COLUMNS, Sheet
 from augsynth.generation.reporting.values import Report
 from augsynth.generation.reporting.verdict import Verdict
@@ -33,6 +34,8 @@ def render_report(
     sheets: Sequence[Sheet],
     starts: Sequence[Sheet],
     start_numbers: Sequence[int],
+    nears: Sequence[Sheet],
+    near_places: Sequence[Sequence[Any]],
 ) -> bytes:
     """Return the page of a report in UTF-8.
 
@@ -42,6 +45,8 @@ def render_report(
         sheets: Their pictures; a `cell` counts through all of them.
         starts: Pictures of the real objects that painting started from.
         start_numbers: Position of each of them in its bank.
+        nears: Pictures of the real objects that painted ones are most like, two in a cell.
+        near_places: File name and box of each of them.
     """
     data = {
         **gallery,
@@ -50,6 +55,9 @@ def render_report(
         "starts": [_measures(sheet) for sheet in starts],
         "startNumbers": list(start_numbers),
         "startSizes": [size for sheet in starts for size in sheet.sizes_wh],
+        "nears": [_measures(sheet) for sheet in nears],
+        "nearPlaces": [[short(name), *box] for name, *box in near_places],
+        "alike": ALIKE,
         "grid": {str(category_id): cells.tolist() for category_id, cells in report.grid.items()},
         "advice": {reason: {"means": means, "do": do} for reason, (means, do) in report.advice.items()},
         "run": report.folder,
@@ -67,6 +75,7 @@ def render_report(
             shown=len(gallery["columns"].get("reason", ())),
             sheets=sheets,
             starts=starts,
+            nears=nears,
             style=style_sheet(),
             script=Markup((_PARTS / "report.js").read_text(encoding="utf-8")),
         )

@@ -75,6 +75,26 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
+class Copies:
+    """How many accepted objects are nearly the same as a real one.
+
+    Attributes:
+        compared: Accepted objects that were compared: those shown that didn't start from a real one.
+        alike: Those of them that are nearly the same as a real one of their category.
+        real: Real objects that they were compared with.
+    """
+
+    compared: int
+    alike: int
+    real: int
+
+    @property
+    def many(self) -> bool:
+        """Whether that is more than real objects are alike by chance."""
+        return self.alike > 0.05 * self.compared
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """A model that took part: what it did, its name, revision, licence and SHA-256; empty where unknown."""
 
@@ -108,6 +128,7 @@ class Report:
         data_licences: Of the dataset.
         notices: What the user was told before painting.
         truth: What an independent detector makes of the labels; None where there is none, or it hasn't looked yet.
+        copies: How many painted objects are nearly real ones; None where none was compared.
     """
 
     title: str
@@ -131,6 +152,7 @@ class Report:
     data_licences: Sequence[str]
     notices: Sequence[str]
     truth: LabelTruth | None = None
+    copies: Copies | None = None
 
     @property
     def yield_share(self) -> float:

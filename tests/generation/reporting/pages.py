@@ -14,8 +14,9 @@ from augsynth.core.scene import Category, Dataset, Image, Reason, Scene
 from augsynth.filtering.real_objects import FilterRow
 from augsynth.generation.reporting.affinity_table import AffinityTable, tabulate
 from augsynth.generation.reporting.gallery import Columns, centre_in_image, outline_in_window
+from augsynth.generation.reporting.nearest import PICTURE_PX
 from augsynth.generation.reporting.page import render_report
-from augsynth.generation.reporting.sprites import TILE_SIZES, Sheet, choose_size, draw_sheet
+from augsynth.generation.reporting.sprites import TILE_SIZES, Sheet, TileSize, choose_size, draw_sheet
 from augsynth.generation.reporting.values import CategoryLine, Cost, Model, Report
 from augsynth.generation.reporting.verdict import sum_up
 
@@ -179,9 +180,10 @@ def page_of(
     *,
     side: int = 96,
     prompt: str = "a photo of a cup",
+    near: int = 0,
     **values: object,
 ) -> bytes:
-    """A whole page with so many attempts;"""
+    """A whole page with so many attempts, which are most like so many real objects."""
     attempts = attempts_of(num, len(names), prompt=prompt)
     size = TILE_SIZES[choose_size(num)]
     columns, cells = Columns(dict(enumerate(names, 1))), 0
@@ -196,9 +198,11 @@ def page_of(
                 "cell": cells,
                 "size": [min(side, size.side_px)] * 2,
             }
+            known |= {"near": cells % near, "likeness": 0.96 if cells % 10 == 3 else 0.5} if near else {}
             cells += 1
         columns.add(attempt, known)
     sheets = sheets_of(cells, side) if cells else []
+    nears = [draw_sheet(tiles_of(CELLS, PICTURE_PX), TileSize(PICTURE_PX, 60, 0))] * (near // (2 * CELLS))
     report = report_of(attempts, names, **values)
     return render_report(
         report,
@@ -208,4 +212,6 @@ def page_of(
         sheets=sheets,
         starts=[],
         start_numbers=[],
+        nears=nears,
+        near_places=[[f"{k}.jpg", 1.0, 2.0, 30.5, 40.0] for k in range(near)],
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from augsynth.generation.reporting.values import Copies
 from tests.generation.reporting.pages import NAMES, page_of
 from tests.generation.reporting.test_page import HOSTILE
 
@@ -182,6 +183,26 @@ def test_one_attempt_tells_everything(browser: Any, tmp_path: Path) -> None:
     check_quiet(browser)
 
 
+def test_the_nearest_real_object_is_shown_beside_an_attempt(browser: Any, tmp_path: Path) -> None:
+    show(browser, page_of(60, near=64, copies=Copies(compared=34, alike=3, real=90)), tmp_path)
+    assert "3 of 34 accepted objects are nearly the same as a real one" in find(browser, ".verdict").text
+    choose(browser, "#order", "most like a real object")
+    first = tiles(browser)[0]
+    data = json.loads(find(browser, "#data").get_attribute("textContent"))
+    assert data["columns"]["likeness"][first] == 0.96
+    browser.execute_script("document.querySelector('#tiles .open').click()")
+    text = find(browser, "#closer").text
+    assert "the real object it is most like: nearly the same" in text
+    assert f"{data['columns']['near'][first]}.jpg, x 1 to 30.5, y 2 to 40: likeness 0.96 of 1" in text
+    assert (
+        browser.execute_script(
+            "return [...document.querySelectorAll('#closer-windows .window')].map((w) => w.offsetWidth > 50)"
+        )
+        == [True] * 3
+    )
+    check_quiet(browser)
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_are_shown_as_text(browser: Any, tmp_path: Path, name: str) -> None:
     names = (name, *NAMES[1:])
@@ -199,7 +220,7 @@ def test_hostile_names_are_shown_as_text(browser: Any, tmp_path: Path, name: str
 
 
 def test_five_thousand_attempts_are_light_and_soon_there(browser: Any, tmp_path: Path) -> None:
-    page = page_of(5000)
+    page = page_of(5000, near=1984)
     assert len(page) <= MOST_BYTES
     waits = []
     for _ in range(3):  # the quickest of three: other work on the machine is no fault of the page

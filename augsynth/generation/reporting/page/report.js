@@ -13,6 +13,7 @@
   const words = (reason) => reason.replaceAll("_", " ");
   const reasonOf = (i) => text("reasons", get("reason", i));
   const categoryOf = (i) => text("categories", get("category", i)) || "no category";
+  const isCopy = (i) => (get("likeness", i) ?? 0) >= data.alike;
   const isAccepted = (i) => reasonOf(i) === "accepted";
 
   function make(tag, options = {}, ...children) {
@@ -53,13 +54,14 @@
     let sum = 0;
     return sheets.map((sheet) => (sum += sheet.count) - sheet.count);
   };
-  const first = { sheet: firsts(data.sheets), start: firsts(data.starts) };
+  const sheetsOf = { sheet: data.sheets, start: data.starts, near: data.nears };
+  const first = { sheet: firsts(data.sheets), start: firsts(data.starts), near: firsts(data.nears) };
 
   function windowOf(kind, cell, size, half) {
     const starts = first[kind];
     let number = starts.length - 1;
     while (starts[number] > cell) number -= 1;
-    const sheet = (kind === "sheet" ? data.sheets : data.starts)[number];
+    const sheet = sheetsOf[kind][number];
     const place = cell - starts[number];
     const wide = Math.min(data.columnsOfSheet, sheet.count);
     const sheetWidth = wide * 2 * sheet.side;
@@ -194,6 +196,7 @@
       near: (i) => Math.abs(get("margin", i) ?? Infinity),
       low: (i) => get("score", i) ?? Infinity,
       high: (i) => -(get("score", i) ?? -Infinity),
+      copy: (i) => -(get("likeness", i) ?? -Infinity),
     };
     const key = keys[byId("order").value];
     if (key) chosen.sort((a, b) => key(a) - key(b) || a - b);
@@ -288,6 +291,11 @@
     add("New image", text("files", get("image", i)));
     const place = get("window", i);
     if (place) add("Window in the image", `x ${place[0]} to ${place[2]}, y ${place[1]} to ${place[3]}`);
+    if (get("near", i) !== null) {
+      const [file, x1, y1, x2, y2] = data.nearPlaces[get("near", i)];
+      const same = isCopy(i) ? "; nearly the same, so it may be a copy" : "";
+      add("Most like the real object in", `${file}, x ${x1} to ${x2}, y ${y1} to ${y2}: likeness ${get("likeness", i).toFixed(2)} of 1${same}`);
+    }
     if (get("start", i) !== null) add("Real object it began from", `number ${get("start", i)} of the bank, shown above`);
     add("Attempt", `${i} in provenance.jsonl; new image ${get("job", i)}${get("slot", i) === null ? "" : `, object ${get("slot", i)}, try ${get("retry", i)}`}`);
     add("Repeat it", `${data.command}  (the same run: this is its attempt ${i})`);
@@ -308,6 +316,11 @@
         part("the real object it began from", windowOf("start", place, data.startSizes[place], 0));
         part("the same, cut out", windowOf("start", place, data.startSizes[place], 1));
       }
+    }
+    const near = get("near", i);
+    if (near !== null) {
+      const side = data.nears[0].side;
+      part(`the real object it is most like${isCopy(i) ? ": nearly the same" : ""}`, windowOf("near", Math.floor(near / 2), [side, side], near % 2));
     }
     byId("closer-windows").replaceChildren(...parts);
     byId("closer-windows").classList.toggle("four", parts.length > 2);
