@@ -134,42 +134,63 @@ def per_category(results: Results) -> str:
 
 
 def draw(results: Results, path: Path) -> None:
-    """Draw the gain in AP50 over no augmentation, one panel for each data set and share."""
+    """Draw the gain in AP50 over no augmentation, a panel for each data set and share: seeds, mean and interval."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.lines import Line2D
 
     groups = {k: v for k, v in sorted(by_group(results).items()) if "none" in v and len(v) > 1}
     places = list(dict.fromkeys((source, share) for source, share, _ in groups))
+    arms = [a for a in ARMS if a != "none" and any(a in found for found in groups.values())]
     if not places:
         return
+    columns = min(4, len(places))
+    rows = -(-len(places) // columns)
+    size = 3.2 + 2.6 * columns, 1.1 + rows * (0.9 + 0.3 * len(arms))
     figure, axes = pyplot.subplots(
-        1, len(places), figsize=(2 + 2.6 * len(places), 3.6), sharex=True, sharey=True, squeeze=False
+        rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
     )
-    arms = [a for a in ARMS if a != "none"]
-    for axis, place in zip(axes[0], places, strict=True):
+    for axis in axes.flat[len(places) :]:
+        axis.set_visible(False)
+    for axis, place in zip(axes.flat, places, strict=False):
         for offset, detector in enumerate(DETECTORS):
             for row, arm in enumerate(arms if (*place, detector) in groups else []):
                 values = paired(groups[*place, detector], arm, "none", "ap50")
-                if not values:
-                    continue
-                mean, half = interval(values)
-                axis.errorbar(
-                    100 * mean, row + 0.24 * offset, xerr=None if np.isnan(half) else 100 * half,
-                    fmt="o", color=f"C{offset}", capsize=2, markersize=4,
-                    label=DETECTORS[detector],
-                )  # fmt: skip
-        axis.axvline(0, color="0.6", linewidth=0.8)
-        axis.set_title(f"{place[0]}, {place[1]:.0%}", fontsize=9)
-        axis.set_xlabel("AP50 − none (points)", fontsize=8)
-        axis.tick_params(labelsize=8)
-    axes[0][0].set_yticks([r + 0.12 for r in range(len(arms))], [ARMS[a].title for a in arms], fontsize=8)
-    axes[0][0].invert_yaxis()
-    handles = {h.get_label(): h for a in axes[0] for h in a.get_legend_handles_labels()[0]}
-    figure.legend(handles.values(), handles.keys(), fontsize=8, loc="lower left")
-    figure.tight_layout()
+                _draw_gain(axis, row + 0.3 * offset, [100 * value for value in values], f"C{offset}")
+        axis.axvline(0, color="0.3", linewidth=1, zorder=0.9)
+        axis.grid(axis="x", color="0.9", linewidth=0.6)
+        axis.set_axisbelow(True)
+        axis.set_title(f"{place[0]}, {place[1]:.0%} of the images", fontsize=9)
+        axis.tick_params(labelsize=8, labelbottom=True)
+    axes[0][0].set_yticks([r + 0.15 for r in range(len(arms))], [ARMS[a].title for a in arms])
+    axes[0][0].set_ylim(len(arms) - 0.4, -0.3)
+    figure.supxlabel("AP50 − AP50 without augmentation at the same seed, points", fontsize=9)
+    marks = [
+        Line2D([], [], marker="o", ls="", color=f"C{k}", label=name)
+        for k, (detector, name) in enumerate(DETECTORS.items())
+        if any(shown == detector for _, _, shown in groups)
+    ]
+    marks += [
+        Line2D([], [], marker="|", ls="", color="0.3", label="a seed"),
+        Line2D([], [], marker="o", color="0.3", label="mean and its 95 % interval (Student's t)"),
+        Line2D([], [], marker="o", ls="", mfc="none", color="0.3", label="one seed alone: no interval"),
+    ]
+    figure.legend(handles=marks, fontsize=8, loc="outside upper left", ncols=len(marks), frameon=False)
     figure.savefig(path, dpi=110)
+
+
+def _draw_gain(axis: Any, height: float, values: Sequence[float], colour: str) -> None:
+    """Draw gains of one arm: each seed as a line, and the mean with its interval."""
+    if not values:
+        return
+    mean, half = interval(values)
+    axis.plot(values, [height] * len(values), "|", color=colour, markersize=9, alpha=0.7)
+    if len(values) > 1:
+        axis.errorbar(mean, height, xerr=half, fmt="o", color=colour, capsize=3, markersize=4, linewidth=1.2)
+    else:
+        axis.plot(mean, height, "o", color=colour, markersize=5, markerfacecolor="none")
 
 
 def expense(results: Results) -> str:

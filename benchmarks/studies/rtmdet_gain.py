@@ -152,20 +152,24 @@ def draw(result, path):
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axis = pyplot.subplots(figsize=(5, 3.2))
+    figure, axis = pyplot.subplots(figsize=(6.4, 4.2))
+    titles = {"plain": "without", "affinity_paste": "AffinityPaste", "mAP": "AP", "mAP_50": "AP50"}
     for arm, values in result["arms"].items():
         steps = sorted(values["valid"], key=int)
         for key, style in (("mAP", "-"), ("mAP_50", ":")):
             axis.plot(
                 [int(s) for s in steps],
-                [values["valid"][s][key] for s in steps],
+                [100 * values["valid"][s][key] for s in steps],
                 style,
                 marker=".",
                 color="C0" if arm == "plain" else "C1",
-                label=f"{arm}, {key}",
+                label=f"{titles[arm]}, {titles[key]}",
             )
-    axis.set(xlabel="iterations", ylabel="validation split", ylim=(0, None))
-    axis.legend(fontsize=7)
+    data, seed = result["options"]["data"], result["options"]["seed"]
+    axis.set(xlabel="iterations", ylabel="AP, AP50 on the validation split (points of 100)", ylim=(0, None))
+    axis.set_title(f"RTMDet on {data}, one seed ({seed}): no interval", fontsize=10)
+    axis.grid(color="0.9", linewidth=0.6)
+    axis.legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=100)
 

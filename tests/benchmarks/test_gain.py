@@ -234,6 +234,23 @@ def test_the_table_pairs_seeds(tmp_path):
     assert table.expense(results) == said
 
 
+@pytest.mark.parametrize(("values", "marks"), [([1.0, 2.0, 6.0], 3), ([4.0], 1), ([], 0)])
+def test_every_seed_is_in_the_plot_and_one_alone_has_no_interval(values, marks):
+    from matplotlib.figure import Figure
+
+    axis = Figure().subplots()
+    table._draw_gain(axis, 2.0, values, "C0")
+    seeds = [
+        line.get_xdata().tolist()
+        for line in axis.lines
+        if line.get_marker() == "|" and line.get_markersize() == 9
+    ]
+    assert seeds == ([values] if values else []) and sum(map(len, seeds)) == marks
+    ends = [bar.get_segments()[0][:, 0].tolist() for bar in axis.collections]
+    mean, half = table.interval(values)
+    assert ends == ([pytest.approx([mean - half, mean + half])] if marks > 1 else [])
+
+
 @pytest.mark.parametrize(
     ("page", "options"),
     [
