@@ -158,7 +158,8 @@ class Offsets:
 
     def chances(self, anchor: int, category: int) -> FloatArray:
         """Return (NUM_CELLS,) how often an object lies in each cell next to an anchor; they sum to any number."""
-        narrow = self._tables.narrow[self._rows(np.array([anchor]), category)[0]]
+        row = self._rows(np.array([anchor]), category)[0]  # first: the tables may grow
+        narrow = self._tables.narrow[row]
         return np.asarray(np.exp(narrow.astype(np.float64)) * (self.expected[anchor] + 1e-6))
 
     def draw(self, anchor: int, category: int, *, num: int, rng: np.random.Generator) -> FloatArray:

@@ -83,3 +83,11 @@ def test_log_lifts_take_one_category_or_one_for_each_box():
         assert np.log(chances[cells[row, 0]] / (table.expected[0, cells[row, 0]] + 1e-6)) == pytest.approx(
             float(alone[0, 0]), abs=1e-5
         )
+
+
+def test_offsets_are_drawn_of_pairs_that_nobody_asked_for_before():
+    table = fit_offsets([OffsetCounts.of(*group) for group in random_groups(np.random.default_rng(0))], 3)
+    assert len(table.real) > 3, "the tables don't grow here"
+    for anchor, category in table.real:
+        chance = table.chances(anchor, category)
+        assert chance.shape == (NUM_CELLS,) and chance.sum() > 0
