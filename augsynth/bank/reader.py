@@ -124,10 +124,12 @@ class Bank:
             for c in manifest["categories"]
         )
         self.source: Mapping[str, Any] = manifest.get("source", {})
-        self._index = index
+        # Plain views of the maps: numpy slices a memmap ten times as slowly.
+        self._index = np.asarray(index)
         self._others = {k: others[others["position"] == k] for k in set(others["position"].tolist())}
-        self._pixels = pixels
+        self._pixels: Any = np.asarray(pixels)
         self._members: dict[int, IntArray] = {}
+        self._sound = np.zeros(len(index), np.bool_)  # whose checksum was right when it was first read
 
     @classmethod
     def open(cls, path: Path | str) -> Bank:
@@ -240,8 +242,11 @@ class Bank:
         width, height = (int(v) for v in row["size_wh"])
         data = self._pixels[start : start + num_bytes]
         try:
-            if len(data) != num_bytes or zlib.crc32(data) != int(row["checksum"]):
+            if len(data) != num_bytes or not (
+                self._sound[position] or zlib.crc32(data) == int(row["checksum"])
+            ):
                 raise ValueError("its checksum is wrong")
+            self._sound[position] = True
             first, second = 4 * ring_length, 4 * ring_length + height * width * 3
             if not second < num_bytes:
                 raise ValueError("its size is wrong")

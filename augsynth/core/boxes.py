@@ -10,7 +10,7 @@ from augsynth.core.scene import FloatArray, IntArray
 
 def box_areas(boxes_xyxy: FloatArray) -> FloatArray:
     """Return (N,) areas of (N, 4) boxes; inverted boxes have area 0."""
-    wh = np.clip(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], 0, None)
+    wh = np.maximum(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], 0)
     return np.asarray(wh[:, 0] * wh[:, 1])
 
 
@@ -61,7 +61,7 @@ def fit_inside(boxes_xyxy: FloatArray, size_wh: tuple[int, int], *, min_side: fl
 
 def clip_boxes(boxes_xyxy: FloatArray, size_wh: tuple[int, int]) -> FloatArray:
     """Return the boxes cut to the image."""
-    return np.clip(boxes_xyxy, 0.0, np.array([*size_wh, *size_wh], np.float64))
+    return np.minimum(np.maximum(boxes_xyxy, 0.0), np.array([*size_wh, *size_wh], np.float64))
 
 
 def grow_box(box_xyxy: FloatArray, *, factor: float = 1.0, pad: float = 0.0) -> FloatArray:

@@ -102,10 +102,10 @@ class Scene:
             self.image_id,
             self.file_name,
             self.size_wh,
-            np.vstack([self.boxes_xyxy, np.asarray(box_xyxy, np.float64)[None]]),
-            np.append(self.category_ids, category_id),
-            np.append(self.annotation_ids, annotation_id),
-            np.append(self.is_crowd, False),
+            np.concatenate([self.boxes_xyxy, np.asarray(box_xyxy, np.float64)[None]]),
+            np.concatenate([self.category_ids, [category_id]]),
+            np.concatenate([self.annotation_ids, [annotation_id]]),
+            np.concatenate([self.is_crowd, [False]]),
         )
 
 

@@ -6,6 +6,7 @@ run in a data loader, so resizing and blurring are OpenCV's.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -71,8 +72,8 @@ class Patch:
         sign = np.array([-1, 1, -1, 1], np.float64)
         return replace(
             self,
-            image=self.image[:, ::-1],
-            alpha=self.alpha[:, ::-1],
+            image=np.asarray(cv2.flip(self.image, 1)),
+            alpha=np.asarray(cv2.flip(self.alpha, 1)),
             box_xyxy=(far + sign * self.box_xyxy)[_MIRRORED],
             others_xyxy=(far + sign * self.others_xyxy)[:, _MIRRORED],
         )
@@ -95,13 +96,13 @@ class Patch:
 
     def trimmed(self, margin: float) -> Patch:
         """Return the patch with at most `margin` times the box's longer side, and 3 pixels, around the box."""
-        side = float((self.box_xyxy[2:] - self.box_xyxy[:2]).max())
-        room = margin * side + 3
+        left, top, right, bottom = self.box_xyxy.tolist()
+        room = margin * max(right - left, bottom - top) + 3
         height, width = self.alpha.shape
-        low = np.maximum(np.floor(self.box_xyxy[:2] - room), 0).astype(int)
-        high = np.minimum(np.ceil(self.box_xyxy[2:] + room), (width, height)).astype(int)
-        part = slice(low[1], high[1]), slice(low[0], high[0])
-        shift = np.tile(low, 2)
+        x1, y1 = max(math.floor(left - room), 0), max(math.floor(top - room), 0)
+        x2, y2 = min(math.ceil(right + room), width), min(math.ceil(bottom + room), height)
+        part = slice(y1, y2), slice(x1, x2)
+        shift = np.array([x1, y1, x1, y1])
         return replace(
             self,
             image=self.image[part],
@@ -176,9 +177,12 @@ def paste(
     if blend is Blend.POISSON:
         limit = _MAX_SHIFT_OUTLINED if patch.has_mask else _MAX_SHIFT
         new += membrane(old - new, _background(patch)[part], limit=limit)
-    mixed = old + (new - old) * (soft * np.float32(1 / 255))[..., None]
+    mixed = np.subtract(new, old, out=new)
+    mixed *= (soft * np.float32(1 / 255))[..., None]
+    mixed += old
     if np.issubdtype(image.dtype, np.integer):
-        mixed = np.clip(np.rint(mixed), 0, 255)  # an opacity of 0 gives back the old value exactly
+        np.rint(mixed, out=mixed)  # an opacity of 0 gives back the old value exactly
+        np.minimum(np.maximum(mixed, 0, out=mixed), 255, out=mixed)
     below[...] = mixed
     return region, np.asarray(soft >= _OPAQUE)
 
@@ -242,13 +246,14 @@ def membrane(difference: _FloatPlane, known: NDArray[np.bool_], *, limit: float)
         return np.zeros_like(difference)
     weighted = np.empty((height, width, 4), np.float32)
     weighted[..., 3] = known
-    np.multiply(np.clip(difference, -limit, limit), weighted[..., 3:], out=weighted[..., :3])
+    limited = np.minimum(np.maximum(difference, -limit), limit)
+    np.multiply(limited, weighted[..., 3:], out=weighted[..., :3])
     level = cv2.resize(weighted, (min(_GRID, width), min(_GRID, height)), interpolation=cv2.INTER_AREA)
     levels = [level]
     while max(level.shape[:2]) > 1:
         size = (level.shape[1] + 1) // 2, (level.shape[0] + 1) // 2
         level = cv2.resize(level, size, interpolation=cv2.INTER_AREA)
-        level = np.atleast_3d(level).reshape(size[1], size[0], 4)
+        level = level.reshape(size[1], size[0], 4)
         level *= np.minimum(1 / np.maximum(level[..., 3:], 1e-6), 4)
         levels.append(level)
     filled = level[..., :3] / np.maximum(level[..., 3:], 1e-6)

@@ -6,6 +6,7 @@ size, how far the cut-out must be scaled, and how much the surroundings it was c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -109,6 +110,7 @@ class Placer:
         self.rules = rules
         self._kinds = {category_id: kind for kind, category_id in enumerate(layout.category_ids)}
         self._offsets = OffsetSampler(layout.offsets)
+        self._log_scales = float(np.log(rules.min_scale)), float(np.log(rules.max_scale))
 
     def propose(
         self,
@@ -136,7 +138,7 @@ class Placer:
         owner = np.repeat(np.arange(len(wanted)), 2 * self.rules.num_places)
         centres = self._centres(scene, wanted, anchors, kinds, rng)
         order = rng.permutation(len(owner))
-        inside = np.asarray(np.minimum(centres, scene.size_wh - centres).min(axis=1) > 0)
+        inside = np.minimum(*np.minimum(centres, scene.size_wh - centres).T) > 0
         order = order[inside[order]]
         owner, centres = owner[order], centres[order]
         zoom = reference_area / (scene.size_wh[0] * scene.size_wh[1])
@@ -145,7 +147,8 @@ class Placer:
         half = half * (zoom**0.5 if not len(anchors) else zoom**0.25)
         boxes = np.hstack([centres - half, centres + half])
         keep = np.flatnonzero(self._allowed(scene, boxes))
-        mine = [keep[owner[keep] == k][: self.rules.num_places] for k in range(len(wanted))]
+        owners = owner[keep]
+        mine = [keep[owners == k][: self.rules.num_places] for k in range(len(wanted))]
         chosen = np.concatenate(mine)
         boxes, owner = boxes[chosen], owner[chosen]
         scores = self._scores(scene, boxes, wanted[owner], anchors, kinds, deviation)
@@ -187,14 +190,14 @@ class Placer:
         picked = np.array(sorted({position for position in drawn if position not in used}), np.int64)
         if not len(places.boxes_xyxy) or not len(picked):
             return None
-        root = float(np.sqrt(reference_area))
+        root = math.sqrt(reference_area)
         own, quarters = sources.sizes_wh[picked], np.zeros(len(picked), np.int64)
         if turn_prob:
             quarters = rng.integers(1, 4, size=len(picked)) * (rng.random(len(picked)) < turn_prob)
             own = np.where(quarters[:, None] % 2, own[:, ::-1], own)
         sides = (places.boxes_xyxy[:, 2:] - places.boxes_xyxy[:, :2]) / root
-        change = np.log(sides.max(axis=1))[:, None] - np.log(own.max(axis=1))[None]
-        stretch = np.clip(change, np.log(rules.min_scale), np.log(rules.max_scale))
+        change = np.log(np.maximum(*sides.T))[:, None] - np.log(np.maximum(*own.T))[None]
+        stretch = np.minimum(np.maximum(change, self._log_scales[0]), self._log_scales[1])
         aspect = np.log(sides[:, 0] / sides[:, 1])[:, None] - np.log(own[:, 0] / own[:, 1])[None]
         cost = stretch**2 / 4 + (change - stretch) ** 2 + aspect**2 / 4
         unlike = _unlike(places.rings, sources, picked)
@@ -210,7 +213,7 @@ class Placer:
         k = int(fine[0])
         at, which = int(place[k]), int(cutout[k])
         position = int(picked[which])
-        scale = float(np.exp(stretch[at, which])) * root / float(np.sqrt(sources.areas[position]))
+        scale = float(np.exp(stretch[at, which])) * root / math.sqrt(sources.areas[position])
         return Choice(position, boxes[k], scale, int(quarters[which]))
 
     def _centres(
@@ -236,7 +239,7 @@ class Placer:
         sizes, height = self.layout.sizes, centres[:, 1] / scene.size_wh[1] - 0.5
         drawn = np.empty((len(kinds), 2))
         for kind in set(kinds.tolist()):
-            mine = kinds == kind
+            mine = np.flatnonzero(kinds == kind)
             drawn[mine] = sizes.draw(height[mine], kind, scene.size_wh, deviation=deviation, rng=rng)
         return drawn
 
@@ -255,10 +258,8 @@ class Placer:
             narrow, wide = layout.offsets.log_lifts(kinds, wanted, offset_cells(offsets(anchors, boxes)[0]))
             scores = np.log(np.exp((narrow + wide) / 2).mean(axis=1))
         if self.rules.size_weight:
-            for kind in set(wanted.tolist()):
-                mine = wanted == kind
-                fit = layout.sizes.log_densities(boxes[mine], kind, scene.size_wh, deviation=deviation)
-                scores[mine] += self.rules.size_weight * fit
+            fit = layout.sizes.log_densities(boxes, wanted, scene.size_wh, deviation=deviation)
+            scores += self.rules.size_weight * fit
         return scores
 
     def _allowed(self, scene: Scene, boxes: FloatArray) -> NDArray[np.bool_]:
@@ -269,7 +270,7 @@ class Placer:
 
 def _unlike(here: FloatArray, sources: SourceObjects, picked: IntArray) -> FloatArray:
     """Return (P, K) distances between (P, 4) rings of places and those that cut-outs come from; 0 if unknown."""
-    there = np.array([sources.ring(position) for position in picked.tolist()])
+    there = sources.rings(picked)
     distance = np.sqrt((((here[:, None] - there[None]) / TYPICAL_SPREADS) ** 2).sum(axis=2))
     distance[np.isnan(distance)] = 0.0
     return np.asarray(distance)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -79,26 +80,25 @@ class _BankRings:
             (len(bank), NUM_SUMMARY), np.inf, np.float32
         )  # inf is not read yet, nan is unknown
 
-    def __call__(self, position: int) -> FloatArray:
-        row = self._rings[position]
-        if np.isposinf(row[0]):
-            row[:] = ring_summary(self._bank.ring(position))
-        return np.asarray(row, np.float64)
+    def __call__(self, positions: IntArray) -> FloatArray:
+        for position in positions[np.isposinf(self._rings[positions, 0])].tolist():
+            self._rings[position] = ring_summary(self._bank.ring(position))
+        return np.asarray(self._rings[positions], np.float64)
 
 
 def _bank_cut(bank: Bank, ids: Mapping[int, int], bgr: bool, position: int) -> Patch:
     cutout = bank[position]
-    image = cutout.image[..., ::-1] if bgr else cutout.image
     known = [k for k, category_id in enumerate(cutout.other_ids.tolist()) if category_id in ids]
     patch = Patch(
-        image,
+        cutout.image,
         cutout.alpha,
         cutout.box_xyxy,
         cutout.has_mask,
         others_xyxy=cutout.others_xyxy[known],
         other_ids=np.array([ids[category_id] for category_id in cutout.other_ids[known].tolist()], np.int64),
     )
-    return patch.trimmed(_MARGIN)
+    patch = patch.trimmed(_MARGIN)
+    return replace(patch, image=cv2.cvtColor(patch.image, cv2.COLOR_RGB2BGR)) if bgr else patch
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -184,15 +184,15 @@ def image_objects(images: Sequence[SourceImage], *, min_size: float, bgr: bool) 
     sizes = (boxes[:, 2:] - boxes[:, :2]) / np.sqrt(np.maximum(areas, 1))[:, None]
     surroundings = {d: Surroundings.of(images[d].image, bgr=bgr) for d in {d for d, _ in places}}
 
-    def ring(position: int) -> FloatArray:
-        d, _ = places[position]
-        return np.asarray(surroundings[d].rings(boxes[position : position + 1])[0])
+    def rings(positions: IntArray) -> FloatArray:
+        found = [surroundings[places[p][0]].rings(boxes[p : p + 1]) for p in positions.tolist()]
+        return np.concatenate(found)
 
     def cut(position: int) -> Patch:
         d, k = places[position]
         return images[d].cut(k)
 
-    return SourceObjects(members, sizes, ring, cut, areas)
+    return SourceObjects(members, sizes, rings, cut, areas)
 
 
 def _shown(names: Sequence[str]) -> str:
@@ -207,13 +207,13 @@ class SourceObjects:
     Attributes:
         members: Category id -> positions of its cut-outs.
         sizes_wh: (N, 2) boxes' sides over the square root of their picture's area.
-        ring: Position -> (4,) surroundings as of `Surroundings.rings`; nan when unknown.
+        rings: (K,) positions -> (K, 4) surroundings as of `Surroundings.rings`; nan when unknown.
         cut: Position -> the cut-out in its own size; raises AugsynthError when it is damaged.
         areas: (N,) areas of their pictures in pixels.
     """
 
     members: dict[int, IntArray]
     sizes_wh: FloatArray
-    ring: Callable[[int], FloatArray]
+    rings: Callable[[IntArray], FloatArray]
     cut: Callable[[int], Patch]
     areas: FloatArray

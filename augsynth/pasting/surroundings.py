@@ -54,8 +54,8 @@ class Surroundings:
         return np.asarray(means)
 
     def _totals(self, centres: FloatArray, halves: FloatArray) -> tuple[FloatArray, FloatArray]:
-        size = np.array([self.sums.shape[1] - 1, self.sums.shape[0] - 1])
-        x1, y1 = np.clip(np.rint(centres - halves), 0, size).astype(np.int64).T
-        x2, y2 = np.clip(np.rint(centres + halves), 0, size).astype(np.int64).T
+        size = np.array([self.sums.shape[1] - 1, self.sums.shape[0] - 1], np.float64)
+        x1, y1 = np.minimum(np.maximum(np.rint(centres - halves), 0), size).astype(np.int64).T
+        x2, y2 = np.minimum(np.maximum(np.rint(centres + halves), 0), size).astype(np.int64).T
         total = self.sums[y2, x2] - self.sums[y1, x2] - self.sums[y2, x1] + self.sums[y1, x1]
         return total, ((x2 - x1) * (y2 - y1)).astype(np.float64)

@@ -22,6 +22,7 @@ from augsynth.pasting.visibility import (
 
 Masks = NDArray[np.uint8] | list[FlatPolygons] | None
 _SLACK = 2
+_LOW_TWICE = [0, 1, 0, 1]  # of a corner or a region: what np.tile gives, in a tenth of the time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,15 +81,15 @@ class PasteTarget:
         region, covered = paste(self.image, patch, low, blend=blend)
         if patch.has_mask and not patch.estimated:
             box = bounds_of(covered)
-            box = None if box is None else box + np.tile(region[:2], 2)
+            box = None if box is None else box + region[_LOW_TWICE]
         else:
-            box = clip_boxes((patch.box_xyxy + np.tile(low, 2))[None], self.scene.size_wh)[0]
+            box = clip_boxes((patch.box_xyxy + low[_LOW_TWICE])[None], self.scene.size_wh)[0]
         if box is None or not (box[2:] > box[:2]).all():
             return False
         self._cover.add(region, covered)
         boxes, ids = [box], [category_id]
         if len(patch.others_xyxy) and self._labels.masks is None:
-            others = clip_boxes(patch.others_xyxy + np.tile(low, 2), self.scene.size_wh)
+            others = clip_boxes(patch.others_xyxy + low[_LOW_TWICE], self.scene.size_wh)
             shown = (others[:, 2:] > others[:, :2]).all(axis=1)
             boxes, ids = [*boxes, *others[shown]], [*ids, *patch.other_ids[shown].tolist()]
         layer = len(self._cover.regions_xyxy)
@@ -107,10 +108,10 @@ class PasteTarget:
             The labels, and for each the index it had before, -1 for a pasted one.
         """
         old, num = self._labels, len(self._labels.boxes_xyxy)
-        boxes = np.vstack([old.boxes_xyxy, *(p.box_xyxy for p in self._pasted)])
-        ids = np.append(old.category_ids, [p.category_id for p in self._pasted]).astype(np.int64)
-        crowd = np.append(old.is_crowd, np.zeros(self.num_pasted, bool)).astype(bool)
-        layers = np.append(np.zeros(num, np.int64), [p.layer for p in self._pasted]).astype(np.int64)
+        boxes = np.concatenate([old.boxes_xyxy, [p.box_xyxy for p in self._pasted]])
+        ids = np.concatenate([old.category_ids, [p.category_id for p in self._pasted]])
+        crowd = np.concatenate([old.is_crowd, np.zeros(self.num_pasted, bool)])
+        layers = np.concatenate([np.zeros(num, np.int64), [p.layer for p in self._pasted]])
         masks = self._all_masks()
         keep = np.ones(len(boxes), bool)
         touched = self._cover.touched(clip_boxes(boxes, self.scene.size_wh), layers)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,10 +51,10 @@ def _window(region_xyxy: IntArray) -> tuple[slice, slice]:
 
 def pixel_region(box_xyxy: FloatArray, size_wh: tuple[int, int]) -> IntArray:
     """Return the (4,) int64 pixels that a box touches, inside the image and at least one."""
-    limit = np.array(size_wh)
-    low = np.clip(np.floor(box_xyxy[:2]), 0, limit - 1).astype(np.int64)
-    high = np.clip(np.ceil(box_xyxy[2:]), low + 1, limit).astype(np.int64)
-    return np.concatenate([low, high])
+    (left, top, right, bottom), (width, height) = box_xyxy.tolist(), size_wh
+    x1, y1 = min(max(math.floor(left), 0), width - 1), min(max(math.floor(top), 0), height - 1)
+    x2, y2 = min(max(math.ceil(right), x1 + 1), width), min(max(math.ceil(bottom), y1 + 1), height)
+    return np.array([x1, y1, x2, y2], np.int64)
 
 
 def recut_box(
@@ -71,7 +73,7 @@ def recut_box(
     left = bounds_of(~hidden)
     if left is None:
         return box_xyxy, 0.0
-    shifted = left + np.tile(region_xyxy[:2], 2)
+    shifted = left + region_xyxy[[0, 1, 0, 1]]
     shrunk = np.concatenate([np.maximum(box_xyxy[:2], shifted[:2]), np.minimum(box_xyxy[2:], shifted[2:])])
     return shrunk, 1.0 - float(hidden.mean())
 
@@ -117,4 +119,4 @@ def recut_polygons(
     left = bounds_of(visible)
     if left is None or not outlines:
         return polygons, box_xyxy, 0.0
-    return outlines, left + np.tile(region_xyxy[:2], 2), 1.0 - lost / before
+    return outlines, left + region_xyxy[[0, 1, 0, 1]], 1.0 - lost / before

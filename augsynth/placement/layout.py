@@ -232,7 +232,8 @@ def _anchors(scene: Scene, index: Mapping[int, int]) -> tuple[FloatArray, IntArr
 
 def _known(scene: Scene, index: Mapping[int, int]) -> NDArray[np.bool_]:
     """Return (N,) bool: an object that may be an anchor, no crowd and of a known category."""
-    return np.isin(scene.category_ids, list(index)) & ~scene.is_crowd
+    known = np.array([category_id in index for category_id in scene.category_ids.tolist()], np.bool_)
+    return known & ~scene.is_crowd
 
 
 def _index(category_ids: tuple[int, ...]) -> dict[int, int]:

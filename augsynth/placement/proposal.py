@@ -231,8 +231,10 @@ def overlaps(scene: Scene, boxes_xyxy: FloatArray) -> FloatArray:
         return np.zeros(len(boxes_xyxy))
     shared = intersections(boxes_xyxy, scene.boxes_xyxy)
     covered = shared / box_areas(scene.boxes_xyxy)
-    inside = shared / box_areas(boxes_xyxy)[:, None] * scene.is_crowd
-    return np.asarray(np.maximum(covered, inside).max(axis=1))
+    if scene.is_crowd.any():
+        inside = shared / box_areas(boxes_xyxy)[:, None] * scene.is_crowd
+        covered = np.maximum(covered, inside)
+    return np.asarray(covered.max(axis=1))
 
 
 def _admissible(

@@ -227,7 +227,7 @@ class OffsetSampler:
         for o, category in enumerate(categories.tolist()):
             for k, anchor in enumerate(anchors[o].tolist()):
                 table = self._table(anchor, category)
-                cells[o, k::period] = np.searchsorted(table, uniform[o, k::period, 0] * table[-1])
+                cells[o, k::period] = table.searchsorted(uniform[o, k::period, 0] * table[-1])
         offset = cell_offset(np.minimum(cells.ravel(), NUM_CELLS - 1), uniform.reshape(-1, 3)[:, 1:])
         return offset.reshape(*cells.shape, 2)
 

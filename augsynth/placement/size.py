@@ -11,7 +11,7 @@ directional quantiles enclose (Kong & Mizera, Statistica Sinica 2012), in four d
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,15 @@ class Sizes:
     loss: float
     support: tuple[FloatArray, ...]
     bounds: FloatArray
+    _support_sides: tuple[tuple[FloatArray, FloatArray], ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        sides = []  # of the rows of support: what `_sides_between` says, nothing where an aspect is out of bounds
+        for category, rows in enumerate(self.support):
+            low, high = self._sides_between(category, rows[:, 1])
+            least, most = self.bounds[category, 3]
+            sides.append((low, np.where((least <= rows[:, 1]) & (rows[:, 1] <= most), high, -np.inf)))
+        object.__setattr__(self, "_support_sides", tuple(sides))
 
     def deviation(
         self,
@@ -81,8 +90,9 @@ class Sizes:
         if not len(boxes_xyxy):
             return 0.0
         free = stand_free(boxes_xyxy, size_wh) if free is None else free
-        rest = self._residuals(boxes_xyxy, categories, size_wh) - self.loss * ~free
-        return float(self.share * np.median(rest) * len(rest) / (len(rest) + 1))
+        rest = np.sort(self._residuals(boxes_xyxy, categories, size_wh) - self.loss * ~free)
+        median = (rest[(len(rest) - 1) // 2] + rest[len(rest) // 2]) / 2
+        return float(self.share * median * len(rest) / (len(rest) + 1))
 
     def _residuals(
         self, boxes_xyxy: FloatArray, categories: IntArray, size_wh: tuple[int, int]
@@ -91,12 +101,25 @@ class Sizes:
         return np.asarray(log_sides(boxes_xyxy, size_wh) - self.centres[categories] - tilt)
 
     def log_densities(
-        self, boxes_xyxy: FloatArray, category: int, size_wh: tuple[int, int], *, deviation: float
+        self,
+        boxes_xyxy: FloatArray,
+        categories: IntArray | int,
+        size_wh: tuple[int, int],
+        *,
+        deviation: float,
     ) -> FloatArray:
-        """Return (N,) log p(size | category, position, scene) of boxes, per unit of log size."""
-        kinds = np.full(len(boxes_xyxy), category)
-        z = (self._residuals(boxes_xyxy, kinds, size_wh) - deviation) / self.scales[category]
-        return np.asarray(-(_FREEDOM + 1) / 2 * np.log1p(z**2 / _FREEDOM) - np.log(self.scales[category]))
+        """Return (N,) log p(size | category, position, scene) of boxes, per unit of log size.
+
+        Args:
+            boxes_xyxy: (N, 4) pixels.
+            categories: (N,) category indices, or the one of all.
+            size_wh: Size of the image.
+            deviation: Of the scene.
+        """
+        kinds = np.broadcast_to(categories, len(boxes_xyxy))
+        scales = self.scales[kinds]
+        z = (self._residuals(boxes_xyxy, kinds, size_wh) - deviation) / scales
+        return np.asarray(-(_FREEDOM + 1) / 2 * np.log1p(z**2 / _FREEDOM) - np.log(scales))
 
     def draw(
         self,
@@ -119,43 +142,48 @@ class Sizes:
             alike: All are one draw, seen at these positions.
         """
         level = self.centres[category] + deviation
-        noise, aspect = self._shapes(level, category, 1 if alike else len(positions), rng).T
-        low, high = self._sides_between(category, aspect)
-        log_side = np.clip(level + noise + self.slopes[category] * positions, low, high)
+        noise, aspect, low, high = self._shapes(level, category, 1 if alike else len(positions), rng)
+        log_side = np.minimum(np.maximum(level + noise + self.slopes[category] * positions, low), high)
         side = np.exp(log_side) * np.sqrt(size_wh[0] * size_wh[1])
         return np.stack([side * np.exp(np.minimum(aspect, 0)), side * np.exp(-np.maximum(aspect, 0))], axis=1)
 
-    def _shapes(self, level: float, category: int, num: int, rng: np.random.Generator) -> FloatArray:
-        """Draw (num, 2) noise and log aspect; those that lie outside the bounds at a log side are drawn again."""
-        rows = self.support[category]
-        inside = self._within(category, level + rows[:, 0], rows[:, 1])
+    def _shapes(
+        self, level: float, category: int, num: int, rng: np.random.Generator
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Draw (num,) noise and log aspect, and the least and most log side that go with the latter.
+
+        Those that lie outside the bounds at a log side are drawn again.
+        """
+        rows, (least, most) = self.support[category], self.bounds[category, 3].tolist()
+        low, high = self._support_sides[category]
+        at = level + rows[:, 0]
+        inside = (low <= at) & (at <= high)
         rows = rows[inside] if inside.any() else rows
         smooth_aspect = min(_SMOOTH * self.aspect_scales[category], _MAX_ASPECT_SMOOTH)
         width = np.array([_SMOOTH * self.scales[category], smooth_aspect])
-        drawn = np.empty((num, 2))
+        shapes = np.empty((4, num))
         todo = np.arange(num)
         for _ in range(_TRIES):
             picked = rows[rng.integers(len(rows), size=len(todo))]
-            drawn[todo] = picked + rng.normal(0, width, (len(todo), 2))
-            todo = todo[~self._within(category, level + drawn[todo, 0], drawn[todo, 1])]
+            noise, aspect = (picked + rng.standard_normal((len(todo), 2)) * width).T
+            low, high = self._sides_between(category, aspect)
+            shapes[:, todo] = noise, aspect, low, high
+            at = level + noise
+            todo = todo[(at < low) | (at > high) | (aspect < least) | (aspect > most)]
             if not len(todo):
-                return drawn
-        drawn[todo, 1] = np.clip(drawn[todo, 1], *self.bounds[category, 3])
-        return drawn
-
-    def _within(self, category: int, log_side: FloatArray, aspect: FloatArray) -> NDArray[np.bool_]:
-        low, high = self._sides_between(category, aspect)
-        least, most = self.bounds[category, 3]
-        return np.asarray((low <= log_side) & (log_side <= high) & (least <= aspect) & (aspect <= most))
+                break
+        else:
+            aspect = np.minimum(np.maximum(shapes[1, todo], least), most)
+            shapes[1:, todo] = aspect, *self._sides_between(category, aspect)
+        noise, aspect, low, high = shapes
+        return noise, aspect, low, high
 
     def _sides_between(self, category: int, aspect: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the (N,) least and most log of the longer side at log aspects; the most is never below the least."""
-        (width, height, area, _), magnitude = self.bounds[category], np.abs(aspect)
+        (width, height, area, _), magnitude = self.bounds[category].tolist(), np.abs(aspect)
         tall, wide = np.minimum(aspect, 0), np.maximum(aspect, 0)
-        low, high = (
-            choose(choose(width[k] - tall, height[k] + wide), (area[k] + magnitude) / 2)
-            for k, choose in enumerate((np.maximum, np.minimum))
-        )
+        low = np.maximum(np.maximum(width[0] - tall, height[0] + wide), (area[0] + magnitude) / 2)
+        high = np.minimum(np.minimum(width[1] - tall, height[1] + wide), (area[1] + magnitude) / 2)
         return low, np.maximum(high, low)
 
     def to_dict(self) -> dict[str, Any]:
