@@ -65,3 +65,13 @@ def test_the_file_form_draws_the_same(model):
     copy = Sizes.from_dict(json.loads(json.dumps(model.to_dict())))
     np.testing.assert_array_equal(drawn(copy), drawn(model))
     assert copy.loss == model.loss
+
+
+def test_log_densities_of_several_categories_at_once_are_those_of_each(model):
+    numbers = (np.array([v, 2 * v + 0.5]) for v in (-1.0, 0.1, 0.2, 0.1))
+    two = Sizes(*numbers, 0.5, -0.3, model.support * 2, np.repeat(model.bounds, 2, axis=0))
+    boxes = np.array([[10.0, 10, 60, 40], [5, 50, 45, 90], [100, 20, 180, 60]])
+    together = two.log_densities(boxes, np.array([0, 1, 0]), IMAGE, deviation=0.1)
+    for kind in (0, 1):
+        alone = two.log_densities(boxes, kind, IMAGE, deviation=0.1)
+        assert together[kind] == alone[kind] and together[1 - kind] != alone[1 - kind]
