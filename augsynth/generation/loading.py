@@ -82,13 +82,14 @@ def open_context(config: GenerateConfig, dataset: Dataset) -> RunContext:
     run = config.run
     vocabulary = _vocabulary(config, dataset, prompts)
     thresholds, rows = calibrate_filter(config, dataset, detector, classifier, vocabulary)
-    left = wanted_ids(config, dataset) - untold(rows, min_auc=config.filter_models.min_auc)
+    wanted = wanted_ids(config, dataset)
+    left = wanted - untold(rows, min_auc=config.filter_models.min_auc)
     return RunContext(
         dataset=dataset,
         placing=_open_placing(config, dataset, left, init_images, model_window=inpainter.size),
         painting=Painting(
             inpainter,
-            prompts.limited_to(inpainter.tokenizer, wanted_ids(config, dataset)),
+            prompts.limited_to(inpainter.tokenizer, [c for c in dataset.categories if c.id in wanted]),
             config.painting.feather,
             strength,
         ),

@@ -131,6 +131,7 @@ def paint_to_end(
     config = config.but(guidance=inpainter.guidance or None, steps=inpainter.steps)
     tally.filter_rows = context.filter_rows
     tally.notices += report_lines(context.filter_rows, min_auc=config.filter_models.min_auc)
+    tally.notices += context.painting.prompts.notices()
     tally.notices += _without_start(config, dataset, context)
     note_given_up(tally, context.placing.chooser)
     sheets = _Sheets(folder, tally, config)

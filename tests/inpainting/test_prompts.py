@@ -183,26 +183,38 @@ def test_what_the_model_does_not_read_is_cut_but_never_the_name(tmp_path: Path) 
     tokenizer = build_tokenizer(["a photo of a can bottle by the sea on sand and under trees, near"])
     most = tokenizer.model_max_length
     words = {"can": {"description": " ".join(["sand and sea"] * 9)}}
-    found = book(prompts=written(tmp_path, words)).limited_to(tokenizer, [1, 2])
+    found = book(prompts=written(tmp_path, words)).limited_to(tokenizer, CATEGORIES[:2])
     text = found.prompt(1, seed=0)
     assert text.startswith("a photo of a can, sand and sea")
     assert most - 3 <= len(tokenizer(text).input_ids) <= most
-    found = book(template="by the sea on {category} near {neighbours}").limited_to(tokenizer, [1])
+    found = book(template="by the sea on {category} near {neighbours}").limited_to(tokenizer, CATEGORIES[:1])
     assert found.prompt(1, neighbour_ids=[2], seed=0) == "by the sea on can near bottle"
     assert found.prompt(1, neighbour_ids=[2, 5, 7], seed=0) == "by the sea on can near bottle"
     long = book(template="by the sea on sand and under the trees by the sea a {category} near")
-    assert long.limited_to(tokenizer, [1]).prompt(1, seed=0) == "can"
+    assert long.limited_to(tokenizer, CATEGORIES[:1]).prompt(1, seed=0) == "can"
 
 
-def test_a_name_that_the_model_cannot_read(tmp_path: Path) -> None:
+def test_of_a_long_name_the_model_reads_the_beginning(tmp_path: Path) -> None:
     tokenizer = build_tokenizer(["a photo of a can"])
-    names = [Category(1, "can"), Category(4, "Donaudampfschifffahrtsgesellschaft")]
-    with pytest.raises(ConfigError, match=r"category 4: 'Donau.*model reads 16"):
-        PromptBook.open(PromptRules(), names).limited_to(tokenizer, [1, 4])
-    PromptBook.open(PromptRules(), names).limited_to(tokenizer, [1])
-    shorter = PromptRules(prompts=written(tmp_path, {names[1].name: ["ship"]}))
-    PromptBook.open(shorter, names).limited_to(tokenizer, [1, 4])
-    assert book().limited_to(None, [1]).limit is None
+    can, ship = names = [Category(1, "can"), Category(4, "Donaudampfschifffahrtsgesellschaft")]
+    found = PromptBook.open(PromptRules(), names).limited_to(tokenizer, names)
+    read = found.prompt(4, seed=0)
+    assert ship.name.startswith(read) and len(tokenizer(read).input_ids) == tokenizer.model_max_length
+    assert len(tokenizer(ship.name[: len(read) + 1]).input_ids) > tokenizer.model_max_length
+    (line,) = found.notices()
+    assert line.endswith(f"'{ship.name}' as '{read}'")
+    assert not PromptBook.open(PromptRules(), names).limited_to(tokenizer, [can]).notices()
+    shorter = PromptRules(prompts=written(tmp_path, {ship.name: ["ship"]}))
+    found = PromptBook.open(shorter, names).limited_to(tokenizer, names)
+    assert found.prompt(4, seed=0) == "a photo of a ship" and not found.notices()
+    assert book().limited_to(None, [can]).limit is None
+
+
+def test_long_names_that_begin_alike_are_refused() -> None:
+    tokenizer = build_tokenizer(["a photo of a can"])
+    names = [Category(n, f"Donaudampfschifffahrtsgesellschaft{n}") for n in (1, 4)]
+    with pytest.raises(ConfigError, match=r"categories 1 .* and 4 .*the model reads 16 tokens: give shorter"):
+        PromptBook.open(PromptRules(), names).limited_to(tokenizer, names)
 
 
 @pytest.fixture
@@ -292,11 +304,12 @@ def test_a_run_cuts_what_its_model_does_not_read(generate, tmp_path: Path, tiny_
     assert all(len(tokenizer(prompt).input_ids) <= most for prompt in prompts)
     (tmp_path / "words.yaml").write_text(yaml.safe_dump({"can": ["zyxwvutsrqponmlkjihgfedcba"]}))
     code, lines = generate("other", prompts="words.yaml")
-    assert code == 2
-    assert [line for line in lines if line.startswith("augsynth: ")] == lines[
-        -1:
-    ]  # after what was said of the dataset
-    assert f"the model reads {most}" in lines[-1]
+    assert code == 0, lines
+    read = {a["prompt"].split()[0] for a in provenance(tmp_path / "other") if "prompt" in a}
+    assert any(
+        "reads no more of long names" in line and "'zyxwvutsrqponmlkjihgfedcba'" in line for line in lines
+    )
+    assert all(len(tokenizer(name).input_ids) <= most for name in read)
 
 
 @pytest.mark.parametrize(

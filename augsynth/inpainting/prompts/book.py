@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,11 @@ class TokenLimit:
         """Return whether the model reads all of the text."""
         return self.count(text) <= self.most
 
+    def beginning(self, text: str) -> str:
+        """Return the longest beginning of a text that the model reads, without space at its end."""
+        longer = bisect_left(range(len(text)), True, key=lambda n: not self.holds(text[: n + 1]))
+        return text[:longer].rstrip()
+
     def count(self, text: str) -> int:
         """Return how many tokens the text is, start and end included."""
         return len(self.tokenizer(text, truncation=False, verbose=False).input_ids)
@@ -108,12 +114,14 @@ class PromptBook:
         templates: Drawn from for every object.
         negative_prompt: What no object should look like.
         limit: How much the model reads; None when that isn't known, and nothing is cut.
+        cut: Names that are longer than that, with the beginning that is read instead.
     """
 
     words: Mapping[int, Words]
     templates: tuple[str, ...] = (DEFAULT_TEMPLATE,)
     negative_prompt: str = ""
     limit: TokenLimit | None = field(default=None)
+    cut: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -135,28 +143,39 @@ class PromptBook:
         check_distinct([c for c in categories if not wanted or c.name in wanted], words)
         return cls(words, tuple(tidy(t) for t in rules.templates), tidy(rules.negative_prompt))
 
-    def limited_to(self, tokenizer: Any, category_ids: Iterable[int]) -> PromptBook:
-        """Return the book for a model that reads no more than its tokenizer's length.
+    def limited_to(self, tokenizer: Any, categories: Sequence[Category]) -> PromptBook:
+        """Return the book for a model that reads no more than its tokenizer's length; longer names are cut.
 
         Args:
             tokenizer: Of the transformers library, or None when the model has none.
-            category_ids: The categories that will be painted.
+            categories: Those that will be painted.
 
         Raises:
-            ConfigError: A name of one of them is longer than that.
+            ConfigError: Two of them begin alike, and are the same to the model when they are cut.
         """
         most = getattr(tokenizer, "model_max_length", None)
         if not isinstance(most, int) or most > 100_000:  # what transformers gives when it doesn't know
             return self
-        limit = TokenLimit(tokenizer, most)
-        for category_id in sorted(category_ids):
-            for name in self.words[category_id].synonyms:
-                if not limit.holds(name):
-                    raise ConfigError(
-                        f"category {category_id}: {name[:60]!r} is {limit.count(name)} tokens long and the "
-                        f"model reads {most}; give it a shorter synonym in a file of prompts"
-                    )
-        return replace(self, limit=limit)
+        limit, words, cut = TokenLimit(tokenizer, most), dict(self.words), dict[str, str]()
+        for category in categories:
+            entry = words[category.id]
+            cut |= {name: limit.beginning(name) for name in entry.synonyms if not limit.holds(name)}
+            words[category.id] = replace(
+                entry, synonyms=tuple(cut.get(name, name) for name in entry.synonyms)
+            )
+        if cut:
+            check_distinct(
+                categories,
+                words,
+                advice=f"the model reads {most} tokens: give shorter synonyms in a file of prompts",
+            )
+        return replace(self, words=words, limit=limit, cut=cut)
+
+    def notices(self) -> list[str]:
+        """Return a line about the names that are cut, if there are any."""
+        read = [f"{name[:60]!r} as {beginning!r}" for name, beginning in self.cut.items()]
+        advice = "the model reads no more of long names; a file of prompts can give it shorter ones"
+        return [f"{advice}: {', '.join(read)}"] if read else []
 
     def prompt(self, category_id: int, *, neighbour_ids: Sequence[int] = (), seed: int) -> str:
         """Return the prompt of one object; the same seed gives the same text.

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from augsynth.core.errors import BackendError
+from augsynth.core.errors import BackendError, ConfigError
 from augsynth.core.hub import first_line
 from augsynth.core.scene import Dataset, Image, Scene
 from augsynth.core.seeding import derive_seed
@@ -73,7 +73,9 @@ def train_lora(
     book = open_book(training, dataset.categories)
     chosen = chosen_categories(dataset.categories, training.categories)
     painter = load_base(training)
-    book = book.limited_to(painter.conditioner.encoders[0][0], [category.id for category in chosen])
+    book = book.limited_to(painter.conditioner.encoders[0][0], chosen)
+    for line in book.notices():  # what a LoRA is trained for has to be said whole
+        raise ConfigError(line)
     work = out / WORK
     key = _key(dataset, training, painter)
     with processes(training.device).main_process_first():
