@@ -44,7 +44,7 @@ class AffinityTable:
         names: Categories shown, those with most objects.
         left_out: How many more there are.
         rows: A row of cells for each of them: what its presence says of the column's category.
-        together, apart: The strongest pairs of both kinds, as (name, name, evidence).
+        together, apart: The strongest pairs of both kinds, as (name, name, evidence and how sure it is).
     """
 
     verdict: str
@@ -109,12 +109,15 @@ def _ticks(scale: Scale) -> tuple[tuple[float, str], ...]:
 
 
 def _pairs(affinity: Affinity, pairs: list[Pair]) -> tuple[tuple[str, str, str], ...]:
+    place = {category_id: k for k, category_id in enumerate(affinity.category_ids.tolist())}
+    told = affinity.told | affinity.told.T
     return tuple(
         (
             short(pair.names[0], 40),
             short(pair.names[1], 40),
             f"{value_text(affinity.measure, pair.value)}, together in {pair.count:,} images, "
-            f"{pair.expected:,.1f} by chance",
+            f"{pair.expected:,.1f} by chance"
+            + ("" if told[tuple(place[id_] for id_ in pair.category_ids)] else "; too few to be sure"),
         )
         for pair in pairs
     )

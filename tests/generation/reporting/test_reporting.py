@@ -141,6 +141,14 @@ def test_the_affinity_in_words_and_numbers() -> None:
     assert all(-1 <= cell.level <= 1 for row in found.rows for cell in row)
 
 
+@pytest.mark.parametrize("num", [30, 400])
+def test_of_a_pair_that_its_cell_leaves_to_chance_it_is_said(num: int) -> None:
+    found = tabulate(Affinity.fit(dataset_of(num=num)))
+    [(a, b, why)] = found.together
+    assert (a, b) == ("cup", "can")
+    assert found.rows[0][1].told == ("too few to be sure" not in why) == (num == 400)
+
+
 def test_without_structure_nothing_is_told() -> None:
     affinity = Affinity.fit(dataset_of(num=3))
     assert not affinity.has_structure()
