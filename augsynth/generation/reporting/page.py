@@ -73,6 +73,7 @@ def render_report(
             affinity=affinity,
             data=json_for_script(data),
             shown=len(gallery["columns"].get("reason", ())),
+            masks="outline" in gallery["columns"],
             sheets=sheets,
             starts=starts,
             nears=nears,

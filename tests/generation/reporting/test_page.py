@@ -104,6 +104,7 @@ def test_every_control_has_a_name_and_every_table_heads() -> None:
 
 def test_a_run_that_has_painted_nothing_has_a_page_too() -> None:
     page = page_of(0, reasons={}, categories=[], accepted=0, wanted=9, status="running")
+    assert b"its mask" not in page and b"its mask" in page_of(9)
     assert "Nothing has been attempted yet" in page.decode()
     assert data_of(Reader(page))["columns"] == {}
 

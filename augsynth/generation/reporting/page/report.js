@@ -384,7 +384,7 @@
       svg.append(shape("circle", { class: "dot", r: 4, cx: (centre[0] * WIDTH) / 1000, cy: (centre[1] * HEIGHT) / 1000 }));
     }
     byId("map").replaceChildren(svg);
-    byId("map-words").textContent = `Shaded: centres of ${real.toLocaleString("en")} real objects in their images, all stretched to one shape; darker means more. Dots: centres of ${dots.toLocaleString("en")} painted objects that were kept.`;
+    byId("map-words").textContent = `Shaded: centres of ${real.toLocaleString("en")} real objects in their images, all stretched to one shape; the stronger the colour, the more. Dots: centres of ${dots.toLocaleString("en")} painted objects that were kept.`;
   }
   fill(byId("place-category"), [["", "all"], ...numbers("category").map(([k]) => [k, texts.categories[k]])]);
   byId("place-category").addEventListener("change", drawMap);
