@@ -94,6 +94,7 @@ def without_models(patch: pytest.MonkeyPatch, config: GenerateConfig) -> list[in
             ),
             painting=SimpleNamespace(
                 inpainter=SimpleNamespace(guidance=None, steps=4, samples_per_window=lambda strength: 4),
+                prompts=SimpleNamespace(notices=list),
                 num_cells=8,
             ),
             loop=SimpleNamespace(slots=1),
