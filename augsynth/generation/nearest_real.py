@@ -60,9 +60,9 @@ class NearestReal:
         """Return how many accepted objects were looked up and are nearly the same as a real one; None for none."""
         accepted = [
             likeness
-            for index, found in self._found.items()
-            for number, (_, likeness) in found.items()
-            if shards[index].attempts[number].accepted
+            for index, shard in enumerate(shards)
+            for number, (_, likeness) in self._found.get(index, {}).items()
+            if shard.attempts[number].accepted
         ]
         if not accepted or self._real is None:
             return None
