@@ -14,10 +14,13 @@ import hashlib
 import math
 import operator
 import os
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, SupportsIndex
+from typing import Any, BinaryIO, Literal, SupportsIndex
 
 import msgspec
 import numpy as np
@@ -25,9 +28,10 @@ from numpy.typing import ArrayLike
 
 from augsynth.coco.faults import Record, first_free_id
 from augsynth.coco.segmentation import usable_mask
-from augsynth.core.files import write_atomically
+from augsynth.core.files import make_folder, write_atomically, writing
 from augsynth.core.images import relative_name
 
+_LINES_AT_ONCE = 1024
 _LONGEST_STEM = (
     200  # bytes; file systems take names of 255, and number, suffix and a temporary name come to it
 )
@@ -122,7 +126,7 @@ def synthetic_annotation(
             isinstance(value, float) and not math.isfinite(value)
         ):
             raise ValueError(f"attribute {key} must be text, a boolean or a finite number, got {value!r}")
-    bbox = _bbox_inside(np.asarray(box_xyxy, np.float64), size_wh)
+    bbox = _bbox_inside(np.asarray(box_xyxy, np.float64).ravel().tolist(), size_wh)
     if bbox is None:
         raise ValueError(f"box_xyxy {box_xyxy!r} is empty inside an image of {size_wh}")
     record: Record = {
@@ -163,7 +167,7 @@ def copied_annotation(
     record = {"iscrowd": 0, "area": 0, **raw, "id": _positive("annotation_id", annotation_id)}
     record["image_id"] = _positive("image_id", image_id)
     x, y, width, height = raw["bbox"]
-    bbox = _bbox_inside(np.array([x, y, x + width, y + height], np.float64), size_wh)
+    bbox = _bbox_inside([float(x), float(y), float(x + width), float(y + height)], size_wh)
     if bbox is None:
         return None
     if "segmentation" in record and usable_mask(record["segmentation"], size_wh) is None:
@@ -193,7 +197,7 @@ def augmented_document(
     return {
         **source_document,
         "images": [*source_document["images"], *new_images],
-        "annotations": [*_solid(source_document), *_with_keypoints(source_document, new_annotations)],
+        "annotations": [*solid(source_document), *_with_keypoints(source_document, new_annotations)],
     }
 
 
@@ -225,13 +229,84 @@ def _write_lines(file: BinaryIO, document: Mapping[str, Any]) -> None:
     encode = msgspec.json.Encoder(enc_hook=_plain).encode
     for index, (key, value) in enumerate(document.items()):
         file.write((b",\n" if index else b"{\n") + encode(key) + b": ")
-        if isinstance(value, list) and value:
-            for position, record in enumerate(value):
+        written = value if isinstance(value, Written) else None
+        records = value if written is None else written.first
+        if isinstance(records, list) and (records or (written and written.num)):
+            for position, record in enumerate(records):
                 file.write((b",\n" if position else b"[\n") + encode(record))
+            if written is not None and written.num:
+                file.write(b",\n" if records else b"[\n")
+                written.lines.copy_to(file)
             file.write(b"\n]")
         else:
-            file.write(encode(value))
+            file.write(encode(records))
     file.write(b"\n}\n" if document else b"{}\n")
+
+
+class Lines:
+    """Records in their JSON form, one a line, in a file without a name, so that none is held.
+
+    Args:
+        folder: Where there is room for the file.
+        between: What is written between two.
+        order: `sorted` for keys in order.
+
+    Attributes:
+        num: How many there are.
+    """
+
+    def __init__(
+        self, folder: Path, *, between: bytes = b",\n", order: Literal["sorted"] | None = None
+    ) -> None:
+        self.num = 0
+        with writing(folder):
+            make_folder(folder)
+            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  it lives as long as this
+        self._folder, self._between = folder, between
+        self._due: list[bytes] = []
+        self._encode = msgspec.json.Encoder(enc_hook=_plain, order=order).encode
+
+    def add(self, record: object) -> None:
+        """Write a record.
+
+        Raises:
+            OutputError: It can't be written.
+        """
+        self._due.append(self._encode(record))
+        self.num += 1
+        if len(self._due) == _LINES_AT_ONCE:
+            self._write_due()
+
+    def copy_to(self, file: BinaryIO) -> None:
+        """Write all to another file."""
+        self._write_due()
+        self._file.seek(0)
+        shutil.copyfileobj(self._file, file, 1 << 20)
+
+    def _write_due(self) -> None:
+        before = self._between if self.num > len(self._due) else b""
+        with writing(self._folder):
+            if self._due:
+                self._file.write(before + self._between.join(self._due))
+        self._due.clear()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Written:
+    """A list in a document, of which the greater part was written before.
+
+    Attributes:
+        first: Its first records.
+        lines: Those after them.
+    """
+
+    first: list[Any]
+    lines: Lines
+
+    @property
+    def num(self) -> int:
+        """How many were written before."""
+        return self.lines.num
 
 
 def _plain(value: object) -> object:
@@ -250,7 +325,7 @@ def _positive(name: str, value: SupportsIndex) -> int:
     return number
 
 
-def _solid(source: Mapping[str, Any]) -> list[Record]:
+def solid(source: Mapping[str, Any]) -> list[Record]:
     """Return the annotations whose box isn't empty inside its image."""
     sizes = {record["id"]: (record["width"], record["height"]) for record in source["images"]}
     kept = []
@@ -265,6 +340,11 @@ def _with_keypoints(
     source: Mapping[str, Any], annotations: Iterable[Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
     """Return the annotations, those without keypoints in a keypoint file with as many as their category has, all 0."""
+    return with_keypoints(keypoint_numbers(source), annotations)
+
+
+def keypoint_numbers(source: Mapping[str, Any]) -> dict[int, int]:
+    """Return how many numbers the keypoints of a category are; empty unless it is a keypoint file."""
     numbers = {
         c["id"]: 3 * len(c["keypoints"])
         for c in source["categories"]
@@ -274,7 +354,13 @@ def _with_keypoints(
     for record in source["annotations"]:
         if isinstance(record.get("keypoints"), list) and record["category_id"] not in numbers:
             seen.setdefault(record["category_id"], Counter())[len(record["keypoints"])] += 1
-    numbers |= {category_id: lengths.most_common(1)[0][0] for category_id, lengths in seen.items()}
+    return numbers | {category_id: lengths.most_common(1)[0][0] for category_id, lengths in seen.items()}
+
+
+def with_keypoints(
+    numbers: Mapping[int, int], annotations: Iterable[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """Return the annotations, those without keypoints with as many zeros as their category has numbers."""
     if not numbers:
         return list(annotations)
     return [
@@ -308,14 +394,13 @@ def _check_new(
         numbers.add(record["id"])
 
 
-def _bbox_inside(
-    box_xyxy: np.ndarray[Any, np.dtype[np.float64]], size_wh: tuple[int, int]
-) -> list[float] | None:
+def _bbox_inside(box_xyxy: Sequence[float], size_wh: tuple[int, int]) -> list[float] | None:
     """Return [x, y, width, height] of the box cut to the image, or None when nothing is left."""
-    if box_xyxy.shape != (4,) or not np.isfinite(box_xyxy).all():
+    if len(box_xyxy) != 4 or not all(map(math.isfinite, box_xyxy)):
         raise ValueError(f"box_xyxy must be four finite numbers, got {box_xyxy!r}")
     width, height = size_wh
-    x1, y1, x2, y2 = np.clip(box_xyxy, 0.0, [width, height, width, height]).tolist()
+    x1, x2 = (min(max(0.0, x), float(width)) for x in box_xyxy[::2])
+    y1, y2 = (min(max(0.0, y), float(height)) for y in box_xyxy[1::2])
     if x2 <= x1 or y2 <= y1:
         return None
     return [x1, y1, _extent(x1, x2), _extent(y1, y2)]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import msgspec
 import numpy as np
@@ -16,14 +15,13 @@ from msgspec import UnsetType
 from numpy.typing import NDArray
 
 from augsynth.coco.faults import Record
+from augsynth.coco.growing import GrowingDocument
 from augsynth.coco.writer import (
-    augmented_document,
+    Lines,
     copied_annotation,
     next_ids,
     synthetic_annotation,
-    synthetic_document,
     synthetic_image_record,
-    write_json,
 )
 from augsynth.core.figures import contact_sheet
 from augsynth.core.files import write_atomically
@@ -43,6 +41,7 @@ MASK_SOURCE = (
     "mask_source"  # attribute of an annotation: who found its mask; `mask` is a field of FiftyOne's own
 )
 SHEET_TILES = 48
+_COPIES = 4096  # images whose annotations are kept as they are copied
 ACCEPTED_SHEET, REJECTED_SHEET = "contact_sheet_accepted.png", "contact_sheet_rejected.png"
 
 
@@ -95,26 +94,32 @@ def publish_dataset(
         config: Written as `config.yaml`, without the output path and the cluster.
         models: Names, revisions and digests, for provenance.
     """
-    published = number_images(dataset.document, shards)
-    images = [image for shard in published for image in shard]
     sources = {record["id"]: record for record in dataset.document["images"]}
-    records = [_image_record(image, sources[image.new.source_image_id]) for image in images]
     form, boxed = config.output.mask_format, config.masking.unmasked == "box"
-    annotations = [a for image in images for a in annotate(image, form=form, boxed=boxed)]
+    grown = GrowingDocument(dataset.document, out)
+    attempts, decoys = (Lines(out, between=b"\n", order="sorted") for _ in range(2))
+    for shard, images in zip(shards, number_images(dataset.document, shards), strict=True):
+        for image in images:
+            record = _image_record(image, sources[image.new.source_image_id])
+            grown.add(record, annotate(image, form=form, boxed=boxed))
+        for line in _attempt_lines(shard, images):
+            attempts.add({"attempt": attempts.num, **line, **models})
+        for line in _decoy_lines(shard, images):
+            decoys.add({"decoy": decoys.num, **line, **models})
     _place_originals(out, dataset, config.output.originals)
-    write_json(out / SYNTHETIC, synthetic_document(dataset.document, records, annotations))
-    write_json(out / AUGMENTED, augmented_document(dataset.document, records, annotations))
-    _write_lines(out / PROVENANCE, _attempt_lines(shards, published), models, counted="attempt")
-    decoys = _decoy_lines(shards, published)
-    if decoys:
-        _write_lines(out / DECOYS, decoys, models, counted="decoy")
+    grown.write(synthetic=out / SYNTHETIC, augmented=out / AUGMENTED)
+    _write_lines(out / PROVENANCE, attempts)
+    if decoys.num:
+        _write_lines(out / DECOYS, decoys)
     values = {k: v for k, v in plain_config(config).items() if k not in ("out", "ray")}
     text = yaml.safe_dump({**values, "models": dict(models)}, sort_keys=True).encode()
     write_atomically(out / "config.yaml", lambda file: file.write(text))
 
 
-def number_images(document: Mapping[str, Any], shards: Sequence[ShardRecord]) -> list[list[PublishedImage]]:
-    """Return the written images of each shard with COCO ids above the source's, in the order they were painted in.
+def number_images(
+    document: Mapping[str, Any], shards: Iterable[ShardRecord]
+) -> Iterator[list[PublishedImage]]:
+    """Yield the written images of each shard with COCO ids above the source's, in the order they were painted in.
 
     Where objects were vetoed, the numbers of all others are as they were. A real object that a vetoed one had replaced
     comes back under the number of that one.
@@ -123,37 +128,42 @@ def number_images(document: Mapping[str, Any], shards: Sequence[ShardRecord]) ->
     annotations: dict[int, list[Record]] = {}
     for raw in document["annotations"]:
         annotations.setdefault(raw["image_id"], []).append(raw)
-    published: list[list[PublishedImage]] = []
+    copied = lru_cache(maxsize=_COPIES)(partial(_copies, annotations))
     for shard in shards:
-        published.append([])
+        published = []
         for new in shard.images:
             painted = {number: shard.attempts[number] for number in sorted((*new.attempts, *new.vetoed))}
             replaced = {attempt.replaced_annotation_id for attempt in painted.values()}
-            raws = annotations.get(new.source_image_id, [])
-            copies = []
-            for raw in raws:
-                copy = copied_annotation(
-                    raw, annotation_id=annotation_id, image_id=image_id, size_wh=new.size_wh
-                )
-                if raw["id"] not in replaced and copy is not None:
-                    copies.append(copy)
+            models = copied(new.source_image_id, new.size_wh)
+            copies: list[Record] = []
+            for raw_id, model in models:
+                if raw_id not in replaced and model is not None:
+                    copies.append({**model, "id": annotation_id, "image_id": image_id})
                     annotation_id += 1
             ids = {}
             for number, attempt in painted.items():
                 ids[number] = annotation_id
                 annotation_id += 1 + len(attempt.painted.judgement.extras)
             back = {painted[number].replaced_annotation_id: ids[number] for number in new.vetoed}
-            for raw in (raw for raw in raws if raw["id"] in back):
-                copy = copied_annotation(
-                    raw, annotation_id=back[raw["id"]], image_id=image_id, size_wh=new.size_wh
-                )
-                copies += [] if copy is None else [copy]
+            for raw_id, model in models if back else ():
+                if raw_id in back and model is not None:
+                    copies.append({**model, "id": back[raw_id], "image_id": image_id})
             if new.is_written:
                 objects = tuple(painted[number] for number in new.attempts)
                 own = tuple(ids[number] for number in new.attempts)
-                published[-1].append(PublishedImage(image_id, new, tuple(copies), objects, own))
+                published.append(PublishedImage(image_id, new, tuple(copies), objects, own))
             image_id += 1
-    return published
+        yield published
+
+
+def _copies(
+    annotations: Mapping[int, Sequence[Record]], source_image_id: int, size_wh: tuple[int, int]
+) -> list[tuple[int, Record | None]]:
+    """Return the copy of each annotation of an image, still without ids of its own, with the id of its original."""
+    return [
+        (raw["id"], copied_annotation(raw, annotation_id=1, image_id=1, size_wh=size_wh))
+        for raw in annotations.get(source_image_id, [])
+    ]
 
 
 def annotate(image: PublishedImage, *, form: str, boxed: bool = False) -> list[Record]:
@@ -252,36 +262,27 @@ def _image_record(image: PublishedImage, source: Mapping[str, Any]) -> Record:
     return record
 
 
-def _attempt_lines(
-    shards: Sequence[ShardRecord], published: Sequence[Sequence[PublishedImage]]
-) -> list[dict[str, Any]]:
-    """Return the lines of provenance, with the numbers of what was published."""
-    lines = []
-    for shard, images in zip(shards, published, strict=True):
-        numbers = {
-            number: (image, annotation_id)
-            for image in images
-            for number, annotation_id in zip(image.new.attempts, image.annotation_ids, strict=True)
-        }
-        for number, attempt in enumerate(shard.attempts):
-            line = _shown(attempt)
-            if number in numbers:
-                image, annotation_id = numbers[number]
-                line.update(image.place, annotation_id=annotation_id)
-                for k, extra in enumerate(line.get("extras", ()), 1):
-                    extra["annotation_id"] = annotation_id + k
-            lines.append(line)
-    return lines
+def _attempt_lines(shard: ShardRecord, images: Sequence[PublishedImage]) -> Iterator[dict[str, Any]]:
+    """Yield a shard's lines of provenance, with the numbers of what was published."""
+    numbers = {
+        number: (image, annotation_id)
+        for image in images
+        for number, annotation_id in zip(image.new.attempts, image.annotation_ids, strict=True)
+    }
+    for number, attempt in enumerate(shard.attempts):
+        line = _shown(attempt)
+        if number in numbers:
+            image, annotation_id = numbers[number]
+            line.update(image.place, annotation_id=annotation_id)
+            for k, extra in enumerate(line.get("extras", ()), 1):
+                extra["annotation_id"] = annotation_id + k
+        yield line
 
 
-def _decoy_lines(
-    shards: Sequence[ShardRecord], published: Sequence[Sequence[PublishedImage]]
-) -> list[dict[str, Any]]:
-    lines = []
-    for shard, images in zip(shards, published, strict=True):
-        places = {image.new.job: image.place for image in images}
-        lines += [{**decoy.to_json(), **places.get(decoy.job, {})} for decoy in shard.decoys]
-    return lines
+def _decoy_lines(shard: ShardRecord, images: Sequence[PublishedImage]) -> Iterator[dict[str, Any]]:
+    places = {image.new.job: image.place for image in images}
+    for decoy in shard.decoys:
+        yield {**decoy.to_json(), **places.get(decoy.job, {})}
 
 
 def _shown(attempt: Attempt) -> dict[str, Any]:
@@ -311,12 +312,12 @@ def _place_originals(out: Path, dataset: Dataset, mode: Literal["hardlink", "cop
             )
 
 
-def _write_lines(
-    path: Path, records: Sequence[Mapping[str, Any]], models: Mapping[str, Any], *, counted: str
-) -> None:
-    lines = [json.dumps({counted: i, **r, **models}, sort_keys=True) for i, r in enumerate(records)]
-    text = "".join(line + "\n" for line in lines).encode()
-    write_atomically(path, lambda file: file.write(text))
+def _write_lines(path: Path, lines: Lines) -> None:
+    def write(file: BinaryIO) -> None:
+        lines.copy_to(file)
+        file.write(b"\n" if lines.num else b"")
+
+    write_atomically(path, write)
 
 
 def write_contact_sheets(

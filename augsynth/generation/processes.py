@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -124,8 +125,9 @@ def open_processes(config: GenerateConfig, paint: PaintShard) -> Iterator[PaintS
 
 def _in_order(pool: ProcessPoolExecutor, plans: Sequence[ShardPlan]) -> Iterator[DoneShard | None]:
     try:
-        for future in [pool.submit(_answer, plan) for plan in plans]:
-            yield future.result()
+        futures = deque(pool.submit(_answer, plan) for plan in plans)
+        while futures:
+            yield futures.popleft().result()  # and no longer held
     except BrokenProcessPool:
         raise BackendError(
             "a painting process was ended, perhaps for want of memory; the same command goes on where it stopped, with "

@@ -220,7 +220,7 @@ class RunReport:
 def _first_shown(shards: Sequence[ShardRecord]) -> Sequence[ShardRecord]:
     """Return the shards whose attempts a page can show."""
     sums = itertools.accumulate(len(shard.attempts) for shard in shards)
-    return shards[: sum(1 for total in sums if total <= MOST_SHOWN)]
+    return shards[: sum(1 for _ in itertools.takewhile(lambda total: total <= MOST_SHOWN, sums))]
 
 
 def _parts(pictures: Sequence[NDArray[np.uint8]]) -> Iterator[Sequence[NDArray[np.uint8]]]:

@@ -24,6 +24,7 @@ from augsynth.generation.reporting.values import CategoryLine, Cost, Model
 from augsynth.generation.statistics import Tally
 
 _GRID = 24  # cells along a side of the map of places
+MOST_SCORES = 20_000  # of a category
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,10 +132,10 @@ def describe(models: Mapping[str, Any]) -> list[Model]:
 def category_lines(subject: Subject, shards: Sequence[ShardRecord], tally: Tally) -> list[CategoryLine]:
     """Return what became of each category that was attempted."""
     real = {row.category_id: row for row in subject.filter_rows}
-    scores: dict[int, list[float]] = {}
+    scores: dict[int, _Scores] = {}
     for attempt in (a for shard in shards for a in shard.attempts if a.judgement is not None):
         if attempt.reason is not Reason.BLANK:
-            scores.setdefault(attempt.painted.category_id, []).append(attempt.painted.judgement.score)
+            scores.setdefault(attempt.painted.category_id, _Scores()).add(attempt.painted.judgement.score)
     affinity = subject.affinity
     before = dict(zip(affinity.category_ids.tolist(), affinity.instance_counts.tolist(), strict=True))
     return [
@@ -148,10 +149,30 @@ def category_lines(subject: Subject, shards: Sequence[ShardRecord], tally: Tally
             kept=row.kept,
             rejected=row.rejected,
             real=real.get(row.category_id),
-            scores=tuple(round(score, 4) for score in scores.get(row.category_id, ())),
+            scores=tuple(scores[row.category_id].kept) if row.category_id in scores else (),
         )
         for row in tally.rows()
     ]
+
+
+class _Scores:
+    """Scores of a category: all of them, or where they are too many every second, fourth … of them.
+
+    Attributes:
+        kept: Rounded.
+    """
+
+    def __init__(self) -> None:
+        self.kept: list[float] = []
+        self._num, self._step = 0, 1
+
+    def add(self, score: float) -> None:
+        """Take a score, or pass it over."""
+        if self._num % self._step == 0:
+            self.kept.append(round(score, 4))
+        self._num += 1
+        if len(self.kept) > MOST_SCORES:
+            self.kept, self._step = self.kept[::2], 2 * self._step
 
 
 def count_cost(subject: Subject, shards: Sequence[ShardRecord], tally: Tally, timed: Timed) -> Cost:

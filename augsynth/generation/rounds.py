@@ -13,6 +13,7 @@ from augsynth.core.scene import IntArray
 from augsynth.core.seeding import derive_rng
 from augsynth.generation.config import RunOptions
 from augsynth.generation.context import Placing
+from augsynth.generation.known_records import Extent
 from augsynth.generation.statistics import CategoryYields, Tally
 from augsynth.generation.stopping import FIRST_ATTEMPTS
 
@@ -115,7 +116,7 @@ def plan_round(
     return [replace(plan, parts=len(plans)) for plan in plans]
 
 
-def rounds_over(shards: Sequence[ShardRecord]) -> int:
+def rounds_over(shards: Sequence[ShardRecord | Extent]) -> int:
     """Return how many of a run's first shards belong to rounds of which none is missing."""
     over = 0
     while over < len(shards) and over + shards[over].parts <= len(shards):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from augsynth.generation.export import (
 )
 from augsynth.generation.export_bank import write_bank
 from augsynth.generation.foresight import foresee
+from augsynth.generation.known_records import Extent, InOrder, KnownRecords
 from augsynth.generation.label_truth import grade_labels
 from augsynth.generation.loading import INPUTS, open_context, open_dataset
 from augsynth.generation.processes import (
@@ -116,7 +118,7 @@ def paint_to_end(
     stored = folder.read_shards()
     for shard in stored.values():
         _check_known(folder.out, shard, dataset)
-    shards: list[ShardRecord] = []
+    shards = InOrder(stored)
     models = describe_models(config)
     while len(shards) in stored:
         shards.append(stored[len(shards)])
@@ -173,8 +175,8 @@ def paint_to_end(
 def _paint_shards(
     folder: RunFolder,
     context: RunContext,
-    shards: list[ShardRecord],
-    stored: Mapping[int, ShardRecord],
+    shards: InOrder,
+    stored: KnownRecords,
     *,
     config: GenerateConfig,
     tally: Tally,
@@ -195,8 +197,8 @@ def _paint_shards(
     largest = jobs_per_shard(config, context.dataset)
     with _open_painters(config, context, folder) as paint:
         while True:
-            over = rounds_over(shards)
-            before = tally if over == len(shards) else _count(shards[:over], tally)
+            over = rounds_over(shards.extents)
+            before = tally if over == len(shards) else _count(islice(shards, over), tally)
             note_given_up(before, chooser)
             end = find_end(before, run, chooser)
             if end is not None or (preview is not None and tally.attempts >= preview):
@@ -205,17 +207,17 @@ def _paint_shards(
                 before,
                 run,
                 first=over,
-                first_job=sum(shard.jobs for shard in shards[:over]),
+                first_job=sum(shard.jobs for shard in shards.extents[:over]),
                 slots=context.loop.slots,
                 largest=largest,
                 room=chooser.room(before.yields),
             )
             _check_round(folder.out, plans, stored)
             for done in _in_order(folder, paint, plans[len(shards) - over :], stored):
+                if len(shards) not in stored:
+                    folder.send_shard(len(shards))
                 shards.append(done.record)
                 tally.add(done.record)
-                if len(shards) - 1 not in stored:
-                    folder.send_shard(len(shards) - 1)
                 committed(done)
                 if preview is not None and tally.attempts >= preview:
                     return None
@@ -259,8 +261,8 @@ def _in_order(
     folder: RunFolder, paint: PaintShards, plans: Sequence[ShardPlan], stored: Mapping[int, ShardRecord]
 ) -> Iterator[DoneShard]:
     """Yield the shards of a round in order: those that are there, those that are painted here, and those of others."""
-    found, due = {index: DoneShard(record) for index, record in stored.items()}, deque(plans)
-    left = [plan for plan in plans if plan.index not in found]
+    found, due = dict[int, DoneShard](), deque(plans)
+    left = [plan for plan in plans if plan.index not in stored]
     while due:
         busy = []
         for plan, done in zip(left, paint(left), strict=True):
@@ -268,20 +270,23 @@ def _in_order(
                 busy.append(plan)
             else:
                 found[plan.index] = done
-            yield from _ready(due, found)
-        yield from _ready(due, found)
+            yield from _ready(due, found, stored)
+        yield from _ready(due, found, stored)
         left = busy
         if left:
             time.sleep(LOOK_AGAIN_S)
 
 
-def _ready(due: deque[ShardPlan], found: Mapping[int, DoneShard]) -> Iterator[DoneShard]:
-    """Yield what is due and found, and take it off what is due."""
-    while due and due[0].index in found:
-        yield found[due.popleft().index]
+def _ready(
+    due: deque[ShardPlan], found: dict[int, DoneShard], stored: Mapping[int, ShardRecord]
+) -> Iterator[DoneShard]:
+    """Yield what is due and there, and take it off what is due."""
+    while due and (due[0].index in found or due[0].index in stored):
+        index = due.popleft().index
+        yield found.pop(index) if index in found else DoneShard(stored[index])
 
 
-def _count(shards: Sequence[ShardRecord], whole: Tally) -> Tally:
+def _count(shards: Iterable[ShardRecord], whole: Tally) -> Tally:
     """Return the tally of a run's first shards."""
     tally = Tally(whole.wanted, names=whole.names)
     for shard in shards:
@@ -289,15 +294,11 @@ def _count(shards: Sequence[ShardRecord], whole: Tally) -> Tally:
     return tally
 
 
-def _check_round(out: Path, plans: Sequence[ShardPlan], stored: Mapping[int, ShardRecord]) -> None:
+def _check_round(out: Path, plans: Sequence[ShardPlan], stored: KnownRecords) -> None:
     """Raise ResumeError where the shards of a round that are there aren't of the same plan."""
     for plan in plans:
-        record = stored.get(plan.index)
-        if record is not None and (record.part, record.parts, record.jobs) != (
-            plan.part,
-            plan.parts,
-            plan.jobs,
-        ):
+        known = stored.extents.get(plan.index)
+        if known is not None and known != Extent(plan.jobs, plan.part, plan.parts):
             raise ResumeError(f"{out}: shard {plan.index} is of another run; choose another --out")
 
 

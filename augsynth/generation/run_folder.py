@@ -7,6 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping, Set
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -23,6 +24,7 @@ from augsynth.core.images import write_image
 from augsynth.core.records import RunState, ShardRecord
 from augsynth.core.scene import Image
 from augsynth.generation.claims import Claims
+from augsynth.generation.known_records import KnownRecords
 from augsynth.generation.remote_run import RemoteRun
 from augsynth.generation.run_state import RUN_FILE, check_output, read_state, shortened
 from augsynth.generation.shard_files import (
@@ -31,6 +33,7 @@ from augsynth.generation.shard_files import (
     CommittedShard,
     digest,
     is_record,
+    read_record,
     read_shard,
     record_path,
     stamp,
@@ -139,13 +142,17 @@ class RunFolder:
         state = read_state(self.out)
         return state is not None and state.status == "finished"
 
-    def read_shards(self) -> dict[int, ShardRecord]:
+    def known_records(self) -> KnownRecords:
+        """Return what holds records of the run, or reads those that it has no room for."""
+        return KnownRecords(partial(read_record, self.out))
+
+    def read_shards(self) -> KnownRecords:
         """Return the committed records by number, in order.
 
         What is damaged is removed, to be painted again, and so are files that no record vouches for; `notices` says
         what was damaged.
         """
-        records: dict[int, ShardRecord] = {}
+        records = self.known_records()
         stored = sorted(p for p in (self.out / SHARDS).glob("*.json") if is_record(f"{SHARDS}/{p.name}"))
         vouched = {self._pictures, Path(self._lock.lock_file)}
         damaged = [name for name in (self._compare_pictures(),) if name]
@@ -157,9 +164,9 @@ class RunFolder:
                 damaged.append(str(error))
             else:
                 vouched |= {path, *(self.out / name for name in committed.files)}
-                records[index] = record
+                records.add(index, record)
         # one of a round that others went on from
-        over = max((index - record.part for index, record in records.items()), default=0)
+        over = max((index - shard.part for index, shard in records.extents.items()), default=0)
         damaged += [self._record(i).name for i in range(over) if not self._record(i).exists()]
         if damaged:
             num = 1 + max([int(path.stem) for path in stored], default=0)

@@ -114,6 +114,19 @@ def read_shard(out: Path, index: int, *, also: Iterable[Path] = ()) -> tuple[Com
     return committed, record
 
 
+def read_record(out: Path, index: int) -> ShardRecord:
+    """Return the record of a shard whose files were checked.
+
+    Raises:
+        ResumeError: It isn't as it was written, or is gone.
+    """
+    path = record_path(out, index)
+    try:
+        return ShardRecord.from_bytes(bytes(_committed(path.read_bytes()).record))
+    except (OSError, ValueError, RecursionError):
+        raise ResumeError(f"{path}: damaged or gone; run again, which paints this part again") from None
+
+
 def is_record(name: str) -> bool:
     """Say whether a file of a run's directory is a shard's record, by its name there."""
     return _RECORD.fullmatch(name) is not None
@@ -130,10 +143,14 @@ def committed_files(record: bytes) -> dict[str, FileStamp]:
     Raises:
         ValueError: It isn't whole.
     """
+    return _committed(record).files
+
+
+def _committed(record: bytes) -> CommittedShard:
     expected, _, body = record.partition(b"\n")
     if expected != digest(body).encode():
         raise ValueError("not as it was written")
-    return msgspec.json.decode(body, type=CommittedShard).files
+    return msgspec.json.decode(body, type=CommittedShard)
 
 
 def record_path(out: Path, index: int) -> Path:
