@@ -35,6 +35,11 @@ class Process:
         rank, count, local_rank, local_count = (int(os.environ.get(name) or 0) for name in names)
         return cls(rank, count, local_rank, max(1, local_count)) if count > 1 else cls()
 
+    @staticmethod
+    def has_others() -> bool:
+        """Say whether a launcher started others beside this process: torchrun, accelerate or srun."""
+        return Process.current().count > 1 or int(os.environ.get("SLURM_STEP_NUM_TASKS") or 1) > 1
+
     def device(self, device: str) -> str:
         """Return the device of this process: `cuda` is a GPU for each.
 

@@ -33,6 +33,12 @@ class ResumeError(AugsynthError):
     """An output directory can't be continued with this configuration."""
 
 
+class FinishedError(ResumeError):
+    """A process that a launcher started beside others found their run finished: nothing is left to do."""
+
+    exit_code = 0
+
+
 class LowYieldError(AugsynthError):
     """A run stopped before its aim, since hardly anything is accepted; the user decides whether it goes on."""
 

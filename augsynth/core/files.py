@@ -15,6 +15,11 @@ from augsynth.core.errors import OutputError
 
 DRAFT = ".part"  # folder in an output folder that isn't whole yet
 _LONGEST_NAME = 255  # bytes of a file name that file systems take
+_SCARCE = (
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+)  # of the machine, for a while: they say nothing about a file
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP)  # of a folder, on file systems that can't
 
 
@@ -31,6 +36,11 @@ def writing(path: Path) -> Iterator[None]:
         raise OutputError(
             f"{path}: can't be written ({error.strerror or error}); make room or choose another place"
         ) from error
+
+
+def is_scarcity(error: BaseException) -> bool:
+    """Say whether a file couldn't be opened because there are too many open ones, or no memory."""
+    return isinstance(error, OSError) and error.errno in _SCARCE
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image as pil
 
-from augsynth.core.errors import DatasetError
-from augsynth.core.files import make_folder, sync_folder, write_atomically
+from augsynth.core.errors import BackendError, DatasetError
+from augsynth.core.files import is_scarcity, make_folder, sync_folder, write_atomically
 from augsynth.core.scene import Dataset, Image, Scene
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
@@ -265,6 +265,10 @@ def _opened(path: Path) -> Any:
     try:
         picture = pil.open(path)
     except Exception as error:  # decoders of broken files raise nearly anything
+        if is_scarcity(error):
+            raise BackendError(
+                f"{path}: can't be opened ({error}); the same command goes on with more open files (ulimit -n)"
+            ) from error
         raise DatasetError(
             f"{path}: file_name can't be opened as an image ({error}); replace or unlist it"
         ) from error

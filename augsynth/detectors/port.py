@@ -8,8 +8,8 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.core.errors import ConfigError
-from augsynth.core.hub import plain_name
+from augsynth.core.errors import AugsynthError, BackendError, ConfigError
+from augsynth.core.hub import first_line, plain_name
 from augsynth.core.scene import Category, Detections, FloatArray, Image, IntArray
 
 OFFLINE = (
@@ -49,6 +49,30 @@ class MaskDetector(Detector, Protocol):
         What isn't asked for isn't drawn where a mask head draws box by box.
         """
         ...
+
+
+def detect_all(detector: Detector, images: Sequence[Image]) -> list[Detections]:
+    """Return the detections of each image, as `Detector.detect`.
+
+    Raises:
+        BackendError: The detector fails, or returns scores or boxes that are no numbers.
+    """
+    try:
+        found = detector.detect(images)
+    except AugsynthError:
+        raise
+    except Exception as error:  # whatever the library of a detector raises
+        raise BackendError(
+            f"{detector.name}: failed on an image ({first_line(error) or type(error).__name__}); with less than enough "
+            "memory take another --device or a smaller model, else another detector"
+        ) from error
+    for each in found:
+        if not (np.isfinite(each.scores).all() and np.isfinite(each.boxes_xyxy).all()):
+            raise BackendError(
+                f"{detector.name}: returned scores or boxes that are no numbers; its weights are damaged, or were "
+                "trained to such: take another detector"
+            )
+    return found
 
 
 def has_masks(detector: Detector) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 from augsynth.core.boxes import clip_boxes, grow_box, square_window, view_around
 from augsynth.core.errors import ConfigError
 from augsynth.core.scene import Detections, Image, IntArray, Placement, Plan, Scene, Verdict
-from augsynth.detectors.port import Detector
+from augsynth.detectors.port import Detector, detect_all
 from augsynth.filtering.judge import judge
 from augsynth.filtering.options import FilterRules
 from augsynth.filtering.thresholds import Thresholds
@@ -70,5 +70,6 @@ def _detect(detector: Detector, pictures: list[Image], view_xyxy: IntArray) -> l
     crops = [np.ascontiguousarray(picture[y1:y2, x1:x2]) for picture in pictures]
     shift = np.tile(view_xyxy[:2], 2)
     return [
-        Detections(d.boxes_xyxy + shift, d.scores, d.category_ids, d.masks) for d in detector.detect(crops)
+        Detections(d.boxes_xyxy + shift, d.scores, d.category_ids, d.masks)
+        for d in detect_all(detector, crops)
     ]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from augsynth.core.boxes import ious, view_around
 from augsynth.core.scene import Dataset, Detections, FloatArray, Image, IntArray, Scene
 from augsynth.core.seeding import derive_rng
-from augsynth.detectors.port import Detector
+from augsynth.detectors.port import Detector, detect_all
 
 SAME_PLACE_IOU = 0.5
 MIN_INSTANCES = 10
@@ -122,7 +122,7 @@ def observe_objects(
         image = read_image(scene)
         views = _views(scene, side=detector.view_px)
         crops = [np.ascontiguousarray(image[v[1] : v[3], v[0] : v[2]]) for v, _ in views]
-        for (view, counted), found in zip(views, detector.detect(crops), strict=True):
+        for (view, counted), found in zip(views, detect_all(detector, crops), strict=True):
             boxes = found.boxes_xyxy + np.tile(view[:2], 2)
             moved = Detections(boxes, found.scores, found.category_ids)
             observed.append(ObservedView(scene, view, counted, moved))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import socket
+import threading
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -75,7 +77,10 @@ def _connect(address: str | None) -> None:
             socket.create_connection(
                 (host.rpartition("/")[2], int(port)), _ANSWER_S
             ).close()  # Ray waits for minutes
+        before = signal.getsignal(signal.SIGTERM)
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)  # Ray's own ends the process without a word
     except (ValueError, RuntimeError, OSError) as error:
         why = str(error).strip().partition("\n")[0]
         raise ConfigError(

@@ -18,8 +18,9 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from augsynth.core.errors import ResumeError
-from augsynth.core.files import make_folder, write_atomically, writing
+from augsynth.core.devices import Process
+from augsynth.core.errors import FinishedError, ResumeError
+from augsynth.core.files import is_scarcity, make_folder, write_atomically, writing
 from augsynth.core.images import write_image
 from augsynth.core.records import RunState, ShardRecord
 from augsynth.core.scene import Image
@@ -97,6 +98,8 @@ class RunFolder:
         check_output(self.out)
         if self.finished and self._remote is None:
             self._clear()
+            if Process.has_others() and self._is_same(read_state(self.out)):
+                raise FinishedError(f"{self.out}: the run is finished; this process came too late to help")
             raise ResumeError(f"{self.out}: the run is finished; nothing was changed; choose another --out")
         with writing(self.out):
             make_folder(self.out / SHARDS)
@@ -161,6 +164,10 @@ class RunFolder:
             try:
                 committed, record = self._read(index)
             except (OSError, ValueError, RecursionError) as error:
+                if is_scarcity(error):
+                    raise ResumeError(
+                        f"{path}: can't be read ({error}); the same command goes on with more open files (ulimit -n)"
+                    ) from None
                 damaged.append(str(error))
             else:
                 vouched |= {path, *(self.out / name for name in committed.files)}
@@ -391,6 +398,9 @@ class RunFolder:
             return self._pictures.name
         self.pictures.compare(before)
         return ""
+
+    def _is_same(self, state: RunState | None) -> bool:
+        return state is not None and state.fingerprint == self.fingerprint
 
     def _compare(self, before: Mapping[str, Any]) -> None:
         for key in sorted({*before, *self.fingerprint}):

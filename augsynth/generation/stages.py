@@ -21,14 +21,14 @@ from augsynth.core.scene import (
     Verdict,
 )
 from augsynth.core.seeding import derive_rng
-from augsynth.detectors.port import Detector
+from augsynth.detectors.port import Detector, detect_all
 from augsynth.filtering.classifiers import Classifier, crop_object
 from augsynth.filtering.judge import judge, judge_class, judge_decoy, unfiltered
 from augsynth.filtering.judge_replacement import judge_replacement
 from augsynth.generation.context import Judging, Painting
 from augsynth.generation.planning import PlannedWindow
 from augsynth.generation.working_image import Seen, WorkingImage
-from augsynth.inpainting.port import InpaintRequest
+from augsynth.inpainting.port import InpaintRequest, inpaint_in_room
 from augsynth.inpainting.stitching import cut_window, rescale, stitch, stitch_changes
 from augsynth.masking.sources import PaintedObject
 from augsynth.pasting.init_images import reference_picture
@@ -100,7 +100,7 @@ def paint(painting: Painting, windows: Sequence[PlannedWindow]) -> list[PaintedW
     requests = [_request(window, size=size) for window in windows]
     return [
         _stitched(window, picture, feather=painting.feather)
-        for window, picture in zip(windows, painting.inpainter.inpaint(requests), strict=True)
+        for window, picture in zip(windows, inpaint_in_room(painting.inpainter, requests), strict=True)
     ]
 
 
@@ -173,7 +173,7 @@ def _detections(detector: Detector | None, views: Sequence[tuple[Image, IntArray
         return []
     return [
         Detections(d.boxes_xyxy + np.tile(v[:2], 2), d.scores, d.category_ids)
-        for d, (_, v) in zip(detector.detect(crops), views, strict=True)
+        for d, (_, v) in zip(detect_all(detector, crops), views, strict=True)
     ]
 
 

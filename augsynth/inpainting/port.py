@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from augsynth.core.errors import BackendError
 from augsynth.core.scene import FloatArray, Image
 
 
@@ -46,6 +47,7 @@ class Inpainter(Protocol):
         steps: Denoising steps from noise.
         guidance: Guidance scale in effect.
         tokenizer: What reads the prompts, of the transformers library; None when that isn't known.
+        batch_size: Windows of a forward pass; fewer where the device's memory turns out too small.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Inpainter(Protocol):
     steps: int
     guidance: float
     tokenizer: Any
+    batch_size: int
 
     def inpaint(self, requests: Sequence[InpaintRequest]) -> list[Image | None]:
         """Return one (size, size, 3) uint8 picture a request; None where the model refused and blanked it."""
@@ -66,3 +69,26 @@ class Inpainter(Protocol):
             strength: How far a picture to start from is repainted, None where painting starts from noise.
         """
         ...
+
+
+def inpaint_in_room(inpainter: Inpainter, requests: Sequence[InpaintRequest]) -> list[Image | None]:
+    """Return what the model paints; where the device has no memory for its batches, in batches of half the size.
+
+    Raises:
+        BackendError: There is no memory for one window.
+    """
+    import torch
+
+    while True:
+        try:
+            return inpainter.inpaint(requests)
+        except torch.OutOfMemoryError:
+            size = min(inpainter.batch_size, len(requests))
+            if size <= 1:
+                raise BackendError(
+                    f"{inpainter.name}: the device has no memory for one window; take a smaller --window-size, "
+                    "--precision float16, or a device with more memory, and fewer processes on it"
+                ) from None
+        inpainter.batch_size = size // 2  # outside of the block, whose error holds what the batch needed
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()

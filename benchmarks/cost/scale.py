@@ -3,8 +3,8 @@
     python -m benchmarks.cost.scale [--objects 1000000] [--shards 300] [--ray]
 
 Painting is a stand-in: an attempt is said to take two seconds of a worker, and half of the attempts to be accepted.
-Rounds are planned for the whole ten million. Claims, commits and merging are done for real on fewer objects, with the code of
-`generate`, on synthetic records and empty pictures; `--ray` also measures a local Ray cluster whose actors only wait.
+Rounds are planned for the whole ten million. Claims, commits and merging are done for real on fewer objects, with the
+code of `generate`, on synthetic records; `--ray` also measures a local Ray cluster whose actors only wait.
 """
 
 from __future__ import annotations

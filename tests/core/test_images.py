@@ -332,3 +332,23 @@ def test_real_photographs_decode_to_the_recorded_size(name, folder):
     dataset = read_dataset(path, images=path.parent / folder)
     for shot in dataset.scenes[::6]:
         assert read_image(dataset, shot).shape == (shot.size_wh[1], shot.size_wh[0], 3)
+
+
+def test_too_many_open_files_say_nothing_about_an_image(tmp_path: Path) -> None:
+    """It would be taken for a damaged one, and left out of the run."""
+    import resource
+
+    from augsynth.core.errors import BackendError
+
+    write_image(tmp_path / "a.png", np.zeros((4, 6, 3), np.uint8))
+    scene = Scene(1, "a.png", (6, 4))
+    assert read_image(tmp_path, scene).shape == (4, 6, 3)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(
+            BackendError, match=r"a\.png: can't be opened .*Too many open files.*\(ulimit -n\)"
+        ):
+            read_image(tmp_path, scene)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -259,3 +259,51 @@ def test_a_record_of_another_dataset_is_refused(config: GenerateConfig, tmp_path
         folder.commit(0, record, tiles=[])
     with pytest.raises(ResumeError, match="category 999, which the dataset hasn't"):
         generate(asked, progress=ignore)
+
+
+def test_too_many_open_files_remove_nothing(tmp_path: Path) -> None:
+    import resource
+
+    with RunFolder(tmp_path / "out", {}, SourcePictures(tmp_path, {})) as folder:
+        folder.commit(0, ShardRecord(jobs=1), tiles=[])
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        list((tmp_path / "out" / "shards").glob("*"))
+        path = tmp_path / "out" / "shards" / "00000.json"
+        held, inside = path.read_bytes(), Path.read_bytes
+
+        def scarce(self: Path) -> bytes:
+            if self == path:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+            try:
+                return inside(self)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Path, "read_bytes", scarce)
+            with pytest.raises(ResumeError, match=r"can't be read .*Too many open files"):
+                folder.read_shards()
+        assert path.read_bytes() == held and folder.read_shards() == {0: ShardRecord(jobs=1)}
+
+
+@pytest.mark.parametrize("names", [{"RANK": "1", "WORLD_SIZE": "2"}, {"SLURM_STEP_NUM_TASKS": "2"}])
+def test_a_process_of_a_launcher_that_comes_late_has_not_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: dict[str, str]
+) -> None:
+    pictures = SourcePictures(tmp_path, {})
+    with RunFolder(tmp_path / "out", {"seed": 1}, pictures) as folder:
+        folder.finish()
+
+    def enter(seed: int) -> ResumeError:
+        with (
+            pytest.raises(ResumeError, match="the run is finished") as raised,
+            RunFolder(tmp_path / "out", {"seed": seed}, pictures, may_join=True),
+        ):
+            pass
+        return raised.value
+
+    assert enter(1).exit_code == 2
+    for name, value in names.items():
+        monkeypatch.setenv(name, value)
+    assert enter(1).exit_code == 0 and "came too late to help" in str(enter(1))
+    assert enter(2).exit_code == 2  # another run
