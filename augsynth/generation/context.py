@@ -168,7 +168,7 @@ class Painting:
         inpainter: The model.
         prompts: What it is told of each category.
         feather: Soft edge in pixels of the model's window.
-        strength: How far an object that painting starts from is repainted, in (0, 1].
+        strength: How far an object that painting starts from is repainted, in [0, 1].
     """
 
     inpainter: Inpainter

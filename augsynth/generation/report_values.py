@@ -50,11 +50,13 @@ class Subject:
         """Return what the report of a run that paints tells of."""
         placing, painting = context.placing, context.painting
         starts = placing.init_images
+        asks = starts is None or painting.strength > 0
+        strength = None if starts is None else painting.strength
         return cls(
             context.dataset,
             placing.chooser.affinity,
             context.filter_rows,
-            painting.inpainter.samples_per_window(None if starts is None else painting.strength),
+            painting.inpainter.samples_per_window(strength) if asks else 0,
             None if starts is None else starts.bank,
         )
 

@@ -95,12 +95,19 @@ class JudgedWindow:
 
 
 def paint(painting: Painting, windows: Sequence[PlannedWindow]) -> list[PaintedWindow]:
-    """Paint windows in batches and stitch them into their images."""
+    """Paint windows in batches and stitch them into their images.
+
+    Where a window starts from a picture of which nothing is to change, no model is asked.
+    """
     size = painting.inpainter.size
-    requests = [_request(window, size=size) for window in windows]
+    asked = [window for window in windows if window.init is None or window.init.change.any()]
+    requests = [_request(window, size=size) for window in asked]
+    pictures = iter(inpaint_in_room(painting.inpainter, requests))
     return [
-        _stitched(window, picture, feather=painting.feather)
-        for window, picture in zip(windows, inpaint_in_room(painting.inpainter, requests), strict=True)
+        PaintedWindow(window, window.init.pixels, is_blank=False)
+        if window.init is not None and not window.init.change.any()
+        else _stitched(window, next(pictures), feather=painting.feather)
+        for window in windows
     ]
 
 

@@ -60,10 +60,10 @@ class PaintingOptions:
     )
     strength: float | None = option(
         None,
-        "How far such an object is repainted: up to 0.5 its edge and the ring around it only, 1 leaves nothing of it.",
-        low=0.02,
+        "How far such an object is repainted: 0 not at all, up to 0.5 its edge and the ring around it, 1 all of it.",
+        low=0.0,
         high=1.0,
-        unset="0.2; 0.02 where the embedded model meets images that it doesn't know",
+        unset="0.2; 0 where the embedded model meets images that it doesn't know",
     )
     feather: float = option(3.0, "Soft edge of the mask in pixels of the model's window.", low=0, high=64)
 

@@ -109,6 +109,17 @@ def test_a_blanked_window_leaves_the_picture_and_an_init_image_is_cut() -> None:
     assert first.change.shape == first.image.shape[:2] and np.allclose(first.change, 0.4)
 
 
+def test_where_nothing_changes_the_start_is_taken_as_it_is_and_no_model_is_asked() -> None:
+    inpainter = White()
+    start = np.full((96, 96, 3), 7, np.uint8)
+    still = InitImage(start, np.zeros((96, 96)), 4)
+    windows = [window_of(image_of(), init=still), window_of(image_of()), window_of(image_of(), init=still)]
+    first, second, third = paint(Painting(inpainter, BOOK, strength=0.0), windows)
+    assert first.pixels is start and third.pixels is start and not (first.is_blank or third.is_blank)
+    assert second.window is windows[1] and (second.pixels == 255).any()
+    assert len(inpainter.asked) == 1
+
+
 def test_an_image_is_looked_at_once_as_long_as_it_stays() -> None:
     image, detector = image_of(), Brightness()
     [observed] = detect(detector, paint(Painting(White(), BOOK), [window_of(image)]))
