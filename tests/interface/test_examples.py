@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from augsynth.pasting.affinity_paste import AffinityPaste
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
@@ -63,6 +65,18 @@ def test_the_torchvision_example_prints_both_figures(load, monkeypatch, capsys):
     example.main()
     assert len(table_of(capsys.readouterr().out)) > 6
     assert len(added) == 4 and sum(added) > 0
+
+
+def test_the_ultralytics_example_prints_both_figures(load, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path))
+    monkeypatch.setenv("YOLO_OFFLINE", "true")
+    pytest.importorskip("ultralytics", reason="needs ultralytics, which is AGPL and no dependency")
+    example = load("ultralytics_yolo", "--epochs", "1", "--image-size", "64", "--batch-size", "4")
+    added = counted(monkeypatch, AffinityPaste, "__call__", lambda found, *given: found.num_pasted)
+    example.main()
+    assert len(table_of(capsys.readouterr().out)) >= 2
+    listed = (tmp_path / "out" / "yolo" / "train.txt").read_text().split()
+    assert len(added) == len(listed) > len(set(listed)) and sum(added) > 0
 
 
 def test_scores_are_those_of_pycocotools_and_rare_categories_are_seen_more(load, tmp_path):
