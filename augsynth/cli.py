@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
@@ -61,6 +62,7 @@ def main() -> None:
     signal.signal(
         signal.SIGTERM, signal.default_int_handler
     )  # ends like Ctrl-C, with a line that says how to go on
+    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     try:
         status = app(standalone_mode=False)
     except (AugsynthError, typer.TyperException) as error:
@@ -73,7 +75,7 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     if status == INTERRUPTED:
-        TERMINAL.complain("interrupted; the same command goes on where it stopped")
+        TERMINAL.complain("interrupted; the same command goes on from what is finished")
     raise SystemExit(status or 0)
 
 

@@ -104,8 +104,8 @@ def _refuse_urls(values: Mapping[str, Any]) -> None:
     """Raise ConfigError where an option names a URL: `generate` alone takes them."""
     for key, value in values.items():
         texts = [str(each) for each in (value if isinstance(value, tuple) else (value,))]
-        for text in texts:
-            if is_url(text.replace(":/", "://") if isinstance(value, Path) else text):
+        for text in [each.replace(":/", "://") for each in texts] if isinstance(value, Path) else texts:
+            if is_url(text):
                 raise ConfigError(f"{key} is {text!r}, a URL; only generate takes URLs, so fetch it first")
 
 

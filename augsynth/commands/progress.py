@@ -179,6 +179,7 @@ def preview_lines(tally: Tally, out: Path, *, left_s: float | None) -> list[str]
 
 def summary_lines(tally: Tally, out: Path) -> list[str]:
     """Return what the user reads when a run is over."""
+    from augsynth.generation.reporting.verdict import truth_line
     from augsynth.generation.stopping import shortfall_line
 
     lines = [
@@ -200,6 +201,7 @@ def summary_lines(tally: Tally, out: Path) -> list[str]:
         by = "".join(f" (by {k})" for k in found)
         rest = ", boxes for the rest" if None in tally.masks else ""
         lines.append(f"masks: {sum(found.values())} of {tally.masks.total()} objects{by}{rest}")
+    lines += filter(None, [truth_line(tally.truth)])
     return [*lines, *filter(None, [shortfall_line(tally, out)])]
 
 

@@ -56,9 +56,14 @@ def local_folder(text: str) -> Path:
     """Return the folder that a path names; for a URL the folder in the cache that stands for it on this machine.
 
     Raises:
-        ConfigError: There is no cache folder.
+        ConfigError: There is no cache folder, or it looks like a URL and is none.
     """
-    return _place_of(text) if is_url(text) else Path(text.removeprefix(_LOCAL))
+    if is_url(text):
+        return _place_of(text)
+    path = text.removeprefix(_LOCAL)
+    if re.match(r"[A-Za-z][A-Za-z0-9+]+:/", path):
+        raise ConfigError(f"{text}: neither a folder nor a URL; a URL begins like s3://, in small letters")
+    return Path(path)
 
 
 def _place_of(url: str) -> Path:

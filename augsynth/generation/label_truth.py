@@ -10,7 +10,7 @@ import numpy as np
 
 from augsynth.coco.reader import read_dataset
 from augsynth.core.devices import Process
-from augsynth.core.errors import ConfigError
+from augsynth.core.errors import BackendError, ConfigError
 from augsynth.core.images import read_image
 from augsynth.core.records import ShardRecord
 from augsynth.core.scene import Dataset
@@ -85,7 +85,17 @@ def grade_labels(
 def _load(config: GenerateConfig, dataset: Dataset) -> Detector:
     judge = str(config.filter_models.judge)
     device = Process.current().device(config.run.device)
-    return load_detector(judge, dataset.categories_in_use(), device=device, min_score=MIN_SCORE)
+    try:
+        return load_detector(judge, dataset.categories_in_use(), device=device, min_score=MIN_SCORE)
+    except (BackendError, ConfigError) as error:
+        raise type(error)(f"judge {judge}: {_advised(str(error))}") from None
+
+
+def _advised(message: str) -> str:
+    """Return what is said of a detector as what is said of a judge: it may be left out."""
+    return message.replace(
+        ", or leave --detector out to use the detector embedded for the sample", ", or leave --judge out"
+    ).replace("--detector", "--judge")
 
 
 def _members(detector: str) -> dict[str, set[str]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -78,6 +80,7 @@ def generate(config: GenerateConfig, *, progress: Progress, preview: int | None 
         AugsynthError: Bad options, data, models or output directory; nothing that was committed is lost.
         LowYieldError: Hardly anything is accepted; nothing was published, and with a lower `min_yield` the run goes on.
     """
+    _check_ray(config)
     out, remote = local_folder(config.output.out), RemoteRun.of(config.output.out)
     check_output(out)
     if remote is not None:
@@ -225,17 +228,24 @@ def _paint_shards(
                     return End.LOW_YIELD
 
 
+def _check_ray(config: GenerateConfig) -> None:
+    """Raise ConfigError where Ray is asked for and can't be used, before anything is learnt."""
+    address = config.run.ray
+    if address is None:
+        return
+    if address not in ("auto", "local") and not re.fullmatch(r"(ray://)?[^\s/]+:\d{1,5}", address):
+        raise ConfigError(f"ray: {address!r} is no address of a cluster; give HOST:PORT, auto or local")
+    if find_spec("ray") is None:
+        raise ConfigError("ray is given, but Ray isn't installed: pip install 'augsynth[ray]'")
+
+
 def _open_painters(
     config: GenerateConfig, context: RunContext, folder: RunFolder
 ) -> AbstractContextManager[PaintShards]:
     if config.run.ray is None:
         return open_processes(config, partial(paint_and_commit, context, folder))
-    try:
-        from augsynth.generation.ray_actors import open_actors
-    except ModuleNotFoundError as error:
-        if error.name != "ray":
-            raise
-        raise ConfigError("ray is given, but Ray isn't installed: pip install 'augsynth[ray]'") from None
+    from augsynth.generation.ray_actors import open_actors
+
     given = plain_config(config)  # each node fetches for itself what is at a URL
     return open_actors(config.but(**{key: given[key] for key in INPUTS}, out=str(folder.out.resolve())))
 

@@ -19,6 +19,10 @@ def test_what_is_a_url(tmp_path: Path) -> None:
         assert not is_url(text)
     assert fetched("file:///data/a.json#val") == "/data/a.json#val" and fetched("a/b,c") == "a/b,c"
     assert local_folder("file:///data/run") == Path("/data/run") and local_folder("runs/a") == Path("runs/a")
+    assert local_folder("C:\\data") == Path("C:\\data")
+    for text in ("s3:/bucket/run", "S3://bucket/run"):
+        with pytest.raises(ConfigError, match="neither a folder nor a URL"):
+            local_folder(text)
 
 
 def test_a_folder_is_fetched_once_and_what_changed_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

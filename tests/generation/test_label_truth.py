@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 import augsynth
 from augsynth.cli import app
-from augsynth.core.errors import ConfigError
+from augsynth.core.errors import AugsynthError, ConfigError
 from augsynth.detectors.loading import EMBEDDED_DETECTOR
 from augsynth.generation import label_truth
 from augsynth.generation.config import GenerateConfig
@@ -95,8 +95,12 @@ def test_a_judge_that_lacks_a_category_is_refused_before_painting(
     shutil.copytree(other, stranger)
     text = (stranger / "config.json").read_text()
     (stranger / "config.json").write_text(text.replace('"bottle"', '"penguin"'))
-    with pytest.raises(ConfigError, match="doesn't know 1 of the dataset's categories: bottle"):
+    with pytest.raises(
+        ConfigError, match=r"^judge .*doesn't know 1 of the dataset's categories: bottle.*to --judge$"
+    ):
         open_dataset(config.but(judge=str(stranger)))
+    with pytest.raises(AugsynthError, match=r"or leave --judge out$"):
+        open_dataset(config.but(judge=str(tmp_path / "nowhere")))
 
 
 def test_finalize_asks_for_something_to_do(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from PIL import Image as PilImage
 
 from augsynth.bank.reader import Bank
 from augsynth.coco.reader import read_dataset
+from augsynth.core.errors import ConfigError
 from augsynth.core.images import read_image
+from augsynth.generation import run as run_module
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.run import Tally, generate
 from augsynth.generation.run_folder import RunFolder
@@ -92,6 +94,18 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
     tally = generate(config.but(out=str(out)), progress=ignore)
     assert tally.accepted == 9
     assert files_of(out) == files_of(run[0])
+
+
+def test_ray_is_asked_for_before_anything_is_learnt(
+    config: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = config.but(out=str(tmp_path / "out"), ray="nonsense")
+    with pytest.raises(ConfigError, match="'nonsense' is no address of a cluster; give HOST:PORT"):
+        generate(wrong, progress=ignore)
+    monkeypatch.setattr(run_module, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="Ray isn't installed: pip install"):
+        generate(wrong.but(ray="localhost:6379"), progress=ignore)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_spent_budget_is_said_and_the_run_is_published(config: GenerateConfig, tmp_path: Path) -> None:

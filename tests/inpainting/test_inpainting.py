@@ -192,6 +192,6 @@ def test_requests_with_and_without_a_change_map_share_a_call(tiny_parts: dict[st
         alone = painter.inpaint([request])[0]
         assert picture is not None and alone is not None
         assert np.abs(picture.astype(int) - alone).max() <= 1
-    for strength in (0.0, 1.5):
+    for strength in (-0.1, 1.5):
         with pytest.raises(ConfigError, match="strength"):
             aligned(tiny_parts, strength=strength)

@@ -174,7 +174,7 @@ def test_a_category_without_an_object_to_start_from_is_left_out(source: Path, tm
     lines = [json.loads(line) for line in (tmp_path / "out" / "provenance.jsonl").read_text().splitlines()]
     assert {line["category_id"] for line in lines} == {kept["id"]}
     settings = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())
-    assert (settings["model"], settings["strength"]) == ("embedded", 0.02)
+    assert (settings["model"], settings["strength"]) == ("embedded", 0.0)
     with pytest.raises(ConfigError, match="no whole object of a category that is to be painted"):
         other = document["categories"][1]["name"]
         generate(config.but(categories=(other,), out=str(tmp_path / "other")), progress=lambda *_: None)

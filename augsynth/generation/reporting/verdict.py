@@ -40,7 +40,7 @@ def sum_up(report: Report) -> Verdict:
     """Return the verdict on a run."""
     rows = [line.real for line in report.categories if line.real is not None]
     level, why = _decide(report, rows)
-    filter_line = " ".join(filter(None, [_filter_line(report, rows), _truth_line(report.truth)]))
+    filter_line = " ".join(filter(None, [_filter_line(report, rows), truth_line(report.truth)]))
     return Verdict(level, _yield_line(report), filter_line, why, _shaky(report))
 
 
@@ -76,7 +76,7 @@ def _filter_line(report: Report, rows: Sequence[FilterRow]) -> str:
     return f"{line}: most of what it turns down may be good."
 
 
-def _truth_line(truth: LabelTruth | None) -> str:
+def truth_line(truth: LabelTruth | None) -> str:
     """Return what an independent detector makes of the labels, empty where none looked."""
     if truth is None or not truth.accepted.objects:
         return ""
