@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,12 +53,13 @@ class InitImages:
     Attributes:
         bank: Opened bank.
         members: COCO id of the dataset -> positions in the bank; categories without a usable cut-out are absent.
-        patches: Position -> the cut-out in its own size, with an outline where one is known or found.
+        patches: Position -> the cut-out in its own size, as the bank has it.
     """
 
     bank: Bank
     members: Mapping[int, IntArray]
     patches: Mapping[int, Patch]
+    _outlined: dict[int, Patch] = field(init=False, default_factory=dict)
 
     @classmethod
     def open(cls, path: str, categories: Sequence[Category], *, alone: bool = False) -> InitImages:
@@ -94,7 +95,7 @@ class InitImages:
                 mixed = len(patch.other_ids) > 0
                 if patch.is_cut_off() or (alone and mixed):
                     continue
-                usable[position] = patch if mixed else best_outline(patch)
+                usable[position] = patch
             if usable:
                 members[category_id] = np.array(sorted(usable), np.int64)
                 patches.update(usable)
@@ -103,6 +104,16 @@ class InitImages:
                 f"{path}: the bank has no whole object of any category; make one of more images with `augsynth bank`"
             )
         return cls(bank, members, patches)
+
+    def outlined(self, position: int) -> Patch:
+        """Return the cut-out with an outline where one is known or found; it is looked for once, when it is needed.
+
+        One that shows other objects stays whole.
+        """
+        if position not in self._outlined:
+            patch = self.patches[position]
+            self._outlined[position] = patch if len(patch.other_ids) else best_outline(patch)
+        return self._outlined[position]
 
     @property
     def quotas(self) -> dict[int, int]:
@@ -146,7 +157,7 @@ class InitImages:
         )
         chances = np.exp(-_SCALE_PRICE * (change - change.min()))
         position = int(positions[rng.choice(left, p=chances / chances.sum())])
-        patch = self.patches[position]
+        patch = self.outlined(position)
         if rng.random() < 0.5:
             patch = patch.flipped()
         return StartObject(position, patch)

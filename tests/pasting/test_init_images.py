@@ -94,7 +94,7 @@ def test_a_place_has_the_shape_of_its_object(
 
 def test_an_object_lands_in_its_box(init_images: InitImages, dataset: Dataset) -> None:
     image = read_image(dataset, dataset.scenes[0])
-    start = next(patch for patch in init_images.patches.values() if patch.has_mask)
+    start = next(p for p in map(init_images.outlined, init_images.patches) if p.has_mask)
     own = start.box_xyxy[2:] - start.box_xyxy[:2]
     box = np.concatenate([[100.0, 90.0], [100.0, 90.0] + 1.2 * own])
     there = put(image, start, box)
