@@ -59,9 +59,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a name that the terminal can't show is no reason to stop
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # ends like Ctrl-C, with a line that says how to go on
+    # SIGTERM ends the command like Ctrl-C, with a line that says how to go on; forked processes end at once.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     try:
         status = app(standalone_mode=False)

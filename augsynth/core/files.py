@@ -15,11 +15,8 @@ from augsynth.core.errors import OutputError
 
 DRAFT = ".part"  # folder in an output folder that isn't whole yet
 _LONGEST_NAME = 255  # bytes of a file name that file systems take
-_SCARCE = (
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.ENOMEM,
-)  # of the machine, for a while: they say nothing about a file
+# What the machine lacks for a while, which says nothing about a file.
+_SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP)  # of a folder, on file systems that can't
 
 

@@ -282,3 +282,22 @@ def test_a_run_is_not_continued_with_other_options(run, dataset, tmp_path):
     line = complaint(run("generate", *own_data(dataset), *words))
     assert "seed" in line
     assert "--out" in line
+
+
+def test_forked_processes_end_at_once_when_they_are_told_to() -> None:
+    """SIGTERM is Ctrl-C for the command; a pool ends its processes with it, which mustn't print tracebacks."""
+    code = """
+import os, signal, sys
+from augsynth.cli import main
+sys.argv = ["augsynth", "--version"]
+try:
+    main()
+except SystemExit:
+    pass
+assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+child = os.fork()
+if not child:
+    os._exit(signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

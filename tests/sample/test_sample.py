@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import subprocess
-import sys
 from collections import Counter
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -73,15 +71,6 @@ def test_bytes_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     assert len(files) == 22
     for file in files:
         assert (tmp_path / "1" / file).read_bytes() == (tmp_path / "2" / file).read_bytes(), file
-
-
-def test_processes_that_draw_end_without_a_word(tmp_path: Path) -> None:
-    """The command line takes SIGTERM for Ctrl-C, and a pool of processes ends its own with it."""
-    words = ["sample", "--out", str(tmp_path / "set"), "--num-images", "40", "--workers", "2"]
-    done = subprocess.run(
-        [sys.executable, "-m", "augsynth", *words], capture_output=True, text=True, check=True
-    )
-    assert "Traceback" not in done.stderr, done.stderr
 
 
 def test_index_ranges_of_one_seed_join_up(tmp_path: Path, written: Path) -> None:
