@@ -117,7 +117,7 @@ def open_processes(config: GenerateConfig, paint: PaintShard) -> Iterator[PaintS
         yield lambda plans: _in_order(pool, plans)
     except BaseException:
         for child in set(multiprocessing.active_children()) - others:
-            child.terminate()  # what it has committed stays, what it was at is painted again
+            child.kill()  # SIGTERM may be lost while it begins; what it has committed stays, the rest is painted again
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

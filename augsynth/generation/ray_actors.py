@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
 
 from augsynth.core.errors import AugsynthError, BackendError, ConfigError
 from augsynth.core.records import ShardRecord
@@ -30,6 +30,7 @@ from augsynth.generation.source_pictures import SourcePictures
 
 RESTARTS = 10  # of an actor, after which it is left out
 MOST_DEATHS = 3  # of actors at the same shard
+BEGIN_S = 1800.0  # in which one of them is placed and has loaded its models
 _ANSWER_S = 10.0
 
 
@@ -44,7 +45,7 @@ def open_actors(config: GenerateConfig) -> Iterator[PaintShards]:
         config: Of the run; `ray` says which cluster, `processes` how many actors.
 
     Raises:
-        BackendError: No actor is left, or several died at the same shard.
+        BackendError: No actor is left or finds a place, or several died at the same shard.
         ConfigError: There is no such cluster, or it has no GPU for `device` cuda.
     """
     import torch
@@ -176,13 +177,19 @@ class _Crew:
         """Take what actors return next; the shard of one that died is due again."""
         if not self._busy:
             raise BackendError("no painting process is left on the Ray cluster; the same command goes on")
-        for done in ray.wait(list(self._busy), num_returns=1)[0]:
+        answered = ray.wait(list(self._busy), num_returns=1, timeout=BEGIN_S)[0]
+        if not answered and all(plan is None for _, plan in self._busy.values()):
+            raise BackendError(
+                f"no painting process could begin in {BEGIN_S / 60:g} min: the Ray cluster has no room for one, or its "
+                "nodes are gone; the same command goes on"
+            )
+        for done in answered:
             actor, plan = self._busy.pop(done)
             try:
                 answer = ray.get(done)
             except RayTaskError as error:
                 raise _cause(error) from None
-            except RayActorError:
+            except (RayActorError, ObjectLostError):  # its node may take with it what an actor returned
                 if plan is None:
                     continue  # it died too often
                 self._deaths[plan.index] += 1

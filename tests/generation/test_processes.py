@@ -78,6 +78,40 @@ def test_an_error_in_a_process_is_that_of_the_run(
         )
 
 
+def test_an_error_ends_processes_that_only_begin() -> None:
+    """Where the system is slow to run a new process, its parent's handlers of signals are still its own."""
+    code = """
+import multiprocessing, os, signal, time
+signal.signal(signal.SIGTERM, lambda *_: None)  # as that of Ray, say
+begun = multiprocessing.Value("i", 0)
+def slow():
+    with begun.get_lock():
+        begun.value += 1
+    if begun.value == 2:
+        time.sleep(2)
+os.register_at_fork(after_in_child=slow)
+from augsynth.core.errors import BackendError
+from augsynth.generation.config import GenerateConfig
+from augsynth.generation.processes import open_processes
+from augsynth.generation.rounds import ShardPlan
+from augsynth.generation.statistics import CategoryYields
+def paint(plan):
+    if plan.index == 0:
+        raise BackendError("no such thing")
+    time.sleep(600)
+plans = [ShardPlan(k, k, 6, k, 1, 1, 1, CategoryYields()) for k in range(6)]
+try:
+    with open_processes(GenerateConfig.of(processes=2), paint) as paint_shards:
+        list(paint_shards(plans))
+except BackendError as error:
+    print(error, len(multiprocessing.active_children()))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert (ended.stdout, ended.stderr) == ("no such thing 0\n", "")
+
+
 def test_an_interrupted_run_ends_its_processes_at_once(config: GenerateConfig, tmp_path: Path) -> None:
     def sleep(plan: ShardPlan) -> None:
         time.sleep(600)

@@ -21,7 +21,12 @@ from tests.generation.run_files import files_of, ignore
 
 ray = pytest.importorskip("ray", reason="Ray isn't installed")
 
-QUICK = {"health_check_period_ms": 500, "health_check_failure_threshold": 2, "health_check_timeout_ms": 1000}
+# A node that is gone refuses at once; one that is slow, since others have the processor, has ten seconds to answer.
+QUICK = {
+    "health_check_period_ms": 500,
+    "health_check_failure_threshold": 3,
+    "health_check_timeout_ms": 10_000,
+}
 PLANS = [ShardPlan(k, k, 6, k, 1, 1, 1, CategoryYields()) for k in range(6)]
 
 
@@ -99,6 +104,18 @@ def test_an_error_in_an_actor_is_that_of_the_run(connected: None) -> None:
         list(crew.paint(PLANS))
     for actor in actors:
         ray.kill(actor)
+
+
+def test_a_cluster_without_room_ends_the_run(connected: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from augsynth.generation import ray_actors
+
+    monkeypatch.setattr(ray_actors, "BEGIN_S", 0.6)
+    actor = ray.remote(num_cpus=99)(answering(None, times=0)).remote()
+    with pytest.raises(
+        BackendError, match=r"no painting process could begin in 0\.01 min: the Ray cluster has no"
+    ):
+        list(ray_actors._Crew([actor]).paint(PLANS))
+    ray.kill(actor)
 
 
 @pytest.mark.parametrize(
