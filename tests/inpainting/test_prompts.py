@@ -36,6 +36,48 @@ def test_a_name_alone() -> None:
     assert book().prompt(7, neighbour_ids=[1, 2], seed=3) == "a photo of a 空き缶"
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("apple", "an apple"),
+        ("Umbrella", "an Umbrella"),
+        ("unicycle", "a unicycle"),
+        ("unit", "a unit"),
+        ("uninflated ball", "an uninflated ball"),
+        ("euro", "a euro"),
+        ("one-way sign", "a one-way sign"),
+        ("onesie", "a onesie"),
+        ("ukulele", "a ukulele"),
+        ("hourglass", "an hourglass"),
+        ("horse", "a horse"),
+        ("urn", "an urn"),
+        ("urinal", "a urinal"),
+        ("8-track", "an 8-track"),
+        ("7up", "a 7up"),
+        ("RBC", "an RBC"),
+        ("WBC", "a WBC"),
+        ("UAV", "a UAV"),
+        ("SUV_black", "an SUV_black"),
+        ("F-16", "an F-16"),
+        ("TRUCK", "a TRUCK"),
+        ("T-shirt", "a T-shirt"),
+        ("空き缶", "a 空き缶"),
+    ],
+)
+def test_the_article_fits_the_name(name: str, said: str) -> None:
+    assert category_prompt(name) == f"a photo of {said}"
+    assert category_prompt(name, template="photo of an {category}") == f"photo of {said}"
+    assert (
+        category_prompt(name, template="{category}, A  {category}")
+        == f"{name}, A{said[1:].replace(' ', '  ', 1)}"
+    )
+
+
+def test_only_an_article_directly_before_a_name_changes() -> None:
+    assert category_prompt("apple", template="a very red {category}") == "a very red apple"
+    assert category_prompt("apple", template="pizza {category}, USA {category}") == "pizza apple, USA apple"
+
+
 def test_braces_in_names_and_templates_are_text() -> None:
     odd = PromptBook.open(PromptRules(template="{{a}} {category}"), [Category(1, "{category} {0}")])
     assert odd.prompt(1, seed=0) == "{a} {category} {0}"

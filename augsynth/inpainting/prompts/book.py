@@ -23,6 +23,7 @@ from augsynth.inpainting.prompts.templates import (
     NEIGHBOURS,
     check_templates,
     gaps,
+    with_article,
 )
 
 __all__ = [
@@ -232,7 +233,8 @@ def _filled(template: str, values: Mapping[str, str]) -> tuple[str, str]:
     """Return the template with its gaps filled, and its part up to and including the category."""
     text, head = "", ""
     for literal, name in gaps(template):
-        text += literal + ("" if name is None else values.get(name, ""))
+        value = "" if name is None else values.get(name, "")
+        text += (with_article(literal, value) if value else literal) + value
         if name == CATEGORY and not head:
             head = text
     return text, head
