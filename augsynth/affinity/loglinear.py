@@ -11,6 +11,7 @@ have Gaussian priors around 0, the one free strength is chosen by cross-validati
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,12 +98,18 @@ class Structure:
         """Return one line for the user."""
         if not self.num_cases:
             return "No structure: too few images show two categories to learn what belongs together."
-        figures = f"held-out log loss {self.log_loss:.3f} against the prior's {self.prior_log_loss:.3f} "
-        figures += f"on {self.num_cases:,} cases, z = {self.z:.1f}"
+        figures = f"log loss {self.log_loss:.3f} against {self.prior_log_loss:.3f} "
+        figures += f"in {self.num_cases:,} guesses on held-out images, z = {self.z:.1f}"
         if not self.found:
-            return f"No structure found: what else is in an image says no more than the prior ({figures})."
-        ratio = self.log_loss / self.prior_log_loss
-        return f"Structure: what else is in an image says more than the prior, {ratio:.3f}× ({figures})."
+            return (
+                "No structure found: what else is in an image helps no more to guess a category in it than how common "
+                f"each is ({figures})."
+            )
+        factor = math.exp(self.prior_log_loss - self.log_loss)
+        return (
+            "Structure: what else is in an image helps to guess a category in it; the right one gets "
+            f"{factor:.3g} times the probability that it has by how common it is ({figures})."
+        )
 
 
 def features_of(instances: Any) -> Any:

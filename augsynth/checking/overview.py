@@ -11,6 +11,7 @@ import numpy as np
 from augsynth.affinity.model import Affinity
 from augsynth.checking.findings import Case, Finding, case_of, suspicious
 from augsynth.core.scene import Dataset
+from augsynth.core.text import number_of
 from augsynth.training.windows import WindowRules
 
 MOST_CATEGORIES, MOST_IMAGES = 40, 2000  # that a verdict on structure is taken from
@@ -44,7 +45,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 
     def lines(self) -> list[str]:
         """Return it as lines for people."""
-        told = [f"{self.images:,} images, {self.objects:,} objects, {len(self.categories)} categories"]
+        counts = {"image": self.images, "object": self.objects, "category": len(self.categories)}
+        told = [", ".join(number_of(count, noun) for noun, count in counts.items())]
         if self.windows:
             low, middle, high = self.windows
             shares = ", ".join(f"of {size} px {share:.0%}" for size, share in self.shown.items())

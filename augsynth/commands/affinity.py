@@ -21,6 +21,7 @@ from augsynth.commands.terminal import Report, Terminal
 from augsynth.core.errors import ConfigError
 from augsynth.core.options import REQUIRED, check_options, option, section
 from augsynth.core.outputs import check_output_file
+from augsynth.core.text import number_of
 from augsynth.inpainting.loading import EMBEDDED
 from augsynth.placement.layout import Layout
 
@@ -124,7 +125,8 @@ def run_build_affinity(options: AffinityOptions, terminal: Terminal) -> Report:
     objects = int(affinity.instance_counts.sum())
     found = [affinity.strongest_pairs(options.pairs), affinity.most_repelled_pairs(options.pairs)]
     lines = [
-        f"{len(dataset.scenes)} images, {objects} objects, {len(affinity.names)} categories; {affinity.measure}",
+        f"{number_of(len(dataset.scenes), 'image')}, {number_of(objects, 'object')}, "
+        f"{number_of(len(affinity.names), 'category')}; {affinity.measure}",
         *_source_lines(affinity),
         *_pair_lines(affinity, *found),
         str(affinity.structure),
@@ -176,7 +178,7 @@ def _pair_lines(affinity: Affinity, strongest: Sequence[Pair], repelled: Sequenc
         for pair in found:
             names = " + ".join(pair.names)
             value = value_text(affinity.measure, pair.value)
-            yield f"  {names}: {value}, together in {pair.count} images, {pair.expected:.1f} by chance"
+            yield f"  {names}: {value}, together in {number_of(pair.count, 'image')}, {pair.expected:.1f} by chance"
 
 
 BUILD_AFFINITY = Command(

@@ -80,8 +80,7 @@ def add_command(app: typer.Typer, command: Command) -> None:
         TERMINAL.notices.quiet = bool(given.pop("quiet"))
         TERMINAL.verbose, TERMINAL.as_json = bool(given.pop("verbose")), bool(given.pop("json"))
         values = {key: _plain(value) for key, value in given.items() if value is not None}
-        if not command.presets:
-            _refuse_urls(values)
+        _refuse_urls(values, takes_urls=bool(command.presets))
         options = values if command.presets else build(command.options, values, source=COMMAND_LINE)
         report = command.run(options, TERMINAL)
         TERMINAL.show(report)
@@ -100,12 +99,16 @@ def add_command(app: typer.Typer, command: Command) -> None:
     )(call)
 
 
-def _refuse_urls(values: Mapping[str, Any]) -> None:
-    """Raise ConfigError where an option names a URL: `generate` alone takes them."""
+def _refuse_urls(values: Mapping[str, Any], *, takes_urls: bool) -> None:
+    """Raise ConfigError where an option names a URL: `generate` alone takes those that outlast it."""
     for key, value in values.items():
         texts = [str(each) for each in (value if isinstance(value, tuple) else (value,))]
         for text in [each.replace(":/", "://") for each in texts] if isinstance(value, Path) else texts:
-            if is_url(text):
+            if text.startswith("memory://"):
+                raise ConfigError(
+                    f"{key} is {text!r}, which ends with this command; give a folder or s3://, gs://, …"
+                )
+            if is_url(text) and not takes_urls:
                 raise ConfigError(f"{key} is {text!r}, a URL; only generate takes URLs, so fetch it first")
 
 

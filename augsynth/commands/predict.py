@@ -18,6 +18,7 @@ from augsynth.core.devices import check_device
 from augsynth.core.files import is_unfinished
 from augsynth.core.options import REQUIRED, check_options, option
 from augsynth.core.outputs import check_output_folder
+from augsynth.core.text import number_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +68,15 @@ def run_predict(options: PredictOptions, terminal: Terminal) -> Report:
         )
     paths = found.write(options.out)
     number = sum(map(len, found.found))
-    lines: list[str | Table] = [f"{number:,} detections in {len(found.found):,} images by {found.detector}"]
+    lines: list[str | Table] = [
+        f"{number_of(number, 'detection')} in {number_of(len(found.found), 'image')} by {found.detector}"
+    ]
     judged = found.evaluation
     if judged is None:
         lines.append("no object is annotated, so nothing is judged")
     else:
-        lines.append(
-            f"AP {judged.ap:.4f}, AP50 {judged.ap50:.4f} on {judged.num_objects:,} annotated objects; by category:"
-        )
+        objects = number_of(judged.num_objects, "annotated object")
+        lines.append(f"AP {judged.ap:.4f}, AP50 {judged.ap50:.4f} on {objects}; by category:")
         lines.append(_table(judged.category_ap, judged.category_ap50))
     lines.append(f"written: {', '.join(map(str, paths))}")
     document = {

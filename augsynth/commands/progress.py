@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from augsynth.core.storage import named
-from augsynth.core.text import printable
+from augsynth.core.text import number_of, printable
 
 if TYPE_CHECKING:
     from augsynth.generation.statistics import Tally
@@ -183,13 +183,18 @@ def summary_lines(tally: Tally, out: Path) -> list[str]:
     from augsynth.generation.stopping import shortfall_line
 
     lines = [
-        f"{tally.accepted} objects in {tally.images} new images, {tally.attempts} attempts, "
+        f"{number_of(tally.accepted, 'object')} in {number_of(tally.images, 'new image')}, "
+        f"{number_of(tally.attempts, 'attempt')}, "
         f"yield {tally.yield_share:.0%}: {out / 'annotations' / 'instances_augmented.json'}"
     ]
     rejected = {k: v for k, v in tally.reasons.most_common() if k != "accepted"}
     if rejected:
         lines.append("rejected: " + ", ".join(f"{k} {v}" for k, v in rejected.items()))
     lines += category_lines(tally, out)
+    if tally.surplus > 0:
+        lines.append(
+            f"{tally.surplus} accepted beyond the {tally.wanted} that were wanted: in no image and no annotation"
+        )
     if tally.extras:
         lines.append(f"{tally.extras} second objects came along and are labelled, too")
     if tally.decoys:

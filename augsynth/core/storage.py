@@ -210,8 +210,12 @@ class Remote:
     @contextlib.contextmanager
     def _reaching(self, verb: str) -> Iterator[tuple[Any, str]]:
         """Yield the file system and the path of the URL, and say in one line why it can't be reached."""
+        from fsspec import available_protocols
         from fsspec.core import url_to_fs
 
+        scheme = self.url.partition("://")[0]
+        if scheme not in available_protocols():
+            raise ConfigError(f"{self.url}: no URLs begin with {scheme}://; give s3://, gs://, … or a folder")
         kind = ConfigError if verb == "read" else OutputError
         try:
             yield url_to_fs(self.url)

@@ -19,6 +19,13 @@ def printable(text: str) -> str:
     return "".join(_written_out(character) for character in text)
 
 
+def number_of(count: int, noun: str) -> str:
+    """Return how many of what there are: `1 image`, `2,000 images`, `3 categories`."""
+    if count != 1:
+        noun = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count:,} {noun}"
+
+
 def _written_out(character: str) -> str:
     if character in "\u200c\u200d" or unicodedata.category(character) not in _HIDDEN:
         return character

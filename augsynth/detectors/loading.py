@@ -73,7 +73,7 @@ def split_detectors(model: str) -> list[str]:
     Raises:
         ConfigError: There is nothing before or after a comma, or one is named twice.
     """
-    if Path(model).exists():
+    if model and Path(model).exists():
         return [model]
     members = [member.strip() for member in model.split(",")]
     if not all(members):

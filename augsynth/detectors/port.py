@@ -14,7 +14,7 @@ from augsynth.core.scene import Category, Detections, FloatArray, Image, IntArra
 
 OFFLINE = (
     "for an offline run pass a local folder to --detector (one written by `augsynth train-detector`, or a "
-    "downloaded transformers model), or leave --detector out to use the detector embedded for the sample"
+    "downloaded transformers model), or `embedded`, which knows the rendered sample alone"
 )
 
 

@@ -139,6 +139,11 @@ class Tally:
         return self.struck.total()
 
     @property
+    def surplus(self) -> int:
+        """Accepted objects that are in no image, because they were more than were wanted."""
+        return self.reasons["accepted"] - self.accepted - self.vetoed
+
+    @property
     def yield_share(self) -> float:
         """Accepted verdicts over attempts, 0 before the first."""
         return self.reasons["accepted"] / self.attempts if self.attempts else 0.0

@@ -113,6 +113,6 @@ def test_figures_are_means_over_cases_and_their_error_one_over_images() -> None:
 def test_structure_needs_certainty_and_size(structure: Structure, found: bool, says: str) -> None:
     assert structure.found is found
     assert str(structure).startswith(says)
-    assert f"{structure.log_loss:.3f} against the prior's 2.000 on 1,234 cases, z = {structure.z:.1f}" in str(
-        structure
-    )
+    assert f"log loss {structure.log_loss:.3f} against 2.000 in 1,234 guesses" in str(structure)
+    assert f"held-out images, z = {structure.z:.1f}" in str(structure)
+    assert ("1.65 times" in str(structure)) is found  # exp(0.5)

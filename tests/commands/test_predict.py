@@ -22,7 +22,8 @@ def test_results_and_evaluation_are_written_and_told(run, sample, tmp_path):
         [line] = [line for line in out.splitlines() if line.startswith(f"{name} ")]
         assert line.split()[-2:] == [f"{ap:.4f}", f"{evaluation['category_ap50'][name]:.4f}"]
     rows = json.loads((tmp_path / "found" / "predictions.json").read_text())
-    assert f"{len(rows):,} detections in 6 images" in out
+    assert f"{len(rows):,} detections in 6 images by embedded\n" in out
+    assert evaluation["detector"] == "embedded"
     code, _, err = run(*words)
     assert code == 2 and "isn't an empty folder" in err[0] and len(err) == 1
 
@@ -38,6 +39,7 @@ def test_json_is_the_figures(run, sample):
     ("words", "says"),
     [
         (("--detector", "embedded,"), "with a comma between"),
+        (("--detector", ""), "detector is ''; write one detector"),
         (("--detector", "./nowhere"), "nowhere"),
         (("--detector", "embedded", "--device", "cuda:99"), "cuda:99"),
         (("--detector", "embedded", "--images", "none"), "none"),

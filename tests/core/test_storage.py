@@ -95,7 +95,7 @@ def test_what_cant_be_reached_is_said_in_a_line(s3: str, monkeypatch: pytest.Mon
             r"can't be read \(The specified bucket does not exist\)",
         ),
         (lambda: Remote(f"{s3}-not/run").write("a", b"x"), OutputError, "can't be written .*bucket does not"),
-        (lambda: Remote("nope://x/y").list(), ConfigError, "Protocol not known: nope"),
+        (lambda: Remote("nope://x/y").list(), ConfigError, "x/y: no URLs begin with nope://; give s3://"),
     ):
         with pytest.raises(kind, match=words):
             call()

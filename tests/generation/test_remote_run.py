@@ -183,9 +183,28 @@ def test_the_command_says_in_a_line_what_is_wrong(config: GenerateConfig, s3: st
     assert ended.stderr.count("\n") == 1
 
 
-def test_other_commands_refuse_urls() -> None:
-    words = ["sample", "--out", "s3://bucket/sample"]
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["sample", "--out", "s3://bucket/sample"], "only generate takes URLs"),
+        (["generate", "--out", "memory://run"], "which ends with this command"),
+        (["generate", "--out", "s4://run"], "no URLs begin with s4://"),
+        (
+            ["generate", "--out", "run", "--annotations", "s4://a/b.json", "--images", "s4://a"],
+            "begin with s4://",
+        ),
+    ],
+)
+def test_urls_that_no_command_takes_are_refused_in_a_line(
+    tmp_path: Path, words: list[str], says: str
+) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "augsynth", *words], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "augsynth", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
     )
-    assert ended.returncode == 2 and "only generate takes URLs" in ended.stderr
+    assert ended.returncode == 2 and says in ended.stderr and ended.stderr.count("\n") == 1
+    assert not any(tmp_path.iterdir())

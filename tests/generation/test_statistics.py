@@ -87,6 +87,15 @@ def test_the_table_has_a_column_for_each_reason_that_occurred() -> None:
     assert set(lines) <= set(summary_lines(counted(), Path("out")))
 
 
+def test_the_summary_says_where_accepted_objects_are_that_no_image_has() -> None:
+    tally = counted()
+    assert tally.surplus == 1
+    line = "1 accepted beyond the 5 that were wanted: in no image and no annotation"
+    assert line in summary_lines(tally, Path("out"))
+    tally.struck[3] = 1
+    assert not any("beyond" in line for line in summary_lines(tally, Path("out")))
+
+
 def test_a_long_table_is_cut_and_a_run_without_attempts_has_none() -> None:
     tally = Tally(1, names={k: f"a long name of a category, number {k}" for k in range(40)})
     tally.add(ShardRecord(jobs=1, attempts=tuple(attempt(Reason.NOT_FOUND, k) for k in range(40))))

@@ -14,7 +14,7 @@ from augsynth.core.files import fill_folder, is_unfinished
 from augsynth.core.images import read_image
 from augsynth.core.outputs import check_output_folder
 from augsynth.core.scene import Dataset, Detections
-from augsynth.detectors.loading import load_detector
+from augsynth.detectors.loading import load_detector, split_detectors
 from augsynth.training.detector.evaluation import CHUNK, Evaluation, evaluate_detections, result_rows
 
 RESULTS_FILE = "predictions.json"
@@ -28,7 +28,7 @@ class Predictions:
 
     Attributes:
         dataset: The images, and what is annotated in them.
-        detector: Name of the detector, or the names of all that were fused.
+        detector: The detector as it was given, or all that were fused with commas between them.
         found: Detections of each of the dataset's scenes, best score first.
         evaluation: COCO figures; None where no object is annotated.
     """
@@ -121,4 +121,4 @@ def predict_dataset(
         evaluation = evaluate_detections(
             [found[k] for k in order], [scenes[k] for k in order], dataset.categories
         )
-    return Predictions(dataset, model.name, tuple(found), evaluation)
+    return Predictions(dataset, ", ".join(split_detectors(detector)), tuple(found), evaluation)

@@ -66,7 +66,7 @@ def test_pycocotools_finds_the_same_figures_in_the_written_file(sample, tmp_path
     assert found.evaluation.category_ap == {name: c.mean() for name, c in curves.items()}
     assert found.evaluation.category_ap50 == {name: c[0].mean() for name, c in curves.items()}
     written = json.loads(evaluation.read_text())
-    assert written["ap"] == round(stats[0], 4) and written["detector"] == "detector"
+    assert written["ap"] == round(stats[0], 4) and written["detector"] == "embedded"
     missing = read_missing(evaluation, found.dataset.categories)
     names = {c.id: c.name for c in found.dataset.categories}
     for category_id, value in missing.items():
