@@ -94,7 +94,7 @@ def test_two_detectors_are_fused_as_the_formula_says(sample, second):
     """The mean score, 0 where one saw nothing; boxes averaged by score."""
     one, other = (augsynth.predict(sample, detector=model).found for model in (EMBEDDED_DETECTOR, second))
     both = augsynth.predict(sample, detector=f"{EMBEDDED_DETECTOR},{second}")
-    assert both.detector == "detector, detector"
+    assert both.detector == f"{EMBEDDED_DETECTOR}, {second}"
     seen = {True: 0, False: 0}
     for first, last, fused in zip(one, other, both.found, strict=True):
         for box, score, category, paired in alone_or_paired(first, last):
