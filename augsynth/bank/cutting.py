@@ -166,7 +166,12 @@ def cut_objects(
 
 
 def cut_dataset(
-    dataset: Dataset, read_image: Callable[[Scene], Image], *, rules: CutRules, add: Callable[[Cutout], None]
+    dataset: Dataset,
+    read_image: Callable[[Scene], Image],
+    *,
+    rules: CutRules,
+    add: Callable[[Cutout], None],
+    progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Counter[Leftover]:
     """Cut all the objects of a dataset that are worth it, one image after the other.
 
@@ -175,13 +180,15 @@ def cut_dataset(
         read_image: Returns a scene's image; one that raises `DatasetError` is left out.
         rules: Which objects are cut, and how.
         add: Receives each cut-out, such as `BankWriter.add`.
+        progress: Called with how many images are done, and of how many.
 
     Returns:
         How many objects weren't cut, by reason.
     """
     segmentations = segmentations_of(dataset)
     left: Counter[Leftover] = Counter()
-    for scene in dataset.scenes:
+    for done, scene in enumerate(dataset.scenes):
+        progress(done, len(dataset.scenes))
         positions, others = sort_objects(scene, rules, segmentations=segmentations)
         left += others
         if not len(positions):

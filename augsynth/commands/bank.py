@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 from augsynth import __version__
@@ -13,6 +14,7 @@ from augsynth.coco.faults import repair_lines
 from augsynth.coco.formats.known import ANNOTATIONS, IMAGES, NEAR, input_paths, source_digest
 from augsynth.coco.reader import read_with_images
 from augsynth.commands.flags import Command
+from augsynth.commands.progress import counting
 from augsynth.commands.terminal import TERMINAL, Report, Terminal
 from augsynth.core.files import is_unfinished
 from augsynth.core.images import read_image
@@ -51,8 +53,17 @@ def build_bank(
         "annotations_sha256": source_digest(dataset),
         **asdict(rules),
     }
-    with BankWriter(out, categories=dataset.categories, source=source) as writer:
-        left = cut_dataset(dataset, lambda s: read_image(dataset, s), rules=rules, add=writer.add)
+    with (
+        counting(terminal.notices) as progress,
+        BankWriter(out, categories=dataset.categories, source=source) as writer,
+    ):
+        left = cut_dataset(
+            dataset,
+            partial(read_image, dataset),
+            rules=rules,
+            add=writer.add,
+            progress=partial(progress, "images"),
+        )
         reasons = ", ".join(f"{count} {reason}" for reason, count in left.most_common())
         if not len(writer):
             found = f"left out: {reasons}" if left else "there are no annotations"

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 _STAGES = {
     "reading": "reading the dataset",
-    "loading": "learning the scenes, loading models",
+    "loading": "loading models",
+    "judging": "asking the filter about real objects",
+    "learning": "learning what belongs where",
     "painting": "painting",
     "writing": "writing the dataset",
     "done": "done",
@@ -153,8 +155,10 @@ class RunDisplay:
         )
         now = time.monotonic()
         if not self.console.is_terminal and (stage != self.stage or now - self.shown > 30):
-            so_far = f"{tally.accepted}/{tally.wanted} accepted, {tally.attempts} attempts, yield {share}"
-            text = ", ".join(filter(None, [f"{_STAGES[stage]}: {so_far}", left]))
+            text = _STAGES[stage]
+            if tally.attempts:
+                so_far = f"{tally.accepted}/{tally.wanted} accepted, {tally.attempts} attempts, yield {share}"
+                text = ", ".join(filter(None, [f"{text}: {so_far}", left]))
             self.console.print(text, markup=False, highlight=False, soft_wrap=True)
             self.shown = now
         self.stage = stage

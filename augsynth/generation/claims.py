@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
 _SUFFIX = ".claim"
+_HELPER = "helper-"
 
 
 class Claims:
@@ -49,6 +51,29 @@ class Claims:
             for lock in locks:
                 lock.release()
             yield all(are_free)
+
+    def join(self) -> FileLock:
+        """Return a lock that says, while it is held, that a process is here to paint.
+
+        Raises:
+            OSError: The lock file can't be written.
+        """
+        lock = self._lock(f"{_HELPER}{uuid4().hex}")
+        lock.acquire()
+        return lock
+
+    def has_helpers(self) -> bool:
+        """Tell whether a process that joined is still here.
+
+        Raises:
+            OSError: A lock file can't be written.
+        """
+        for path in self._folder.glob(f"{_HELPER}*{_SUFFIX}"):
+            lock = FileLock(path)
+            if not _acquired(lock):
+                return True
+            lock.release()
+        return False
 
     def _lock(self, name: str) -> FileLock:
         """Return a new lock: those made before a fork are no good after it."""

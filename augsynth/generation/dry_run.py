@@ -78,9 +78,9 @@ def dry_run(config: GenerateConfig, *, progress: Progress) -> DryRun:
     progress("reading", Tally(config.run.n))
     config, dataset = open_dataset(config)
     names = {category.id: category.name for category in dataset.categories}
-    progress("loading", Tally(config.run.n, names=names, notices=foresee(config, dataset)))
+    tally = Tally(config.run.n, names=names, notices=foresee(config, dataset))
     with threads_of(config):
-        context = open_context(config, dataset)
+        context = open_context(config, dataset, tell=lambda stage: progress(stage, tally))
         shards = plan_round(
             Tally(config.run.n),
             config.run,

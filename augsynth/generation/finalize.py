@@ -32,10 +32,11 @@ from augsynth.generation.label_truth import check_judge
 from augsynth.generation.loading import open_dataset, source_files, with_local_inputs
 from augsynth.generation.processes import threads_of
 from augsynth.generation.provenance import digest_of_source, fingerprint
+from augsynth.generation.publishing import publish_records
 from augsynth.generation.report import DOCUMENT, RunReport
 from augsynth.generation.report_values import Subject
 from augsynth.generation.reporting.sprites import MOST_SHOWN
-from augsynth.generation.run import Progress, paint_to_end, publish_records
+from augsynth.generation.run import Progress, paint_to_end
 from augsynth.generation.run_folder import RunFolder
 from augsynth.generation.run_state import RUN_FILE, finished_state, shortened
 from augsynth.generation.shard_files import IMAGES, KeptShard, read_kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -54,18 +55,22 @@ STRENGTH = 0.2
 UNSEEN_STRENGTH = 0.0  # the embedded model draws specks around objects of photographs, even at 0.02
 
 
-def open_context(config: GenerateConfig, dataset: Dataset) -> RunContext:
+def open_context(
+    config: GenerateConfig, dataset: Dataset, *, tell: Callable[[str], None] = lambda stage: None
+) -> RunContext:
     """Learn the scenes and load the models.
 
     Args:
         config: With `model` and `strength` filled in, and `detector` unless the filter is off.
         dataset: Read with its images.
+        tell: Called with the name of each stage when it begins: `loading`, `judging`, `learning`.
 
     Raises:
         BackendError: A model can't be loaded.
         ConfigError: Detector, affinity file or prompts don't fit the dataset or the model.
         DatasetError: The affinity file is damaged, or nothing can be learnt from the dataset.
     """
+    tell("loading")
     prompts = _prompt_book(config, dataset)
     bank = config.painting.init_images
     strength = config.painting.strength
@@ -81,8 +86,10 @@ def open_context(config: GenerateConfig, dataset: Dataset) -> RunContext:
     unmasked = config.masking.unmasked
     run = config.run
     vocabulary = _vocabulary(config, dataset, prompts)
+    tell("judging")
     thresholds, rows = calibrate_filter(config, dataset, detector, classifier, vocabulary)
     wanted = wanted_ids(config, dataset)
+    tell("learning")
     left = wanted - untold(rows, min_auc=config.filter_models.min_auc)
     return RunContext(
         dataset=dataset,

@@ -101,6 +101,10 @@ class RemoteRun:
         self._send([RUN_FILE])
         self._drop_leftovers()
 
+    def forget(self) -> None:
+        """Remove what `send_state` wrote: nothing was painted."""
+        self._there.remove([RUN_FILE, PICTURES])
+
     def end(self) -> None:
         """Let others write there."""
         if self._writer is not None:

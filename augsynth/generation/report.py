@@ -45,6 +45,7 @@ from augsynth.generation.reporting.sprites import (
 from augsynth.generation.reporting.values import Report, Status
 from augsynth.generation.reporting.verdict import sum_up
 from augsynth.generation.run_folder import RunFolder
+from augsynth.generation.shard_files import read_tiles
 from augsynth.generation.statistics import Tally
 from augsynth.generation.stopping import ADVICE, low_yield_line, shortfall_line
 
@@ -172,7 +173,7 @@ class RunReport:
     def _sheets_of(self, index: int, shard: ShardRecord, size: int) -> list[Sheet]:
         known = self._sheets.get(index)
         if known is None or known[0] != size:
-            tiles = self._folder.read_tiles(index, num=shard.num_tiles)
+            tiles = read_tiles(self._folder.out, index, num=shard.num_tiles)
             self._nearest.look(index, shard, tiles)
             known = size, [draw_sheet(part, TILE_SIZES[size]) for part in _parts(tiles)]
             self._sheets[index] = known

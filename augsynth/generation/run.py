@@ -13,15 +13,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from augsynth.affinity.model import save_affinity_file
-from augsynth.coco.faults import repair_lines, repairs_document
-from augsynth.coco.writer import write_json
+from augsynth.coco.faults import repair_lines
 from augsynth.core.devices import Process
 from augsynth.core.errors import ConfigError, LowYieldError, ResumeError
-from augsynth.core.records import Attempt, ShardRecord
+from augsynth.core.records import ShardRecord
 from augsynth.core.scene import Dataset
 from augsynth.core.storage import local_folder
 from augsynth.filtering.real_objects import report_lines
@@ -31,14 +27,9 @@ from augsynth.generation.engine import paint_planned
 from augsynth.generation.export import (
     AFFINITY,
     REJECTED_SHEET,
-    SUMMARY,
-    publish_dataset,
-    write_contact_sheets,
 )
-from augsynth.generation.export_bank import write_bank
 from augsynth.generation.foresight import foresee
 from augsynth.generation.known_records import Extent, InOrder, KnownRecords
-from augsynth.generation.label_truth import grade_labels
 from augsynth.generation.loading import INPUTS, open_context, open_dataset
 from augsynth.generation.processes import (
     DoneShard,
@@ -48,6 +39,7 @@ from augsynth.generation.processes import (
     threads_of,
 )
 from augsynth.generation.provenance import describe_models, fingerprint, licence_notices
+from augsynth.generation.publishing import RunSheets, publish_records
 from augsynth.generation.remote_run import RemoteRun
 from augsynth.generation.report import RunReport
 from augsynth.generation.report_values import Subject
@@ -59,8 +51,6 @@ from augsynth.generation.statistics import End, Tally
 from augsynth.generation.stopping import find_end, low_yield_line, note_given_up
 
 _PIXELS_PER_SHARD = 50_000_000
-SHEETS_EVERY_S = 60.0  # seconds after which the contact sheets of a run that goes on are written again
-SHEETS_SHARDS = 50  # after which they are left as they are: they show the first windows
 
 Progress = Callable[[str, Tally], None]
 
@@ -129,9 +119,8 @@ def paint_to_end(
         if find_end(tally, config.run) is End.LOW_YIELD:  # where it was seen, whatever was painted beyond
             raise _low_yield(folder, shards, tally, config)
     tally.notices += [*folder.notices, *notices, *repair_lines(dataset), *licence_notices(models)]
-    progress("loading", tally)
     device = Process.current().device(config.run.device)
-    context = open_context(config.but(device=device), dataset)
+    context = open_context(config.but(device=device), dataset, tell=lambda stage: progress(stage, tally))
     inpainter, asked = context.painting.inpainter, config
     config = config.but(guidance=inpainter.guidance or None, steps=inpainter.steps)
     tally.filter_rows = context.filter_rows
@@ -139,7 +128,7 @@ def paint_to_end(
     tally.notices += context.painting.prompts.notices()
     tally.notices += _without_start(config, dataset, context)
     note_given_up(tally, context.placing.chooser)
-    sheets = _Sheets(folder, tally, config)
+    sheets = RunSheets(folder, tally, config)
     report = RunReport(folder, Subject.of(context), asked=asked, config=config, models=models)
     progress("painting", tally)
 
@@ -360,16 +349,9 @@ def _low_yield(
     folder: RunFolder, shards: Sequence[ShardRecord], tally: Tally, config: GenerateConfig
 ) -> LowYieldError:
     """Write the sheet of what was rejected, and return the error that asks for a decision."""
-    write_contact_sheets(folder.out, _pictures(folder, shards), names=tally.names, sheets=(REJECTED_SHEET,))
+    RunSheets(folder, tally, config).write(shards, only=(REJECTED_SHEET,))
     folder.send_rest()
     return LowYieldError(low_yield_line(tally, config.run, folder.out))
-
-
-def _pictures(
-    folder: RunFolder, shards: Sequence[ShardRecord]
-) -> Iterator[tuple[Sequence[Attempt], Sequence[NDArray[np.uint8]]]]:
-    for i, shard in enumerate(shards):
-        yield shard.attempts, folder.read_tiles(i, num=shard.num_tiles)
 
 
 def _publish(
@@ -385,58 +367,3 @@ def _publish(
     folder.check_place()
     save_affinity_file(folder.out / AFFINITY, placing.chooser.affinity, placing.layout.to_dict())
     publish_records(folder, context.dataset, shards, config=config, models=models, tally=tally)
-
-
-def publish_records(
-    folder: RunFolder,
-    dataset: Dataset,
-    shards: Sequence[ShardRecord],
-    *,
-    config: GenerateConfig,
-    models: Mapping[str, Any],
-    tally: Tally,
-) -> None:
-    """Write all of a run's output that its records tell.
-
-    Args:
-        folder: Whose shards are committed.
-        dataset: The source.
-        shards: The records in order.
-        config: Of the run.
-        models: What paints and judges.
-        tally: Of the shards; it learns what the judge says of the labels.
-    """
-    out = folder.out
-    publish_dataset(out, dataset, shards, config=config, models=models)
-    tally.truth = grade_labels(out, dataset, shards, config=config)
-    if config.output.bank:
-        write_bank(
-            out,
-            dataset,
-            shards,
-            source={"seed": config.run.seed, **models},
-        )
-    write_json(out / SUMMARY, {**tally.document(), "repairs": repairs_document(dataset)})
-    _Sheets(folder, tally, config).write(shards)
-    folder.pictures.check()
-
-
-class _Sheets:
-    """The contact sheets of a run, written again now and then while it goes on."""
-
-    def __init__(self, folder: RunFolder, tally: Tally, config: GenerateConfig) -> None:
-        self._folder = folder
-        self._names = tally.names
-        self._filtered = config.filter_models.filter != "off"
-        self._written = time.monotonic()
-
-    def update(self, shards: Sequence[ShardRecord]) -> None:
-        """Write the sheets, unless that was a short while ago or they show all that they will."""
-        if time.monotonic() - self._written > SHEETS_EVERY_S and len(shards) <= SHEETS_SHARDS:
-            self.write(shards)
-
-    def write(self, shards: Sequence[ShardRecord]) -> None:
-        """Write the sheets."""
-        pictures = _pictures(self._folder, shards)
-        write_contact_sheets(self._folder.out, pictures, names=self._names, filtered=self._filtered)
-        self._written = time.monotonic()

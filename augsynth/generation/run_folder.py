@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
-from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
@@ -19,7 +18,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from augsynth.core.devices import Process
-from augsynth.core.errors import FinishedError, ResumeError
+from augsynth.core.errors import AugsynthError, FinishedError, ResumeError
 from augsynth.core.files import is_scarcity, make_folder, write_atomically, writing
 from augsynth.core.images import write_image
 from augsynth.core.records import RunState, ShardRecord
@@ -32,15 +31,14 @@ from augsynth.generation.shard_files import (
     IMAGES,
     SHARDS,
     CommittedShard,
-    digest,
+    has_begun,
     is_record,
     read_record,
     read_shard,
     record_path,
-    stamp,
     stays,
-    store_arrays,
-    under_path,
+    tiles_path,
+    write_shard,
 )
 from augsynth.generation.source_pictures import SourcePictures
 
@@ -54,7 +52,8 @@ class RunFolder:
 
     A shard is the unit of work and of failure: its images are written first, its record last, each on the disk under
     a temporary name and then renamed. A run that was killed anywhere, by a power cut, too, goes on with the shards
-    whose files are all as they were written; one that painted nothing may be begun anew with other options.
+    whose files are all as they were written. One that fails before it has painted anything leaves nothing, and one
+    that was killed before may be begun anew with other options.
     The records stay in a finished run: `augsynth finalize` takes objects out of it by them.
 
     Args:
@@ -93,14 +92,18 @@ class RunFolder:
         self._lock = FileLock(out / SHARDS / "lock")
         self._claims = Claims(out / SHARDS)
         self._identity: tuple[int, int] | None = None
+        self._presence: FileLock | None = None
+        self._was_there = self._is_new = False
 
     def __enter__(self) -> Self:
         check_output(self.out)
         if self.finished and self._remote is None:
             self._clear()
-            if Process.has_others() and self._is_same(read_state(self.out)):
+            state = read_state(self.out)
+            if Process.has_others() and state is not None and state.fingerprint == self.fingerprint:
                 raise FinishedError(f"{self.out}: the run is finished; this process came too late to help")
             raise ResumeError(f"{self.out}: the run is finished; nothing was changed; choose another --out")
+        self._was_there = self.out.exists()
         with writing(self.out):
             make_folder(self.out / SHARDS)
             self.leads = self._try_to_lead()
@@ -108,6 +111,8 @@ class RunFolder:
                 raise ResumeError(
                     f"{self.out}: another run is writing here; wait for it or choose another --out"
                 )
+            if not self.leads:
+                self._presence = self._claims.join()
             status = self.out.stat()
         self._identity = status.st_dev, status.st_ino
         try:
@@ -118,7 +123,8 @@ class RunFolder:
             if self._remote is not None:
                 self._remote.begin()
             state = read_state(self.out)
-            if state is None or not self._has_begun():
+            if state is None or not has_begun(self.out):
+                self._is_new = True
                 write_atomically(self._pictures, lambda file: file.write(self.pictures.to_bytes()))
                 self._write_state("running")
                 if self._remote is not None:
@@ -134,9 +140,13 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
+            if error is not None and self._is_new:
+                self._remove_new()
             if self._remote is not None:
                 self._remote.end()
         finally:
+            if self._presence is not None:
+                self._presence.release()
             self._lock.release()
 
     @property
@@ -174,7 +184,9 @@ class RunFolder:
                 records.add(index, record)
         # one of a round that others went on from
         over = max((index - shard.part for index, shard in records.extents.items()), default=0)
-        damaged += [self._record(i).name for i in range(over) if not self._record(i).exists()]
+        damaged += [
+            record_path(self.out, i).name for i in range(over) if not record_path(self.out, i).exists()
+        ]
         if damaged:
             num = 1 + max([int(path.stem) for path in stored], default=0)
             self.notices.append(
@@ -228,19 +240,6 @@ class RunFolder:
             self._clear()
         return not self.finished
 
-    def read_tiles(self, index: int, *, num: int) -> list[NDArray[np.uint8]]:
-        """Return the small pictures committed with a shard, in order.
-
-        Raises:
-            ResumeError: They can't be read, or there are fewer than `num`.
-        """
-        path = self._tiles(index)
-        try:
-            with np.load(path) as stored:
-                return [stored[f"{i:04d}"] for i in range(num)]
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise ResumeError(f"{path}: damaged or gone; run again, which paints this part again") from error
-
     def write_image(self, name: str, image: Image) -> None:
         """Write a new image of a shard that is committed later.
 
@@ -276,21 +275,7 @@ class RunFolder:
             ResumeError: The directory was moved or deleted, or an image is gone.
         """
         self.check_place()
-        store_arrays(self._tiles(index), {f"{i:04d}": tile for i, tile in enumerate(tiles)})
-        paths = [
-            self._tiles(index),
-            *(self.out / IMAGES / i.file_name for i in record.images if i.is_written),
-        ]
-        if under:
-            paths.append(under_path(self.out, index))
-            store_arrays(paths[-1], {f"{number:06d}": pixels for number, pixels in under.items()})
-        try:
-            files = {path.relative_to(self.out).as_posix(): stamp(path) for path in paths}
-        except OSError as error:
-            raise ResumeError(f"{error.filename}: can't be read ({error.strerror}); run again") from None
-        body = msgspec.json.encode(CommittedShard(files, msgspec.Raw(record.to_bytes())))
-        text = digest(body).encode() + b"\n" + body
-        write_atomically(self._record(index), lambda file: file.write(text))
+        write_shard(self.out, index, record, tiles=tiles, under=under)
 
     def send_shard(self, index: int) -> None:
         """Write a shard that was committed to the URL for which the directory stands, if it does.
@@ -300,7 +285,7 @@ class RunFolder:
             ResumeError: Another process writes there.
         """
         if self._remote is not None:
-            self._remote.send_shard(self._record(index))
+            self._remote.send_shard(record_path(self.out, index))
 
     def send_rest(self) -> None:
         """Write all else to the URL for which the directory stands, if it does; raises as `send_shard`."""
@@ -358,22 +343,25 @@ class RunFolder:
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
 
-    def _has_begun(self) -> bool:
-        """Tell whether anything was painted: a run that failed before doesn't bind the next one to its options."""
-        records = (self.out / SHARDS).glob("*.json")
-        return any(is_record(f"{SHARDS}/{path.name}") for path in records) or any(
-            (self.out / IMAGES).glob("*")
-        )
+    def _remove_new(self) -> None:
+        """Remove what was begun, if nothing was painted and no other process is about to."""
+        with contextlib.suppress(
+            OSError, AugsynthError
+        ):  # what failed before is what the user should hear of
+            self.check_place()
+            with self._claims.alone() as is_alone:
+                if not is_alone or has_begun(self.out) or self._claims.has_helpers():
+                    return
+                if self._remote is not None:
+                    self._remote.forget()
+                (self.out / RUN_FILE).unlink()
+            shutil.rmtree(self.out / SHARDS)
+            if not self._was_there:
+                self.out.rmdir()
 
     @property
     def _pictures(self) -> Path:
         return self.out / SHARDS / "pictures.json"
-
-    def _record(self, index: int) -> Path:
-        return record_path(self.out, index)
-
-    def _tiles(self, index: int) -> Path:
-        return self.out / SHARDS / f"{index:05d}.npz"
 
     def _read(self, index: int) -> tuple[CommittedShard, ShardRecord]:
         """Return a shard whose record and files are as they were written.
@@ -382,7 +370,7 @@ class RunFolder:
             OSError: A file can't be read.
             ValueError: One is damaged; the text names it.
         """
-        return read_shard(self.out, index, also=(self._tiles(index),))
+        return read_shard(self.out, index, also=(tiles_path(self.out, index),))
 
     def _write_state(self, status: Literal["running", "finished"]) -> None:
         state = msgspec.to_builtins(RunState(status=status, fingerprint=self.fingerprint))
@@ -398,9 +386,6 @@ class RunFolder:
             return self._pictures.name
         self.pictures.compare(before)
         return ""
-
-    def _is_same(self, state: RunState | None) -> bool:
-        return state is not None and state.fingerprint == self.fingerprint
 
     def _compare(self, before: Mapping[str, Any]) -> None:
         for key in sorted({*before, *self.fingerprint}):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -89,6 +89,55 @@ def _damaged(what: object) -> ResumeError:
     return ResumeError(f"{what} is damaged, changed or gone; put it back as the run wrote it")
 
 
+def write_shard(
+    out: Path,
+    index: int,
+    record: ShardRecord,
+    *,
+    tiles: Sequence[NDArray[np.uint8]],
+    under: Mapping[int, Image] | None = None,
+) -> None:
+    """Write the files of a shard whose images are in place; the last is its record, with which it counts.
+
+    Args:
+        out: Directory of the run.
+        index: Its number.
+        record: What was done.
+        tiles: The small pictures that it names.
+        under: What lay under objects that were painted over earlier ones, by number of the attempt.
+
+    Raises:
+        OutputError: It can't be written.
+        ResumeError: An image is gone.
+    """
+    paths = [tiles_path(out, index), *(out / IMAGES / i.file_name for i in record.images if i.is_written)]
+    _store_arrays(paths[0], {f"{i:04d}": tile for i, tile in enumerate(tiles)})
+    if under:
+        paths.append(under_path(out, index))
+        _store_arrays(paths[-1], {f"{number:06d}": pixels for number, pixels in under.items()})
+    try:
+        files = {path.relative_to(out).as_posix(): stamp(path) for path in paths}
+    except OSError as error:
+        raise ResumeError(f"{error.filename}: can't be read ({error.strerror}); run again") from None
+    body = msgspec.json.encode(CommittedShard(files, msgspec.Raw(record.to_bytes())))
+    text = digest(body).encode() + b"\n" + body
+    write_atomically(record_path(out, index), lambda file: file.write(text))
+
+
+def read_tiles(out: Path, index: int, *, num: int) -> list[NDArray[np.uint8]]:
+    """Return the small pictures committed with a shard, in order.
+
+    Raises:
+        ResumeError: They can't be read, or there are fewer than `num`.
+    """
+    path = tiles_path(out, index)
+    try:
+        with np.load(path) as stored:
+            return [stored[f"{i:04d}"] for i in range(num)]
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise ResumeError(f"{path}: damaged or gone; run again, which paints this part again") from error
+
+
 def read_shard(out: Path, index: int, *, also: Iterable[Path] = ()) -> tuple[CommittedShard, ShardRecord]:
     """Return a shard whose record, images and further files are as they were written.
 
@@ -132,6 +181,12 @@ def is_record(name: str) -> bool:
     return _RECORD.fullmatch(name) is not None
 
 
+def has_begun(out: Path) -> bool:
+    """Tell whether anything was painted: a run that failed before doesn't bind the next one to its options."""
+    is_painted = any((out / IMAGES).glob("*"))
+    return is_painted or any(is_record(f"{SHARDS}/{path.name}") for path in (out / SHARDS).glob("*.json"))
+
+
 def stays(name: str) -> bool:
     """Say whether a file of the shards stays in a finished run, by its name in the run's directory."""
     return _KEPT.fullmatch(name) is not None
@@ -158,12 +213,17 @@ def record_path(out: Path, index: int) -> Path:
     return out / SHARDS / f"{index:05d}.json"
 
 
+def tiles_path(out: Path, index: int) -> Path:
+    """Return the file of a shard's small pictures, which a finished run no longer has."""
+    return out / SHARDS / f"{index:05d}.npz"
+
+
 def under_path(out: Path, index: int) -> Path:
     """Return the file of what lay under a shard's objects; there is none where the source lay under all of them."""
     return out / SHARDS / f"{index:05d}.under.npz"
 
 
-def store_arrays(path: Path, arrays: Mapping[str, NDArray[np.uint8]]) -> None:
+def _store_arrays(path: Path, arrays: Mapping[str, NDArray[np.uint8]]) -> None:
     """Write named arrays, the same bytes for the same arrays."""
     # numpy's stubs don't know that keyword arrays may be unpacked next to a file
     store: Callable[..., None] = np.savez_compressed

@@ -172,6 +172,15 @@ def test_large_cutouts_are_reduced_with_their_source(data):
     assert reduced(large["box"], max_side=1000) is large["box"]
 
 
+def test_the_verb_says_how_far_it_is(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("augsynth.commands.progress._EVERY_S", -1)
+    asked = ["bank", "--annotations", str(data[0] / "instances.json"), "--images", str(data[0] / "images")]
+    result = CliRunner().invoke(app, [*asked, "--out", str(tmp_path / "out")])
+    num = len(read_dataset(data[0] / "instances.json", images=data[0] / "images").scenes)
+    told = [line for line in result.output.splitlines() if line.startswith("images: ")]
+    assert told == [f"images: {done} of {num}" for done in range(num)] and num > 1
+
+
 def test_the_verb_says_what_it_did_and_refuses_what_it_cannot(data, tmp_path):
     root, _ = data
     asked = ["bank", "--annotations", str(root / "instances.json"), "--images", str(root / "images"), "--out"]

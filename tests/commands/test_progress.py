@@ -53,6 +53,19 @@ def test_a_log_has_the_time_left(clock: list[float]) -> None:
     assert display.left_s == 60
 
 
+def test_a_log_says_what_a_run_is_at_before_it_paints(clock: list[float]) -> None:
+    console = log()
+    with RunDisplay(console) as display:
+        for stage in ("reading", "loading", "judging", "learning", "painting"):
+            display.update(stage, Tally(10))
+    assert said(console) == [
+        "loading models",
+        "asking the filter about real objects",
+        "learning what belongs where",
+        "painting",
+    ]
+
+
 def test_a_preview_says_what_all_will_take(tmp_path: Path) -> None:
     tally = Tally(100, accepted=8, attempts=16)
     tally.reasons.update(accepted=8, low_iou=8)

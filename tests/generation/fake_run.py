@@ -14,7 +14,7 @@ from augsynth.coco.writer import new_file_name, write_json
 from augsynth.core.images import write_image
 from augsynth.core.masks import to_rle
 from augsynth.core.records import NewImage, ObjectMask, Rle, ShardRecord
-from augsynth.generation import run
+from augsynth.generation import publishing, run
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.context import CategoryChooser
 from augsynth.generation.engine import PaintedShard
@@ -82,7 +82,7 @@ def without_models(patch: pytest.MonkeyPatch, config: GenerateConfig) -> list[in
         )
         return PaintedShard(record, [np.full((40, 80, 3), 9, np.uint8)] * len(attempts))
 
-    def open_context(config, dataset):
+    def open_context(config, dataset, *, tell):
         return SimpleNamespace(
             dataset=dataset,
             filter_rows=(),
@@ -107,7 +107,7 @@ def without_models(patch: pytest.MonkeyPatch, config: GenerateConfig) -> list[in
     patch.setattr(run, "describe_models", lambda config: {"model": "none"})
     patch.setattr(run, "open_context", open_context)
     patch.setattr(run, "paint_planned", paint)
-    patch.setattr(run, "write_contact_sheets", write_small_sheet)
+    patch.setattr(publishing, "write_contact_sheets", write_small_sheet)
     return painted
 
 

@@ -21,7 +21,7 @@ from augsynth.generation.config import GenerateConfig
 from augsynth.generation.export import AFFINITY
 from augsynth.generation.finalize import finalize
 from augsynth.generation.provenance import digest_of_source
-from augsynth.generation.run import publish_records
+from augsynth.generation.publishing import publish_records
 from augsynth.generation.run_folder import RunFolder
 from augsynth.generation.shard_files import read_kept
 from augsynth.generation.source_pictures import SourcePictures

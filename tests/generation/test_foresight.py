@@ -51,7 +51,9 @@ def test_quotas_that_are_too_few_are_said() -> None:
 def test_nothing_is_loaded_and_no_folder_made(
     config: GenerateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("augsynth.generation.run.open_context", lambda *_: pytest.fail("models are loaded"))
+    monkeypatch.setattr(
+        "augsynth.generation.run.open_context", lambda *_, **__: pytest.fail("models are loaded")
+    )
     with pytest.raises(ConfigError, match="min_size"):
         generate(config.but(out=str(tmp_path / "out"), min_size=5000.0), progress=ignore)
     assert not (tmp_path / "out").exists()

@@ -43,7 +43,9 @@ def few(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Genera
 
 def learnt(config: GenerateConfig) -> str:
     """All that a run learns, as text."""
-    context = open_context(*open_dataset(config))
+    stages = list[str]()
+    context = open_context(*open_dataset(config), tell=stages.append)
+    assert stages == ["loading", "judging", "learning"]
     placing, thresholds = context.placing, context.judging.thresholds
     assert placing.appearance is not None and thresholds is not None
     parts = [

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from augsynth.core import only_writer
-from augsynth.core.errors import OutputError, ResumeError
-from augsynth.core.storage import Remote
+from augsynth.core.errors import BackendError, OutputError, ResumeError
+from augsynth.core.storage import Remote, local_folder
 from augsynth.generation import run
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.loading import with_local_inputs
@@ -108,6 +108,19 @@ def test_an_upload_that_fails_leaves_nothing_that_counts(
     generate(config, f"{url}/run")
     assert len(painted) == NUM - len(there)
     assert held(f"{url}/run") == files_of(tmp_path / "whole")
+
+
+def test_a_run_that_painted_nothing_leaves_nothing(
+    config: GenerateConfig, tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise BackendError("no such model")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "open_context", failing)
+        with pytest.raises(BackendError, match="no such model"):
+            generate(config, f"{url}/run")
+    assert held(f"{url}/run") == {} and not local_folder(f"{url}/run").exists()
 
 
 @pytest.mark.parametrize("name", ["shards/00001.json", "shards/00001.npz", "images/augsynth/half.png"])

@@ -1,5 +1,6 @@
 """A run's directory: who may write into it, and what a damaged one says."""
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -18,6 +19,7 @@ from augsynth.generation.provenance import fingerprint
 from augsynth.generation.run import Tally, generate
 from augsynth.generation.run_folder import RunFolder
 from augsynth.generation.run_state import read_state
+from augsynth.generation.shard_files import read_tiles
 from augsynth.generation.source_pictures import SourcePictures
 from tests.generation.run_files import files_of, ignore, painted_attempt
 
@@ -29,6 +31,11 @@ def test_a_run_that_painted_nothing_binds_nobody(config: GenerateConfig, tmp_pat
     (tmp_path / "nothing").mkdir()
     with pytest.raises(BackendError, match=r"model_index\.json"):
         generate(config.but(out=str(out), model=str(tmp_path / "nothing")), progress=ignore)
+    assert not out.exists()
+    out.mkdir()
+    with pytest.raises(BackendError, match="later"), RunFolder(out, {"model": "one"}, NO_PICTURES):
+        raise BackendError("later")
+    assert out.is_dir() and not any(out.iterdir()), "the folder was there before"
     with RunFolder(out, {"model": "another"}, NO_PICTURES):
         state = read_state(out)
         assert state is not None and state.fingerprint == {"model": "another"}
@@ -39,6 +46,33 @@ def test_a_run_that_painted_nothing_binds_nobody(config: GenerateConfig, tmp_pat
         RunFolder(out, {"model": "a third"}, NO_PICTURES),
     ):
         pass
+
+
+def test_a_run_that_failed_stays_where_something_was_painted(tmp_path: Path) -> None:
+    begun(tmp_path / "out")
+    before = files_of(tmp_path / "out")
+    with (
+        pytest.raises(BackendError, match="later"),
+        RunFolder(tmp_path / "out", {"model": "one"}, NO_PICTURES),
+    ):
+        raise BackendError("later")
+    assert files_of(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("is_painting", [False, True])
+def test_a_run_that_failed_stays_where_another_process_helps(tmp_path: Path, is_painting: bool) -> None:
+    out = tmp_path / "out"
+    with contextlib.ExitStack() as helper:
+        with pytest.raises(BackendError, match="later"), RunFolder(out, {}, NO_PICTURES):
+            other = helper.enter_context(RunFolder(out, {}, NO_PICTURES, may_join=True))
+            if is_painting:
+                helper.enter_context(other.claim(0))
+            raise BackendError("later")
+        other.check_place()
+        assert other.wait_or_lead(), "it leads now"
+    with pytest.raises(BackendError, match="later"), RunFolder(out, {}, NO_PICTURES):
+        raise BackendError("later")
+    assert not out.exists() or not any(out.iterdir())
 
 
 def test_a_finished_run_is_left_alone(run: tuple[Path, Tally], config: GenerateConfig) -> None:
@@ -62,7 +96,7 @@ def begun(out: Path) -> RunFolder:
     with RunFolder(out, {"model": "one"}, NO_PICTURES) as folder:
         folder.commit(0, record, tiles=[np.zeros((4, 8, 3), np.uint8)])
         assert folder.read_shards() == {0: record}
-        assert [tile.shape for tile in folder.read_tiles(0, num=1)] == [(4, 8, 3)]
+        assert [tile.shape for tile in read_tiles(folder.out, 0, num=1)] == [(4, 8, 3)]
     return folder
 
 
@@ -218,10 +252,10 @@ def test_pictures_that_are_not_known_any_more(tmp_path: Path, text: str) -> None
 def test_tiles_that_are_gone_are_named(tmp_path: Path) -> None:
     folder = begun(tmp_path)
     with pytest.raises(ResumeError, match=r"00000\.npz: damaged or gone; run again"):
-        folder.read_tiles(0, num=2)
+        read_tiles(folder.out, 0, num=2)
     (tmp_path / "shards" / "00000.npz").unlink()
     with pytest.raises(ResumeError, match=r"00000\.npz: damaged or gone; run again"):
-        folder.read_tiles(0, num=1)
+        read_tiles(folder.out, 0, num=1)
 
 
 def test_a_directory_that_is_moved_or_deleted(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from augsynth.core.errors import AugsynthError, DatasetError, ResumeError
-from augsynth.generation import run
+from augsynth.generation import publishing, run
 from augsynth.generation.config import GenerateConfig
 from tests.generation.fake_run import NUM, generate, without_models, write_source
 from tests.generation.run_files import files_of
@@ -58,12 +58,12 @@ def test_a_picture_that_changes_under_a_run(
 ) -> None:
     without_models(monkeypatch, config)
     picture = tmp_path / "source" / "pictures" / "p1.png"
-    part, is_first = {
-        "while it is painted": ("paint_planned", False),
-        "after it was painted": ("_publish", True),
-        "while it is published": ("write_contact_sheets", False),
+    module, part, is_first = {
+        "while it is painted": (run, "paint_planned", False),
+        "after it was painted": (run, "_publish", True),
+        "while it is published": (publishing, "write_contact_sheets", False),
     }[moment]
-    does = getattr(run, part)
+    does = getattr(module, part)
 
     def changing(*arguments: object, **named: object) -> object:
         if is_first:
@@ -73,7 +73,7 @@ def test_a_picture_that_changes_under_a_run(
             change(picture)
         return done
 
-    monkeypatch.setattr(run, part, changing)
+    monkeypatch.setattr(module, part, changing)
     with pytest.raises(DatasetError, match=r"p1\.png: (is gone|was changed) while the run went on; put back"):
         generate(config, tmp_path / "out")
     assert '"running"' in (tmp_path / "out" / "run.json").read_text()

@@ -46,7 +46,7 @@ def quick(config: GenerateConfig, tmp_path: Path) -> GenerateConfig:
 def paint_with(monkeypatch: pytest.MonkeyPatch, bare: RunContext, *blanked: str) -> None:
     """Let runs paint with `Painter` instead of loading models."""
 
-    def opened(config: GenerateConfig, dataset: object) -> RunContext:
+    def opened(config: GenerateConfig, dataset: object, **_: object) -> RunContext:
         chooser = replace(bare.placing.chooser, give_up_after=config.run.give_up_after)
         painting = replace(bare.painting, inpainter=Painter(*blanked))
         return replace(bare, placing=replace(bare.placing, chooser=chooser), painting=painting)
@@ -93,7 +93,7 @@ def test_a_run_with_a_low_yield_stops_for_a_decision_and_goes_on(
     assert not (out / "annotations").exists() and not (out / "summary.json").exists()
     before = files_of(out / "shards")
 
-    def unwanted(*_: object) -> None:
+    def unwanted(*_: object, **__: object) -> None:
         raise AssertionError("models are loaded though the run can't go on")
 
     with monkeypatch.context() as patch, pytest.raises(LowYieldError):
