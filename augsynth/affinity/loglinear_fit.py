@@ -1,9 +1,4 @@
-"""Fitting the log-linear model: L-BFGS on chunks of cases, its one strength chosen by cross-validation.
-
-A large fit would read all cases a hundred times. Instead the model is fitted to a part of the images, whose loss is
-then corrected by the gradient of all (the surrogate likelihood of Jordan, Lee and Yang, arXiv 1605.07689) and by the
-curvature that the part lacks: two readings of everything come as close.
-"""
+"""Fitting the log-linear model: L-BFGS on chunks of cases, its one strength chosen by cross-validation."""
 
 from __future__ import annotations
 
@@ -37,9 +32,7 @@ _COUNT_STRENGTH = 5.0  # penalty on V, in units of that on W: counts say less th
 _BIAS_CATEGORIES = 40  # more than these would let b and d fit the mistakes of the prior
 _CHUNK_CELLS = 160_000  # cases × categories that are computed at once, in single precision
 _THREADS = min(4, os.cpu_count() or 1)
-_PART_CELLS = 4_000_000  # what a large fit begins with, and comes back to
-_NUM_CORRECTIONS = 2
-_TOLERANCE, _CV_TOLERANCE = 1e-6, 1e-5  # of the loss; strengths differ by a hundred times as much
+_TOLERANCE = 1e-5  # of the loss; strengths differ by a hundred times as much
 _PATIENCE = 2  # strengths in a row that don't improve before the weaker ones are left out
 _MIN_CV_IMAGES = 10
 _FEW_IMAGES_STRENGTH = 1.0
@@ -53,21 +46,8 @@ def fit(instances: Any, offset: FloatArray, strength: float) -> LogLinear:
         offset: (C,) log odds of the popularity prior.
         strength: L2 penalty on W; inf is the prior alone.
     """
-    whole = hide_one(instances)
     with ThreadPoolExecutor(_THREADS) as pool:
-        if whole.target.size * len(offset) < 2 * _PART_CELLS or strength >= NO_PAIRS:
-            return next(fit_path(whole, offset, [strength], pool=pool))
-        part = hide_one(instances, max_cells=_PART_CELLS)
-        model = next(fit_path(part, offset, [strength], pool=pool))
-        theta = np.vstack([model.pairs, model.counts, model.bias])
-        of_all, of_part = (_Loss.of(cases, offset, strength) for cases in (whole, part))
-        ratio = len(whole.target) / len(part.target)
-        of_part = replace(of_part, weight=ratio, curvature=ratio * of_part.curvature)
-        lacking = np.maximum(of_all.curvature - of_part.curvature, 0)
-        for _ in range(_NUM_CORRECTIONS):
-            tilt = of_all.gradient(theta, pool) - of_part.gradient(theta, pool)
-            theta = of_part.minimised(theta, pool, tilt=tilt, lacking=lacking)
-    return _unpacked(_symmetric(theta), strength)
+        return next(fit_path(hide_one(instances), offset, [strength], pool=pool))
 
 
 def fit_path(
@@ -76,7 +56,6 @@ def fit_path(
     strengths: Sequence[float],
     *,
     members: FloatArray | None = None,
-    tolerance: float = _TOLERANCE,
     pool: ThreadPoolExecutor | None = None,
 ) -> Iterator[LogLinear]:
     """Yield the model at each strength in turn, every fit starting from the one before.
@@ -86,11 +65,10 @@ def fit_path(
         offset: (C,) log odds of the popularity prior.
         strengths: L2 penalties on W, from strong to weak.
         members: (C,) categories that each column stands for; 1 each by default.
-        tolerance: Change of the loss, as a share of it, that ends a fit.
         pool: Cases are shared out to its threads, to the same result.
     """
     size = len(offset)
-    loss = _Loss.of(examples, offset, 1.0, tolerance)
+    loss = _Loss.of(examples, offset, 1.0)
     if members is not None:
         loss = replace(loss, members=members)
     theta = np.zeros((2 * size + 2, size))
@@ -111,24 +89,18 @@ class _Loss:
         chunks: Of `_chunks`.
         curvature: (2C + 2, C) about the diagonal of its Hessian, without the penalty.
         strength: Penalty on W.
-        tolerance: Change, as a share of it, that ends its minimisation.
-        weight: What the loss of the cases counts, beside the penalty.
         members: (C,) categories that each column stands for, or 1.
     """
 
     chunks: list[Any]
     curvature: FloatArray
     strength: float
-    tolerance: float = _TOLERANCE
-    weight: float = 1.0
     members: FloatArray | float = 1.0
 
     @classmethod
-    def of(
-        cls, examples: Examples, offset: FloatArray, strength: float, tolerance: float = _TOLERANCE
-    ) -> _Loss:
+    def of(cls, examples: Examples, offset: FloatArray, strength: float) -> _Loss:
         """Return the loss of examples over the prior's log odds (C,)."""
-        return cls(list(_chunks(examples, offset)), _curvature(examples, offset), strength, tolerance)
+        return cls(list(_chunks(examples, offset)), _curvature(examples, offset), strength)
 
     @property
     def penalty(self) -> FloatArray:
@@ -141,18 +113,8 @@ class _Loss:
         penalty[: 2 * size] *= np.tile(members, 2)[:, None]
         return penalty
 
-    def gradient(self, theta: FloatArray, pool: ThreadPoolExecutor | None) -> FloatArray:
-        """Return the (2C + 2, C) gradient without the penalty."""
-        return self.weight * _symmetric(_value_and_gradient(_symmetric(theta), self.chunks, pool)[1])
-
     def minimised(
-        self,
-        start: FloatArray,
-        pool: ThreadPoolExecutor | None,
-        *,
-        free: slice = slice(None),
-        tilt: FloatArray | float = 0.0,
-        lacking: FloatArray | float = 0.0,
+        self, start: FloatArray, pool: ThreadPoolExecutor | None, *, free: slice = slice(None)
     ) -> FloatArray:
         """Return the (2C + 2, C) parameters with the least loss.
 
@@ -160,23 +122,19 @@ class _Loss:
             start: Where to begin.
             pool: Chunks are shared out to its threads.
             free: Rows that may change.
-            tilt: (2C + 2, C) added to the gradient everywhere.
-            lacking: (2C + 2, C) curvature that is added around the start.
         """
         size, penalty = start.shape[1], self.penalty
-        scale = 1 / np.sqrt(self.curvature + penalty + lacking)
+        scale = 1 / np.sqrt(self.curvature + penalty)
 
         def objective(flat: FloatArray) -> tuple[float, FloatArray]:
             current = start.copy()
             current[free] = flat.reshape(-1, size) * scale[free]
-            moved = lacking * (current - start)
             value, gradient = _value_and_gradient(_symmetric(current), self.chunks, pool)
-            value = self.weight * value + 0.5 * float((penalty * current**2).sum())
-            value += float((tilt * current).sum()) + 0.5 * float((moved * (current - start)).sum())
-            slope = self.weight * _symmetric(gradient) + penalty * current + tilt + moved
+            value += 0.5 * float((penalty * current**2).sum())
+            slope = _symmetric(gradient) + penalty * current
             return value, (slope * scale)[free].ravel()
 
-        options = {"maxiter": 150, "ftol": self.tolerance, "gtol": 1e-3}
+        options = {"maxiter": 150, "ftol": _TOLERANCE, "gtol": 1e-3}
         found = minimize(
             objective, (start / scale)[free].ravel(), jac=True, method="L-BFGS-B", options=options
         )
@@ -213,7 +171,9 @@ def _symmetric(theta: FloatArray) -> FloatArray:
 
 def _chunks(examples: Examples, offset: FloatArray) -> Any:
     features, odds = examples.features.astype(np.float32), offset.astype(np.float32)
-    step = max(_CHUNK_CELLS // max(len(offset), 1), 16)
+    step = max(
+        _CHUNK_CELLS // max(len(offset), 1), features.shape[1]
+    )  # a gradient is as large as so many rows
     for start in range(0, len(examples.target), step):
         rows = slice(start, start + step)
         chunk = features[rows]
@@ -282,13 +242,13 @@ def _grouped_path(instances: Any, offset: FloatArray) -> Iterator[LogLinear]:
     seen = np.bincount(instances.indices, minlength=instances.shape[1]) > 0
     num_seen, num_unseen = int(seen.sum()), int((~seen).sum())
     if num_unseen < 2:
-        yield from fit_path(hide_one(instances), offset, STRENGTHS, tolerance=_CV_TOLERANCE)
+        yield from fit_path(hide_one(instances), offset, STRENGTHS)
         return
     column = np.where(seen, np.cumsum(seen) - 1, num_seen)
     unseen = sparse.csr_matrix((instances.shape[0], 1), dtype=instances.dtype)
     examples = hide_one(sparse.hstack([instances[:, np.flatnonzero(seen)], unseen], format="csr"))
     odds = np.append(offset[seen], offset[~seen][0] + np.log(num_unseen))
     members = np.append(np.ones(num_seen), float(num_unseen))
-    for model in fit_path(examples, odds, STRENGTHS, members=members, tolerance=_CV_TOLERANCE):
+    for model in fit_path(examples, odds, STRENGTHS, members=members):
         pairs, counts = (each[np.ix_(column, column)] for each in (model.pairs, model.counts))
         yield replace(model, pairs=pairs, counts=counts, bias=model.bias[:, column])
