@@ -96,7 +96,11 @@ def open_context(
         placing=_open_placing(config, dataset, left, init_images, model_window=inpainter.size),
         painting=Painting(
             inpainter,
-            prompts.limited_to(inpainter.tokenizer, [c for c in dataset.categories if c.id in wanted]),
+            prompts.limited_to(
+                inpainter.tokenizer,
+                [c for c in dataset.categories if c.id in wanted],
+                is_shown=init_images is not None and strength == 0,
+            ),
             config.painting.feather,
             strength,
         ),

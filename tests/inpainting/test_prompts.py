@@ -257,6 +257,9 @@ def test_long_names_that_begin_alike_are_refused() -> None:
     names = [Category(n, f"Donaudampfschifffahrtsgesellschaft{n}") for n in (1, 4)]
     with pytest.raises(ConfigError, match=r"categories 1 .* and 4 .*the model reads 16 tokens: give shorter"):
         PromptBook.open(PromptRules(), names).limited_to(tokenizer, names)
+    shown = PromptBook.open(PromptRules(), names).limited_to(tokenizer, names, is_shown=True)
+    assert not shown.notices()
+    assert len(tokenizer(shown.prompt(1, seed=0)).input_ids) <= tokenizer.model_max_length
 
 
 @pytest.fixture

@@ -225,3 +225,27 @@ def test_what_lies_in_the_box_of_an_object_comes_along_with_its_label(source: Pa
         u, v, s, t = boxes[a["id"] - 1]
         assert u - 1 <= x and v - 1 <= y and x + w <= u + s + 1 and y + h <= v + t + 1, "inside of its object"
         assert w / s == pytest.approx(0.5, abs=0.12)
+
+
+def test_long_names_that_begin_alike_do_not_matter_where_nothing_is_repainted(
+    source: Path, tmp_path: Path
+) -> None:
+    document = json.loads((source / "annotations" / "instances.json").read_text())
+    for category in document["categories"]:
+        category["name"] = f"a very long beginning of the name of a {category['name']}"
+    annotations = tmp_path / "renamed.json"
+    annotations.write_text(json.dumps(document))
+    build_bank(annotations, source / "images", tmp_path / "bank", rules=CutRules())
+    config = GenerateConfig.of(
+        annotations=str(annotations),
+        images=str(source / "images"),
+        init_images=str(tmp_path / "bank"),
+        filter="off",
+        masks="off",
+        n=1,
+        out=str(tmp_path / "out"),
+    )
+    assert generate(config, progress=lambda *_: None).accepted == 1
+    with pytest.raises(ConfigError, match=r"share the word .*the model reads 16 tokens"):
+        generate(config.but(strength=0.3, out=str(tmp_path / "more")), progress=lambda *_: None)
+    assert not (tmp_path / "more").exists()

@@ -144,12 +144,15 @@ class PromptBook:
         check_distinct([c for c in categories if not wanted or c.name in wanted], words)
         return cls(words, tuple(tidy(t) for t in rules.templates), tidy(rules.negative_prompt))
 
-    def limited_to(self, tokenizer: Any, categories: Sequence[Category]) -> PromptBook:
+    def limited_to(
+        self, tokenizer: Any, categories: Sequence[Category], *, is_shown: bool = False
+    ) -> PromptBook:
         """Return the book for a model that reads no more than its tokenizer's length; longer names are cut.
 
         Args:
             tokenizer: Of the transformers library, or None when the model has none.
             categories: Those that will be painted.
+            is_shown: Whether the model gets the object itself, so that nothing depends on its name.
 
         Raises:
             ConfigError: Two of them begin alike, and are the same to the model when they are cut.
@@ -164,6 +167,8 @@ class PromptBook:
             words[category.id] = replace(
                 entry, synonyms=tuple(cut.get(name, name) for name in entry.synonyms)
             )
+        if is_shown:
+            cut = {}
         if cut:
             check_distinct(
                 categories,

@@ -48,12 +48,10 @@ def outlined_share(dataset: Dataset) -> float:
     return outlined / len(kept) if kept else 0.0
 
 
-def cut_outlined(dataset: Dataset, read_image: Callable[[Scene], Image], *, seed: int) -> Outlined:
-    """Cut the objects that have a mask and a side of 6 px or more, 8,000 at most, drawn by the seed."""
-    masks = {
-        a["id"]: a["segmentation"] for a in dataset.document.get("annotations", ()) if a.get("segmentation")
-    }
-    fit = [
+def fit_objects(dataset: Dataset) -> list[tuple[int, int]]:
+    """Return the objects that have a mask and a side of 6 px or more, each by its scene's and its own position."""
+    masks = _masks(dataset)
+    return [
         (s, k)
         for s, scene in enumerate(dataset.scenes)
         for k in range(len(scene))
@@ -61,6 +59,19 @@ def cut_outlined(dataset: Dataset, read_image: Callable[[Scene], Image], *, seed
         and not scene.is_crowd[k]
         and (scene.boxes_xyxy[k, 2:] - scene.boxes_xyxy[k, :2]).min() >= MIN_SIDE_PX
     ]
+
+
+def _masks(dataset: Dataset) -> dict[int, Any]:
+    """Return the outlines of objects by annotation id."""
+    return {
+        a["id"]: a["segmentation"] for a in dataset.document.get("annotations", ()) if a.get("segmentation")
+    }
+
+
+def cut_outlined(dataset: Dataset, read_image: Callable[[Scene], Image], *, seed: int) -> Outlined:
+    """Cut the objects that have a mask and a side of 6 px or more, 8,000 at most, drawn by the seed."""
+    masks = _masks(dataset)
+    fit = fit_objects(dataset)
     order = derive_rng(seed, "mask head", "objects").permutation(len(fit))[:MAX_OBJECTS]
     wanted: dict[int, list[int]] = {}
     for i in sorted(order.tolist()):

@@ -17,6 +17,7 @@ from augsynth.core.cache import digest_of
 from augsynth.core.errors import BackendError, DatasetError
 from augsynth.core.outputs import check_output_folder
 from augsynth.core.scene import Dataset, Image, Scene
+from augsynth.core.text import number_of
 from augsynth.detectors.architectures import check_preset
 from augsynth.detectors.folder import DetectorConfig, publish, read_config, write_config, write_weights
 from augsynth.detectors.mask_head import MaskNetwork, write_mask_head
@@ -33,6 +34,7 @@ from augsynth.training.detector.mask_head import (
     MIN_OBJECTS,
     STEPS,
     cut_outlined,
+    fit_objects,
     outlined_share,
     train_mask_head,
 )
@@ -92,7 +94,7 @@ def train_detector(
         val: Judged images, whose categories are found by name; None holds out a seeded tenth of the dataset.
         read_val: Returns the image of a scene of `val`; `read_image` when None.
         progress: See `run_training`.
-        notice: Receives lines about what isn't judged.
+        notice: Receives lines about what isn't judged, and about the stages.
 
     Raises:
         ConfigError: Unknown preset; `val` shares no category; the place can't be written, or holds something else.
@@ -116,8 +118,17 @@ def train_detector(
         claim(work, verb=VERB, key=key)
         if training.threads:
             torch.set_num_threads(training.threads)
+        mask_steps = _mask_steps(train, training)
+        if mask_steps:
+            steps = number_of(training.steps or 1, "step")
+            notice(
+                f"two stages: the detector with {steps}, then its mask head with {mask_steps} (without it: "
+                "--mask-steps 0)"
+            )
         network = _trained(train, read_image, training, work=work, key=key, progress=progress)
-        head, mask_iou = _mask_head(train, read_image, training, work=work, key=key, progress=progress)
+        head, mask_iou = _mask_head(
+            train, read_image, training, steps=mask_steps, work=work, key=key, progress=progress
+        )
         read = read_image if val is None else read_val or read_image
         evaluation = _evaluate(network, config, judged, read, work / "judged", device=training.device)
         figures = {"held_out": held_out, "evaluation": evaluation.as_dict(), "mask_iou": mask_iou}
@@ -212,19 +223,25 @@ def _trained(
     return network
 
 
+def _mask_steps(train: Dataset, training: DetectorTraining) -> int:
+    """Return the steps of the mask head, 0 where none is trained."""
+    steps = training.mask_steps
+    if steps is None:
+        steps = STEPS if outlined_share(train) > 0.5 else 0
+    return steps if steps and len(fit_objects(train)) >= MIN_OBJECTS else 0
+
+
 def _mask_head(
     train: Dataset,
     read_image: Callable[[Scene], Image],
     training: DetectorTraining,
     *,
+    steps: int,
     work: Path,
     key: str,
     progress: Progress,
 ) -> tuple[MaskNetwork | None, float | None]:
     """Return a trained mask head and its mean IoU on objects held out; None where it has nothing to learn from."""
-    steps = training.mask_steps
-    if steps is None:
-        steps = STEPS if outlined_share(train) > 0.5 else 0
     objects = cut_outlined(train, read_image, seed=training.seed) if steps else None
     if objects is None or len(objects) < MIN_OBJECTS:
         return None, None

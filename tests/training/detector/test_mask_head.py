@@ -19,7 +19,9 @@ from augsynth.training.detector.mask_head import (
     outlined_share,
     train_mask_head,
 )
+from augsynth.training.detector.train import train_detector
 from augsynth.training.loop import silent
+from tests.tiny_shapes import QUICK_DETECTOR
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,28 @@ def test_objects_with_a_mask_are_cut_with_it(dataset):
     assert 20 < len(objects) <= sum(len(s) for s in dataset.scenes)
     covered = (objects.crops[:, 3] > 127).float().mean((1, 2))
     assert ((covered > 0.02) & (covered < 0.7)).all()
+
+
+@pytest.mark.parametrize(("num", "mask_steps", "heads"), [(8, 2, True), (8, 0, False), (2, 2, False)])
+def test_that_a_mask_head_follows_is_said_before(dataset, tmp_path, num, mask_steps, heads):
+    few = replace(dataset, scenes=dataset.scenes[:num])
+    options = replace(QUICK_DETECTOR, steps=1, batch_size=1, mask_steps=mask_steps)
+    told, stages = [], []
+    train_detector(
+        few,
+        partial(read_image, dataset),
+        out=tmp_path / "out",
+        options=options,
+        progress=lambda stage, step, of, loss: stages.append((stage, of, len(told))),
+        notice=told.append,
+    )
+    assert {(stage, of) for stage, of, _ in stages} == {
+        ("detector", 1),
+        *([("mask head", 2)] if heads else []),
+    }
+    assert all(before == heads for _, _, before in stages)
+    line = "two stages: the detector with 1 step, then its mask head with 2 (without it: --mask-steps 0)"
+    assert told == [line] * heads
 
 
 def test_a_dataset_of_boxes_has_nothing_to_learn_from(dataset):
