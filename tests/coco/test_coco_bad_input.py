@@ -3,69 +3,13 @@
 import copy
 import json
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from augsynth.coco.faults import REPAIRS, repair_lines
 from augsynth.coco.reader import read_dataset
 from augsynth.coco.writer import augmented_document
 from augsynth.core.errors import DatasetError
-
-
-def counts(dataset):
-    return {kind: repair.count for kind, repair in dataset.repairs.items()}
-
-
-def clean():
-    return {
-        "info": {},
-        "licenses": [],
-        "images": [
-            {"id": 1, "file_name": "a.png", "width": 40, "height": 30},
-            {"id": 2, "file_name": "sub/b.png", "width": 40, "height": 30},
-        ],
-        "annotations": [
-            {"id": 1, "image_id": 1, "category_id": 3, "bbox": [1, 2, 10, 10], "area": 100, "iscrowd": 0},
-            {"id": 2, "image_id": 2, "category_id": 5, "bbox": [5, 5, 20, 20], "area": 400, "iscrowd": 0},
-        ],
-        "categories": [{"id": 3, "name": "can"}, {"id": 5, "name": "cup"}],
-    }
-
-
-@pytest.fixture
-def root(tmp_path):
-    folder = tmp_path / "images"
-    (folder / "sub").mkdir(parents=True)
-    for name in ("a.png", "sub/b.png"):
-        Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(folder / name)
-    return folder
-
-
-def write(tmp_path, document):
-    path = tmp_path / "instances.json"
-    path.write_bytes(document if isinstance(document, bytes) else json.dumps(document).encode())
-    return path
-
-
-def edited(block, index, **changes):
-    document = clean()
-    document[block][index].update(changes)
-    return document
-
-
-def without(block, index, *keys):
-    document = clean()
-    for key in keys:
-        del document[block][index][key]
-    return document
-
-
-def with_more(block, *records):
-    document = clean()
-    document[block] += records
-    return document
-
+from tests.coco.documents import clean, counts, edited, with_more, without, write
 
 # case: (document, what the message must name: record, field, problem, remedy)
 FATAL = {
@@ -382,78 +326,6 @@ def test_every_repair_is_told_and_no_list_of_examples_is_long(tmp_path):
     line = repair_lines(read_dataset(write(tmp_path, many)))[0]
     assert "1000 (3, 4, 5, 6, 7, …)" in line and len(line) < 300
     assert all(len(texts) == 3 and all(texts) for texts in REPAIRS.values())
-
-
-# --- with images ---
-
-
-def test_images_without_a_file_are_dropped_with_their_annotations(tmp_path, root):
-    (root / "sub/b.png").unlink()
-    dataset = read_dataset(write(tmp_path, clean()), images=root)
-    assert [scene.file_name for scene in dataset.scenes] == ["a.png"]
-    assert counts(dataset) == {
-        "missing_files": 1,
-        "annotations_of_lost_images": 1,
-        "categories_without_objects": 1,
-    }
-    line = repair_lines(dataset)[0]
-    assert "file_name" in line and "1 (sub/b.png)" in line and "restore" in line
-    assert [r["id"] for r in dataset.document["images"]] == [1]
-    assert [r["id"] for r in dataset.document["annotations"]] == [1]
-
-
-def test_files_that_are_not_listed_are_counted(tmp_path, root):
-    Image.new("RGB", (4, 4)).save(root / "sub/extra.jpg")
-    (root / "notes.txt").write_text("no image")
-    dataset = read_dataset(write(tmp_path, clean()), images=root)
-    assert counts(dataset) == {"unlisted_files": 1}
-    assert "(sub/extra.jpg)" in repair_lines(dataset)[0]
-
-
-def test_links_inside_the_image_directory_are_followed(tmp_path, root):
-    (root / "sub/b.png").rename(root / "elsewhere.png")
-    (root / "sub").rmdir()
-    (root / "other").mkdir()
-    (root / "elsewhere.png").rename(root / "other/b.png")
-    (root / "sub").symlink_to("other", target_is_directory=True)
-    (root / "a.png").rename(root / "other/c.png")
-    (root / "a.png").symlink_to(root / "other/c.png")
-    dataset = read_dataset(write(tmp_path, clean()), images=root)
-    assert [len(scene) for scene in dataset.scenes] == [1, 1]
-    (tmp_path / "linked").symlink_to(root, target_is_directory=True)
-    assert len(read_dataset(write(tmp_path, clean()), images=tmp_path / "linked").scenes) == 2
-
-
-def test_an_image_directory_that_fits_nothing_is_an_error_that_names_the_right_one(tmp_path, root):
-    path = write(tmp_path, clean())
-    with pytest.raises(
-        DatasetError, match=r"images\[0\] \(id 1\): file_name 'a\.png'.*give .*images as the image"
-    ):
-        read_dataset(path, images=tmp_path)
-    document = clean()
-    for record in document["images"]:
-        record["file_name"] = "images/" + record["file_name"]
-    with pytest.raises(DatasetError, match=rf"give {tmp_path} as the image directory"):
-        read_dataset(write(tmp_path, document), images=root)
-    (tmp_path / "void").mkdir()
-    with pytest.raises(DatasetError, match=r"all the others aren't in .*void; give the directory"):
-        read_dataset(path, images=tmp_path / "void")
-    with pytest.raises(DatasetError, match=r"nowhere: images isn't a directory; give"):
-        read_dataset(path, images=tmp_path / "nowhere")
-
-
-def test_sizes_that_are_not_recorded_are_measured(tmp_path, root):
-    dataset = read_dataset(write(tmp_path, without("images", 1, "width", "height")), images=root)
-    assert dataset.scenes[1].size_wh == (40, 30)
-    assert counts(dataset) == {"missing_sizes": 1}
-    assert dataset.document["images"][1] == {"id": 2, "file_name": "sub/b.png", "width": 40, "height": 30}
-
-
-def test_a_file_that_is_no_image_is_dropped_and_named(tmp_path, root):
-    (root / "sub/b.png").write_bytes(b"no image")
-    dataset = read_dataset(write(tmp_path, without("images", 1, "width")), images=root)
-    assert counts(dataset)["unopened_files"] == 1 and [s.file_name for s in dataset.scenes] == ["a.png"]
-    assert "sub/b.png" in repair_lines(dataset)[0]
 
 
 def test_a_large_file_is_read_in_one_pass_of_sane_cost(tmp_path):

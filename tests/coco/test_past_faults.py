@@ -7,7 +7,8 @@ import pytest
 
 from augsynth.coco.reader import read_dataset, read_past_faults
 from augsynth.core.errors import DatasetError
-from tests.coco.test_coco_bad_input import FATAL, clean, write
+from tests.coco.documents import clean, write
+from tests.coco.test_coco_bad_input import FATAL
 
 NO_DOCUMENT = {
     *("not JSON", "empty file", "cut off", "NaN", "not UTF-8", "a number", "detection results"),

@@ -1,4 +1,4 @@
-"""Each model family against its own diffusers pipeline; LoRAs, licences, and checkpoints that can't be used."""
+"""Each model family against its own diffusers pipeline; licences, and checkpoints that can't be used."""
 
 from dataclasses import replace
 
@@ -6,22 +6,15 @@ import numpy as np
 import pytest
 
 from augsynth.core.errors import BackendError, ConfigError
-from augsynth.generation.config import GenerateConfig
-from augsynth.generation.provenance import describe_models
 from augsynth.inpainting.aligned import AlignedInpainter, PipelineParts
 from augsynth.inpainting.checkpoints import inspect_checkpoint, is_non_commercial, read_licence
-from augsynth.inpainting.diffusers_pipeline import PipelineInpainter
 from augsynth.inpainting.loading import load_inpainter
 from augsynth.inpainting.options import PaintingOptions
 from augsynth.inpainting.port import InpaintRequest
 from tests.tiny_families import (
-    build_flux2_klein,
-    build_flux_fill,
     build_scheduler,
     build_sd,
     build_sdxl,
-    build_z_image,
-    make_lora,
     make_request,
     run_pipeline,
     write_index,
@@ -207,151 +200,12 @@ def test_inversion_walks_the_samplers_road_backwards(kind):
     assert road.source is source
 
 
-GENERIC = {"flux fill": build_flux_fill, "z-image": build_z_image}
-
-
-@pytest.fixture(scope="session", params=GENERIC)
-def generic_folder(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("generic")
-    GENERIC[request.param]().save_pretrained(folder)
-    return folder
-
-
-def test_other_pipelines_run_as_they_are(generic_folder):
-    requests = [make_request(n) for n in range(3)]
-    painter = load_inpainter(str(generic_folder), steps=3, guidance=3.0, window_size=32, batch_size=2)
-    assert isinstance(painter, PipelineInpainter)
-    assert painter.cell == 2
-    pictures = painter.inpaint(requests)
-    for request, picture in zip(requests, pictures, strict=True):
-        theirs = run_pipeline(
-            painter.pipeline, request, num_inference_steps=3, guidance_scale=3.0, output_type="np"
-        )[0]
-        assert picture.dtype == np.uint8
-        assert np.abs(picture / 255 - theirs).max() <= 1.5 / 255
-    assert np.abs(pictures[0].astype(int) - pictures[1]).max() > 8
-    change = np.kron(requests[0].cells, np.ones((2, 2))) * np.linspace(0, 0.7, 32)
-    picture = painter.inpaint([replace(requests[0], change=change)])[0].astype(int)
-    assert (picture[change == 0] == requests[0].image[change == 0]).all()
-    moved = np.abs(picture - requests[0].image).mean(axis=2)
-    middle = np.median(change[change > 0])
-    assert 0 < moved[(change > 0) & (change < middle)].mean() < moved[change > middle].mean()
-    with pytest.raises(ConfigError, match="inversion"):
-        load_inpainter(str(generic_folder), alignment="inversion")
-    with pytest.raises(ConfigError, match="multiples of 4"):
-        load_inpainter(str(generic_folder), window_size=34)
-
-
-def test_a_pipeline_that_takes_a_reference_sees_the_object_and_others_do_not(tmp_path, generic_folder):
-    build_flux2_klein().save_pretrained(tmp_path / "klein")
-    request = make_request(0)
-    dark, bright = (replace(request, reference=np.full((32, 32, 3), grey, np.uint8)) for grey in (10, 240))
-    klein = load_inpainter(str(tmp_path / "klein"), steps=2, guidance=1.0, window_size=32, batch_size=4)
-    assert type(klein.pipeline).__name__ == "Flux2KleinInpaintPipeline"
-    none, first, second, again = klein.inpaint([request, dark, bright, dark])
-    assert (first == again).all(), "each request has its own reference"
-    for one, other in ((none, first), (first, second)):
-        assert np.abs(one.astype(int) - other).max() > 0
-    alone = klein.inpaint([bright])[0]
-    assert np.abs(alone.astype(int) - second).max() <= 1, "alone or in a batch"
-    other = load_inpainter(str(generic_folder), steps=1, window_size=32)
-    assert (other.inpaint([dark])[0] == other.inpaint([request])[0]).all()
-
-
-def test_a_pipelines_own_guidance_is_its_default(generic_folder):
-    painter = load_inpainter(str(generic_folder), window_size=32)
-    assert (
-        painter.guidance
-        == {"FluxFillPipeline": 30.0, "ZImageInpaintPipeline": 5.0}[type(painter.pipeline).__name__]
-    )
-
-
-def test_what_a_pipeline_refuses_is_no_picture(generic_folder):
-    painter = load_inpainter(str(generic_folder), steps=1, window_size=32)
-
-    class Checked(type(painter.pipeline)):
-        def __call__(self, *args, **options):
-            output = super().__call__(*args, **options)
-            output.images[1] = 0
-            output.nsfw_content_detected = [True] + [False] * (len(output.images) - 1)
-            return output
-
-    painter.pipeline.__class__ = Checked
-    pictures = painter.inpaint([make_request(n) for n in range(3)])
-    assert pictures[:2] == [None, None]
-    assert pictures[2] is not None
-
-
 def test_a_picture_that_overflowed_is_no_picture(families):
     painter = aligned(families("sd 9"), steps=1)
     request = make_request(0)
     painter.vae = build_sd().vae
     painter.vae.decoder.conv_out.bias.fill_(float("nan"))
     assert painter.inpaint([request]) == [None]
-
-
-def test_a_lora_changes_what_is_painted_by_its_scale(families, tmp_path):
-    families("sd 9").save_pretrained(tmp_path / "model")
-    lora = make_lora(families("sd 9"), tmp_path / "mine.safetensors")
-    request = make_request(1)
-
-    def paint(**options):
-        return load_inpainter(str(tmp_path / "model"), steps=2, **options).sample_latents([request]).numpy()
-
-    bare, whole, half = paint(), paint(lora=str(lora)), paint(lora=str(lora), lora_scale=0.5)
-    assert np.abs(whole - bare).max() > 1e-3
-    assert np.abs(half - whole).max() > 1e-3
-    assert np.abs(paint(lora=str(lora), lora_scale=0.0) - bare).max() <= 1e-5
-
-
-def test_a_lora_equals_the_pipeline_with_that_lora(tmp_path):
-    pipeline = build_sdxl()
-    pipeline.save_pretrained(tmp_path / "model")
-    lora = make_lora(pipeline, tmp_path / "mine.safetensors")
-    like_its_pipeline = {"steps": 3, "guidance": 3.0, "alignment": "off", "sampler": "ddim"}
-    like_its_pipeline["precision"] = "float32"
-    painter = load_inpainter(str(tmp_path / "model"), lora=str(lora), **like_its_pipeline)
-    pipeline.load_lora_weights(str(tmp_path), weight_name="mine.safetensors")
-    pipeline.fuse_lora()
-    options = {"num_inference_steps": 3, "guidance_scale": 3.0, "output_type": "latent"}
-    theirs = np.asarray(run_pipeline(pipeline, make_request(0), **options))
-    assert np.abs(painter.sample_latents([make_request(0)]).numpy() - theirs).max() <= 1e-4
-
-
-def test_a_lora_for_another_family_is_refused(families, tmp_path):
-    families("sd 9").save_pretrained(tmp_path / "model")
-    model = str(tmp_path / "model")
-    wider = make_lora(build_sd(width=24), tmp_path / "wider.safetensors")
-    large = make_lora(families("sdxl 9"), tmp_path / "large.safetensors")
-    flux = tmp_path / "flux.safetensors"
-    write_lora(flux, "transformer.transformer_blocks.0.attn.to_q")
-    nothing = tmp_path / "nothing.safetensors"
-    write_lora(nothing, "something.else")
-    for lora in (wider, large, flux, nothing):
-        with pytest.raises(BackendError, match=r"another family|not a LoRA") as caught:
-            load_inpainter(model, lora=str(lora))
-        assert lora.name in str(caught.value)
-        assert "\n" not in str(caught.value)
-    (tmp_path / "pickled.bin").write_bytes(b"x")
-    (tmp_path / "damaged.safetensors").write_bytes(b"x")
-    for lora, word in (
-        ("pickled.bin", "safetensors"),
-        ("gone.safetensors", "no such"),
-        ("damaged.safetensors", "damaged"),
-    ):
-        with pytest.raises(BackendError, match=word):
-            load_inpainter(model, lora=str(tmp_path / lora))
-    with pytest.raises(BackendError, match="no \\.safetensors"):
-        load_inpainter(model, lora=str(tmp_path / "model"))
-
-
-def write_lora(path, layer):
-    import torch
-    from safetensors.torch import save_file
-
-    save_file(
-        {f"{layer}.lora_A.weight": torch.zeros(2, 16), f"{layer}.lora_B.weight": torch.zeros(16, 2)}, path
-    )
 
 
 def test_unusable_folders_are_named_before_anything_is_loaded(families, tmp_path):
@@ -388,12 +242,6 @@ def test_a_unet_of_another_kind_is_refused(families):
     pipeline.scheduler = FlowMatchEulerDiscreteScheduler()
     with pytest.raises(BackendError, match="noise schedule"):
         aligned(pipeline)
-
-
-def test_a_missing_lora_is_named_before_its_licence_is_asked_for():
-    for lora in ("nowhere.safetensors", "./nowhere/at/all"):
-        with pytest.raises(BackendError, match="no such LoRA"):
-            describe_models(GenerateConfig.of(model="embedded", lora=lora))
 
 
 def test_licences_come_from_the_card_or_the_table(tmp_path):
