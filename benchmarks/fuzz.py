@@ -29,9 +29,10 @@ from PIL import Image
 
 from augsynth.affinity.model import Affinity
 from augsynth.coco.faults import repair_lines
+from augsynth.coco.json_lines import write_json
 from augsynth.coco.reader import read_dataset
 from augsynth.coco.split import split_dataset
-from augsynth.coco.writer import augmented_document, copied_annotation, next_ids, write_json
+from augsynth.coco.writer import augmented_document, copied_annotation, next_ids
 from augsynth.core.errors import AugsynthError
 from augsynth.core.images import place_original, read_header, read_image
 from augsynth.core.masks import as_rle, decoded, recut, to_rle

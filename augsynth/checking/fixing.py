@@ -14,8 +14,9 @@ from augsynth.checking.boxes import Masks, same_places
 from augsynth.checking.findings import FIXED
 from augsynth.coco.faults import REPAIRS, Fault, Record
 from augsynth.coco.formats.known import is_foreign, locate
+from augsynth.coco.json_lines import write_json
 from augsynth.coco.reader import Reading
-from augsynth.coco.writer import copied_annotation, write_json
+from augsynth.coco.writer import copied_annotation
 from augsynth.core.scene import Dataset
 
 CHANGES = "changes.json"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from augsynth.coco.writer import write_json
+from augsynth.coco.json_lines import write_json
 from augsynth.core.errors import ConfigError
 from augsynth.core.files import fill_folder, is_unfinished
 from augsynth.core.scene import Dataset, FloatArray, IntArray

@@ -11,27 +11,18 @@ drawn as a polygon would teach a mask head that objects are rectangles.
 from __future__ import annotations
 
 import hashlib
-import math
-import operator
 import os
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Literal, SupportsIndex
-
-import msgspec
-import numpy as np
-from numpy.typing import ArrayLike
+from math import isfinite, nextafter
+from operator import index
+from pathlib import PurePosixPath
+from typing import Any, SupportsIndex
 
 from augsynth.coco.faults import Record, first_free_id
 from augsynth.coco.segmentation import usable_mask
-from augsynth.core.files import make_folder, write_atomically, writing
 from augsynth.core.images import relative_name
 
-_LINES_AT_ONCE = 1024
 _LONGEST_STEM = (
     200  # bytes; file systems take names of 255, and number, suffix and a temporary name come to it
 )
@@ -98,7 +89,7 @@ def synthetic_annotation(
     annotation_id: int,
     image_id: int,
     category_id: int,
-    box_xyxy: ArrayLike,
+    box_xyxy: Iterable[float],
     size_wh: tuple[int, int],
     score: float,
     attributes: Mapping[str, str | int | float | bool] | None = None,
@@ -122,17 +113,15 @@ def synthetic_annotation(
     """
     extra = {**(attributes or {}), "synthetic": True, "score": float(score)}
     for key, value in extra.items():
-        if not isinstance(value, str | int | float) or (
-            isinstance(value, float) and not math.isfinite(value)
-        ):
+        if not (isfinite(value) if isinstance(value, float) else isinstance(value, (int, str))):
             raise ValueError(f"attribute {key} must be text, a boolean or a finite number, got {value!r}")
-    bbox = _bbox_inside(np.asarray(box_xyxy, np.float64).ravel().tolist(), size_wh)
+    bbox = _bbox_inside([float(edge) for edge in box_xyxy], size_wh)
     if bbox is None:
         raise ValueError(f"box_xyxy {box_xyxy!r} is empty inside an image of {size_wh}")
     record: Record = {
         "id": _positive("annotation_id", annotation_id),
         "image_id": _positive("image_id", image_id),
-        "category_id": operator.index(category_id),
+        "category_id": index(category_id),
         "bbox": bbox,
         "area": bbox[2] * bbox[3],
         "iscrowd": 0,
@@ -216,108 +205,9 @@ def synthetic_document(
     return {**source_document, "images": [*new_images], "annotations": annotations}
 
 
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a document atomically, one record a line: the same document gives the same bytes.
-
-    Raises:
-        TypeError: The document holds something that JSON can't.
-    """
-    write_atomically(path, lambda file: _write_lines(file, document))
-
-
-def _write_lines(file: BinaryIO, document: Mapping[str, Any]) -> None:
-    encode = msgspec.json.Encoder(enc_hook=_plain).encode
-    for index, (key, value) in enumerate(document.items()):
-        file.write((b",\n" if index else b"{\n") + encode(key) + b": ")
-        written = value if isinstance(value, Written) else None
-        records = value if written is None else written.first
-        if isinstance(records, list) and (records or (written and written.num)):
-            for position, record in enumerate(records):
-                file.write((b",\n" if position else b"[\n") + encode(record))
-            if written is not None and written.num:
-                file.write(b",\n" if records else b"[\n")
-                written.lines.copy_to(file)
-            file.write(b"\n]")
-        else:
-            file.write(encode(records))
-    file.write(b"\n}\n" if document else b"{}\n")
-
-
-class Lines:
-    """Records in their JSON form, one a line, in a file without a name, so that none is held.
-
-    Args:
-        folder: Where there is room for the file.
-        between: What is written between two.
-        order: `sorted` for keys in order.
-
-    Attributes:
-        num: How many there are.
-    """
-
-    def __init__(
-        self, folder: Path, *, between: bytes = b",\n", order: Literal["sorted"] | None = None
-    ) -> None:
-        self.num = 0
-        with writing(folder):
-            make_folder(folder)
-            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  it lives as long as this
-        self._folder, self._between = folder, between
-        self._due: list[bytes] = []
-        self._encode = msgspec.json.Encoder(enc_hook=_plain, order=order).encode
-
-    def add(self, record: object) -> None:
-        """Write a record.
-
-        Raises:
-            OutputError: It can't be written.
-        """
-        self._due.append(self._encode(record))
-        self.num += 1
-        if len(self._due) == _LINES_AT_ONCE:
-            self._write_due()
-
-    def copy_to(self, file: BinaryIO) -> None:
-        """Write all to another file."""
-        self._write_due()
-        self._file.seek(0)
-        shutil.copyfileobj(self._file, file, 1 << 20)
-
-    def _write_due(self) -> None:
-        before = self._between if self.num > len(self._due) else b""
-        with writing(self._folder):
-            if self._due:
-                self._file.write(before + self._between.join(self._due))
-        self._due.clear()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Written:
-    """A list in a document, of which the greater part was written before.
-
-    Attributes:
-        first: Its first records.
-        lines: Those after them.
-    """
-
-    first: list[Any]
-    lines: Lines
-
-    @property
-    def num(self) -> int:
-        """How many were written before."""
-        return self.lines.num
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} can't be written as JSON")
-
-
 def _positive(name: str, value: SupportsIndex) -> int:
     try:
-        number = operator.index(value)
+        number = index(value)
     except TypeError:
         number = 0
     if number < 1:
@@ -396,11 +286,13 @@ def _check_new(
 
 def _bbox_inside(box_xyxy: Sequence[float], size_wh: tuple[int, int]) -> list[float] | None:
     """Return [x, y, width, height] of the box cut to the image, or None when nothing is left."""
-    if len(box_xyxy) != 4 or not all(map(math.isfinite, box_xyxy)):
+    if len(box_xyxy) != 4 or not all(map(isfinite, box_xyxy)):
         raise ValueError(f"box_xyxy must be four finite numbers, got {box_xyxy!r}")
-    width, height = size_wh
-    x1, x2 = (min(max(0.0, x), float(width)) for x in box_xyxy[::2])
-    y1, y2 = (min(max(0.0, y), float(height)) for y in box_xyxy[1::2])
+    x1, y1, x2, y2 = box_xyxy
+    width, height = map(float, size_wh)
+    if not (x1 > 0.0 and y1 > 0.0 and x2 < width and y2 < height):
+        x1, x2 = min(max(0.0, x1), width), min(max(0.0, x2), width)
+        y1, y2 = min(max(0.0, y1), height), min(max(0.0, y2), height)
     if x2 <= x1 or y2 <= y1:
         return None
     return [x1, y1, _extent(x1, x2), _extent(y1, y2)]
@@ -409,7 +301,7 @@ def _bbox_inside(box_xyxy: Sequence[float], size_wh: tuple[int, int]) -> list[fl
 def _extent(low: float, high: float) -> float:
     """Return high - low such that low plus it never rounds to more than high."""
     extent = high - low
-    return extent if low + extent <= high else math.nextafter(extent, 0.0)
+    return extent if low + extent <= high else nextafter(extent, 0.0)
 
 
 def _mask_area(segmentation: object, size_wh: tuple[int, int]) -> float:

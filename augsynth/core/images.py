@@ -9,7 +9,7 @@ import re
 import shutil
 import stat
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -45,12 +45,12 @@ def relative_name(file_name: str) -> str:
     posix = file_name.replace("\\", "/")
     if posix.startswith("/") or re.match(r"[A-Za-z]:/", posix):
         raise ValueError("is absolute")
-    path = PurePosixPath(posix)
-    if ".." in path.parts:
+    parts = [part for part in posix.split("/") if part not in ("", ".")]
+    if ".." in parts:
         raise ValueError("leaves the image directory with '..'")
-    if not path.parts or "\0" in posix:
+    if not parts or "\0" in posix:
         raise ValueError("is no file name")
-    return str(path)
+    return "/".join(parts)
 
 
 def image_path(root: Path, file_name: str) -> Path:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from augsynth.core.flat import FlatFields, flat_struct
 from augsynth.core.scene import Reason
 
 Box = tuple[float, float, float, float]
@@ -45,7 +46,7 @@ class Extra(Struct, frozen=True):
     whole_mask: ObjectMask | UnsetType = UNSET
 
 
-class PlannedObject(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class PlannedObject(Struct, frozen=True, omit_defaults=True):
     """What was to be painted, and where.
 
     Attributes:
@@ -72,7 +73,7 @@ class PlannedObject(Struct, frozen=True, kw_only=True, omit_defaults=True):
     painted_xyxy: Box | UnsetType = UNSET
 
 
-class Judgement(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Judgement(Struct, frozen=True, omit_defaults=True):
     """What was found where the object was painted.
 
     Attributes:
@@ -104,7 +105,7 @@ class Judgement(Struct, frozen=True, kw_only=True, omit_defaults=True):
     whole_mask: ObjectMask | UnsetType = UNSET
 
 
-class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Attempt(Struct, frozen=True, omit_defaults=True):
     """One attempt at a new object, from its plan to its verdict.
 
     Attributes:
@@ -137,11 +138,12 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     judgement: Judgement | None = None
 
     def __post_init__(self) -> None:
-        if (self.plan is None) != (self.judgement is None):
+        plan, judgement = self.plan, self.judgement
+        if (plan is None) != (judgement is None):
             raise ValueError("a plan comes with a judgement, and a judgement with a plan")
-        if self.plan is not None and not isinstance(self.category_id, int):
+        if plan is not None and not isinstance(self.category_id, int):
             raise ValueError("a plan needs a category_id")
-        if self.accepted and (self.judgement is None or self.judgement.box_xyxy is None):
+        if self.reason is Reason.ACCEPTED and (judgement is None or judgement.box_xyxy is None):
             raise ValueError("an accepted object needs a box_xyxy")
 
     @property
@@ -160,6 +162,11 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """The object's mask, None where there is none to be believed or none was looked for."""
         found = UNSET if self.judgement is None else self.judgement.mask
         return found if isinstance(found, ObjectMask) else None
+
+    @property
+    def extras(self) -> tuple[Extra, ...]:
+        """Second objects that are labelled, too."""
+        return () if self.judgement is None else self.judgement.extras
 
     @property
     def painted(self) -> PaintedParts:
@@ -181,13 +188,29 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain values."""
         values: dict[str, Any] = msgspec.to_builtins(self)
-        return {**values.pop("plan", {}), **values.pop("judgement", {}), **values}
+        values.update(values.pop("plan", ()))
+        values.update(values.pop("judgement", ()))
+        return values
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Return the record of plain values; other keys are passed over."""
-        parts = {"planned_xyxy": "plan", "score": "judgement"}
-        return msgspec.convert({**values, **{parts[k]: values for k in parts if k in values}}, cls)
+        return cls.of_flat(msgspec.convert(values, _FlatAttempt))
+
+    @classmethod
+    def of_flat(cls, flat: Any) -> Self:
+        """Return the record of a `_FlatAttempt`."""
+        plan = None if flat.planned_xyxy is UNSET else _PLAN.made_of(flat)
+        judgement = None if flat.score is UNSET else _JUDGEMENT.made_of(flat)
+        return cls(*(*_OWN.values_of(flat), plan, judgement))
+
+
+_OWN, _PLAN, _JUDGEMENT = (
+    FlatFields(Attempt, but=("plan", "judgement")),
+    FlatFields(PlannedObject),
+    FlatFields(Judgement),
+)
+_FlatAttempt = flat_struct("_FlatAttempt", _OWN, _PLAN, _JUDGEMENT)
 
 
 class PaintedParts(Struct, frozen=True):
@@ -341,7 +364,7 @@ class ShardRecord(Struct, frozen=True, kw_only=True):
             jobs=values.jobs,
             part=values.part,
             parts=values.parts,
-            attempts=tuple(Attempt.from_json(attempt) for attempt in values.attempts),
+            attempts=tuple(map(Attempt.of_flat, values.attempts)),
             decoys=tuple(Decoy.from_json(decoy) for decoy in values.decoys),
             images=values.images,
         )
@@ -349,11 +372,29 @@ class ShardRecord(Struct, frozen=True, kw_only=True):
 
 class _ShardJson(Struct):
     jobs: int
-    attempts: list[dict[str, Any]]
+    attempts: list[_FlatAttempt]  # type: ignore[valid-type]
     decoys: list[dict[str, Any]]
     images: tuple[NewImage, ...]
     part: int = 0
     parts: int = 1
+
+
+class PlainShard(Struct):
+    """What is published of a shard that was checked: its images, and attempts and decoys as they stand in JSON."""
+
+    attempts: list[dict[str, Any]]
+    decoys: list[dict[str, Any]]
+    images: tuple[NewImage, ...]
+
+    @classmethod
+    def of(cls, record: ShardRecord) -> PlainShard:
+        """Return it of a record."""
+        return msgspec.json.decode(record.to_bytes(), type=cls)
+
+    def in_images(self) -> dict[int, Attempt]:
+        """Return the attempts that images name, kept or vetoed, by number."""
+        numbers = (number for image in self.images for number in (*image.attempts, *image.vetoed))
+        return {number: Attempt.from_json(self.attempts[number]) for number in numbers}
 
 
 class RunState(Struct, frozen=True, kw_only=True):

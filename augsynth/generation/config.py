@@ -85,7 +85,7 @@ class RunOptions:
     device: str = option("cpu", "Torch device of all models.")
     processes: int | None = option(
         None,
-        "Processes that paint on a CPU, with one thread each; their number changes no result.",
+        "Processes that paint on a CPU, one thread each, and that write the dataset; their number changes no result.",
         low=1,
         high=256,
         unset="one for each core with a painting model of less than 1 GB, else a single one with all threads",

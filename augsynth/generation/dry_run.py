@@ -16,8 +16,8 @@ from augsynth.core.records import Attempt
 from augsynth.core.scene import FloatArray, Image
 from augsynth.core.storage import local_folder
 from augsynth.generation.config import GenerateConfig
+from augsynth.generation.contact_sheets import SHEET_TILES
 from augsynth.generation.engine import plan_first
-from augsynth.generation.export import SHEET_TILES
 from augsynth.generation.foresight import foresee
 from augsynth.generation.loading import open_context, open_dataset
 from augsynth.generation.planning import PlannedWindow

@@ -26,8 +26,9 @@ from augsynth.core.scene import Dataset, Image, Scene
 from augsynth.core.yaml_file import read_yaml
 from augsynth.filtering.real_objects import FilterRow
 from augsynth.generation.config import GenerateConfig, config_from, plain_config
+from augsynth.generation.contact_sheets import REJECTED_SHEET, SHEET_TILES
 from augsynth.generation.engine import Tile, small_tile
-from augsynth.generation.export import AFFINITY, REJECTED_SHEET, SHEET_TILES, SUMMARY
+from augsynth.generation.export import AFFINITY, SUMMARY
 from augsynth.generation.label_truth import check_judge
 from augsynth.generation.loading import open_dataset, source_files, with_local_inputs
 from augsynth.generation.processes import threads_of

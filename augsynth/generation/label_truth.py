@@ -18,7 +18,8 @@ from augsynth.detectors.loading import EMBEDDED_DETECTOR, detector_files, load_d
 from augsynth.detectors.port import Detector
 from augsynth.filtering.grading import Grades, LabelTruth, grade
 from augsynth.generation.config import GenerateConfig
-from augsynth.generation.export import SYNTHETIC, number_images
+from augsynth.generation.export import SYNTHETIC
+from augsynth.generation.new_images import number_images
 
 MIN_SCORE = 0.1  # of a detection that counts
 

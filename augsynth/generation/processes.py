@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from augsynth.core.devices import Process
 from augsynth.core.errors import BackendError
@@ -24,6 +25,8 @@ from augsynth.inpainting.checkpoints import EMBEDDED
 
 SMALL_BYTES = 1_000_000_000
 _PR_SET_PDEATHSIG = 1
+Given = TypeVar("Given")
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +54,17 @@ def choose_processes(config: GenerateConfig) -> int:
     than 1 GB; a larger one fills the memory with what it computes, and is left to one process with all threads. Cores
     are shared with the processes that a launcher started on the same machine.
     """
-    if (
-        config.run.device != "cpu"
-        or "fork" not in multiprocessing.get_all_start_methods()
-        or sys.platform == "darwin"
-    ):
+    if config.run.device != "cpu" or not can_fork():
         return 1
     if config.run.processes is not None:
         return config.run.processes
     cores = max(1, num_cores() // Process.current().local_count)
     return cores if is_small(config.painting.model) else 1
+
+
+def can_fork() -> bool:
+    """Say whether this system forks processes that may use what was loaded before."""
+    return "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin"
 
 
 def num_cores() -> int:
@@ -109,48 +113,68 @@ def open_processes(config: GenerateConfig, paint: PaintShard) -> Iterator[PaintS
     if num == 1:
         yield lambda plans: map(paint, plans)
         return
+    with forked(num, paint, task="painting") as paint_shards:
+        yield paint_shards
+
+
+@contextlib.contextmanager
+def forked(
+    num: int, work: Callable[[Given], Found], *, task: str
+) -> Iterator[Callable[[Sequence[Given]], Iterator[Found]]]:
+    """Yield what lets forked processes work on values, and returns what they found in order.
+
+    Processes are forked when the first values come, with all that is in this one; they end with this one, at once where
+    it is interrupted, or one of them fails.
+
+    Args:
+        num: How many.
+        work: What is done with a value in whatever process.
+        task: What that is, for messages.
+
+    Raises:
+        BackendError: One of them was ended, by the system for want of memory, say.
+    """
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(
-        num, multiprocessing.get_context("fork"), initializer=_begin, initargs=(paint, os.getpid())
+        num, multiprocessing.get_context("fork"), initializer=_begin, initargs=(work, os.getpid())
     )
     try:
-        yield lambda plans: _in_order(pool, plans)
+        yield lambda values: _in_order(pool, values, task)
     except BaseException:
         for child in set(multiprocessing.active_children()) - others:
-            child.kill()  # SIGTERM may be lost while it begins; what it has committed stays, the rest is painted again
+            child.kill()  # SIGTERM may be lost while it begins; what it has committed stays, the rest is done again
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _in_order(pool: ProcessPoolExecutor, plans: Sequence[ShardPlan]) -> Iterator[DoneShard | None]:
+def _in_order(pool: ProcessPoolExecutor, values: Sequence[Any], task: str) -> Iterator[Any]:
     try:
-        futures = deque(pool.submit(_answer, plan) for plan in plans)
+        futures = deque(pool.submit(_answer, value) for value in values)
         while futures:
             yield futures.popleft().result()  # and no longer held
     except BrokenProcessPool:
         raise BackendError(
-            "a painting process was ended, perhaps for want of memory; the same command goes on where it stopped, with "
+            f"a {task} process was ended, perhaps for want of memory; the same command goes on where it stopped, with "
             "fewer --processes"
         ) from None
 
 
-_paint: list[PaintShard] = []  # of a forked process
+_work: list[Callable[[Any], Any]] = []  # of a forked process
 
 
-def _begin(paint: PaintShard, parent: int) -> None:
+def _begin(work: Callable[[Any], Any], parent: int) -> None:
     """Begin a forked process: one thread, Ctrl-C is the parent's to handle, and it doesn't outlive the parent."""
-    import torch
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it ended before that
             os._exit(1)
-    torch.set_num_threads(1)
-    _paint[:] = [paint]
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    _work[:] = [work]
 
 
-def _answer(plan: ShardPlan) -> DoneShard | None:
-    return _paint[0](plan)
+def _answer(value: Any) -> Any:
+    return _work[0](value)

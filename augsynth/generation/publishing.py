@@ -10,21 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augsynth.coco.faults import repairs_document
-from augsynth.coco.writer import write_json
+from augsynth.coco.json_lines import write_json
 from augsynth.core.records import Attempt, ShardRecord
 from augsynth.core.scene import Dataset
 from augsynth.generation.config import GenerateConfig
-from augsynth.generation.export import (
-    ACCEPTED_SHEET,
-    REJECTED_SHEET,
-    SUMMARY,
-    publish_dataset,
-    write_contact_sheets,
-)
+from augsynth.generation.contact_sheets import ACCEPTED_SHEET, REJECTED_SHEET, write_contact_sheets
+from augsynth.generation.export import SUMMARY, publish_dataset
 from augsynth.generation.export_bank import write_bank
 from augsynth.generation.label_truth import grade_labels
 from augsynth.generation.run_folder import RunFolder
-from augsynth.generation.shard_files import read_tiles
+from augsynth.generation.shard_files import PlainShards, read_tiles
 from augsynth.generation.statistics import Tally
 
 SHEETS_EVERY_S = 60.0  # seconds after which the contact sheets of a run that goes on are written again
@@ -51,7 +46,8 @@ def publish_records(
         tally: Of the shards; it learns what the judge says of the labels.
     """
     out = folder.out
-    publish_dataset(out, dataset, shards, config=config, models=models)
+    plain = PlainShards(out, len(shards))
+    publish_dataset(out, dataset, plain, config=config, models=models)
     tally.truth = grade_labels(out, dataset, shards, config=config)
     if config.output.bank:
         write_bank(

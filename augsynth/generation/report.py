@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.coco.writer import write_json
+from augsynth.coco.json_lines import write_json
 from augsynth.core.files import write_atomically
 from augsynth.core.options import plain
 from augsynth.core.records import ShardRecord

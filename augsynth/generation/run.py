@@ -22,12 +22,10 @@ from augsynth.core.scene import Dataset
 from augsynth.core.storage import local_folder
 from augsynth.filtering.real_objects import report_lines
 from augsynth.generation.config import GenerateConfig, plain_config
+from augsynth.generation.contact_sheets import REJECTED_SHEET
 from augsynth.generation.context import RunContext
 from augsynth.generation.engine import paint_planned
-from augsynth.generation.export import (
-    AFFINITY,
-    REJECTED_SHEET,
-)
+from augsynth.generation.export import AFFINITY
 from augsynth.generation.foresight import foresee
 from augsynth.generation.known_records import Extent, InOrder, KnownRecords
 from augsynth.generation.loading import INPUTS, open_context, open_dataset

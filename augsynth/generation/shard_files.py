@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 from zipfile import BadZipFile
 
 import msgspec
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 from augsynth.core.errors import ResumeError
 from augsynth.core.files import write_atomically
 from augsynth.core.images import relative_name
-from augsynth.core.records import ShardRecord
+from augsynth.core.records import PlainShard, ShardRecord
 from augsynth.core.scene import Image
 
 SHARDS = "shards"
@@ -169,9 +171,51 @@ def read_record(out: Path, index: int) -> ShardRecord:
     Raises:
         ResumeError: It isn't as it was written, or is gone.
     """
-    path = record_path(out, index)
-    try:
+    with _reading(record_path(out, index)) as path:
         return ShardRecord.from_bytes(bytes(_committed(path.read_bytes()).record))
+
+
+class PlainShards(Sequence[PlainShard]):
+    """The first shards of a run that was checked, each read when it is asked for.
+
+    Args:
+        out: The run's directory.
+        num: How many shards.
+    """
+
+    def __init__(self, out: Path, num: int) -> None:
+        self._out = out
+        self._indices = range(num)
+
+    @overload
+    def __getitem__(self, index: int) -> PlainShard: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[PlainShard]: ...
+    def __getitem__(self, index: int | slice) -> PlainShard | list[PlainShard]:
+        """Return shards.
+
+        Raises:
+            ResumeError: A record isn't as it was written, or is gone.
+        """
+        found = self._indices[index]
+        return self._read(found) if isinstance(found, int) else list(map(self._read, found))
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def _read(self, index: int) -> PlainShard:
+        with _reading(record_path(self._out, index)) as path:
+            return msgspec.json.decode(_body(path.read_bytes()), type=_PlainCommit).record
+
+
+class _PlainCommit(Struct):
+    record: PlainShard
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[Path]:
+    try:
+        yield path
     except (OSError, ValueError, RecursionError):
         raise ResumeError(f"{path}: damaged or gone; run again, which paints this part again") from None
 
@@ -202,10 +246,14 @@ def committed_files(record: bytes) -> dict[str, FileStamp]:
 
 
 def _committed(record: bytes) -> CommittedShard:
+    return msgspec.json.decode(_body(record), type=CommittedShard)
+
+
+def _body(record: bytes) -> bytes:
     expected, _, body = record.partition(b"\n")
     if expected != digest(body).encode():
         raise ValueError("not as it was written")
-    return msgspec.json.decode(body, type=CommittedShard)
+    return body
 
 
 def record_path(out: Path, index: int) -> Path:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from augsynth.core.scene import Reason
 from augsynth.generation.config import RunOptions
+from augsynth.generation.contact_sheets import REJECTED_SHEET
 from augsynth.generation.context import CategoryChooser
-from augsynth.generation.export import REJECTED_SHEET
 from augsynth.generation.statistics import End, Tally
 
 FIRST_ATTEMPTS = 100  # after which a low yield stops a run

@@ -10,6 +10,7 @@ code of `generate`, on synthetic records; `--ray` also measures a local Ray clus
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import tempfile
 import time
@@ -18,8 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from augsynth.coco.json_lines import write_json
 from augsynth.coco.reader import read_dataset
-from augsynth.coco.writer import write_json
 from augsynth.core.records import Attempt, Judgement, NewImage, PlannedObject, ShardRecord
 from augsynth.core.scene import Dataset, Reason
 from augsynth.generation.config import GenerateConfig
@@ -27,6 +28,7 @@ from augsynth.generation.export import publish_dataset
 from augsynth.generation.known_records import Extent, InOrder
 from augsynth.generation.rounds import ShardPlan, plan_round
 from augsynth.generation.run_folder import RunFolder
+from augsynth.generation.shard_files import PlainShards, digest, record_path
 from augsynth.generation.source_pictures import SourcePictures
 from augsynth.generation.statistics import CategoryYields, Tally
 
@@ -95,6 +97,11 @@ def make_attempt(job: int, source: int, slot: int, retry: int) -> Attempt:
 
 def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def cpu_s() -> float:
+    """Return the seconds of a core that this process and those it forked have used."""
+    return sum(os.times()[:4])
 
 
 def measure_rounds() -> Iterator[str]:
@@ -166,22 +173,23 @@ def measure_merge(out: Path, dataset: Dataset, objects: int) -> Iterator[str]:
             f"{100 * share:.1f} % of a core"
         )
         yield f"memory: {before:.0f} MiB before, {taken:.0f} MiB after {num * PER_SHARD:,} objects"
-        began, cpu = time.monotonic(), time.process_time()
+        began, cpu = time.monotonic(), cpu_s()
         config = GenerateConfig.of(originals="omit")
-        publish_dataset(out, dataset, shards, config=config, models={"model": "none", "detector": "none"})
-        wall, cpu = time.monotonic() - began, time.process_time() - cpu
+        publish_dataset(
+            out, dataset, PlainShards(out, num), config=config, models={"model": "none", "detector": "none"}
+        )
+        wall, cpu = time.monotonic() - began, cpu_s() - cpu
+        largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         written = sum(path.stat().st_size for path in (out / "annotations").glob("*")) / 2**20
         yield (
             f"merging: {num * PER_SHARD / cpu:,.0f} objects a second of a core ({num * PER_SHARD / wall:,.0f} by the "
-            f"clock); {written:.0f} MiB of annotations; peak {peak_mib():.0f} MiB"
+            f"clock); {written:.0f} MiB of annotations; peak {peak_mib():.0f} MiB, of a forked process {largest:.0f}"
         )
         yield f"merging all {OBJECTS:,}: {OBJECTS * cpu / (num * PER_SHARD) / 60:.0f} min of a core, by proportion"
 
 
 def write_record(folder: RunFolder, index: int, record: bytes) -> None:
     """Write a record as a commit does, without waiting for the disk."""
-    from augsynth.generation.shard_files import digest, record_path
-
     body = b'{"files":{},"record":' + record + b"}"
     record_path(folder.out, index).write_bytes(digest(body).encode() + b"\n" + body)
 

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from augsynth.coco.writer import write_json
+from augsynth.coco.json_lines import write_json
 from augsynth.core.files import make_folder
 from augsynth.core.images import write_image
 from augsynth.core.scene import FloatArray, Image

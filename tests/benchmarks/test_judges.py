@@ -11,7 +11,7 @@ from augsynth.affinity.model import Affinity
 from augsynth.coco.reader import read_dataset
 from augsynth.core.errors import DatasetError
 from augsynth.core.images import read_image, write_image
-from augsynth.core.records import Attempt, Judgement, NewImage, PlannedObject, ShardRecord
+from augsynth.core.records import Attempt, Judgement, NewImage, PlainShard, PlannedObject, ShardRecord
 from augsynth.core.scene import Category, Reason, Scene
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.export import publish_dataset
@@ -77,8 +77,8 @@ def fake_run(sample_root, tmp_path_factory):
         **full.document,
         "annotations": [a for a in full.document["annotations"] if a["id"] not in taken],
     }
-    shards = [ShardRecord(jobs=35, attempts=tuple(attempts), images=tuple(images))]
-    publish_dataset(out, replace(full, document=document), shards, config=config, models={})
+    shard = ShardRecord(jobs=35, attempts=tuple(attempts), images=tuple(images))
+    publish_dataset(out, replace(full, document=document), [PlainShard.of(shard)], config=config, models={})
     return finished_run.read_run(out)
 
 

@@ -8,12 +8,9 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from augsynth.coco.json_lines import write_json
 from augsynth.coco.reader import read_dataset
-from augsynth.coco.writer import (
-    new_file_name,
-    next_ids,
-    write_json,
-)
+from augsynth.coco.writer import new_file_name, next_ids
 from augsynth.core.images import place_original
 from tests.cases.small import NUM_IMAGES, painted, read, small_dataset
 

@@ -11,6 +11,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from augsynth.coco.faults import repair_lines
+from augsynth.coco.json_lines import write_json
 from augsynth.coco.reader import read_dataset
 from augsynth.coco.writer import (
     augmented_document,
@@ -19,7 +20,6 @@ from augsynth.coco.writer import (
     synthetic_annotation,
     synthetic_document,
     synthetic_image_record,
-    write_json,
 )
 from augsynth.core.scene import Repair
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from augsynth.coco import writer
 from augsynth.coco.growing import GrowingDocument
-from augsynth.coco.writer import augmented_document, synthetic_document, write_json
+from augsynth.coco.json_lines import write_json
+from augsynth.coco.writer import augmented_document, synthetic_document
 
 IMAGES = [{"id": 3, "file_name": "a.png", "width": 40, "height": 30}]
 BOX = {"image_id": 3, "category_id": 1, "bbox": [1.0, 2.0, 9.5, 9.0], "area": 85.5, "iscrowd": 0}
@@ -40,13 +40,12 @@ def grown(num: int) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
     ],
 )
 def test_the_documents_are_those_that_are_written_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num: int, values: dict[str, Any]
+    tmp_path: Path, num: int, values: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(writer, "_LINES_AT_ONCE", 2)
     document, new = source(**values), grown(num)
     growing = GrowingDocument(document, tmp_path / "out")
-    for image, annotations in new:
-        growing.add(image, annotations)
+    for some, after in ((new[:2], (3, 5)), (new[2:], (5, 8))):
+        growing.add(growing.encode(some, after=after))
     growing.write(synthetic=tmp_path / "s.json", augmented=tmp_path / "a.json")
     images, annotations = [image for image, _ in new], [each for _, given in new for each in given]
     write_json(tmp_path / "s2.json", synthetic_document(document, images, annotations))
@@ -71,13 +70,15 @@ def test_what_doesnt_belong_is_refused(
 ) -> None:
     new = {**grown(1)[0][0], **image}
     with pytest.raises(ValueError, match=words):
-        GrowingDocument(source(), tmp_path).add(new, [{**BOX, "id": 6, "image_id": 4, **annotation}])
+        GrowingDocument(source(), tmp_path).encode(
+            [(new, [{**BOX, "id": 6, "image_id": 4, **annotation}])], after=(3, 5)
+        )
 
 
 def test_ids_grow_from_image_to_image(tmp_path: Path) -> None:
     growing, new = GrowingDocument(source(), tmp_path), grown(3)
-    growing.add(*new[2])
     with pytest.raises(ValueError, match="image id 5 must be new and at least 7"):
-        growing.add(*new[1])
+        growing.encode([new[2], new[1]], after=(3, 5))
+    again = {**new[2][0], "id": 8}, [{**BOX, "id": 11, "image_id": 8}]
     with pytest.raises(ValueError, match="annotation ids of image 8 must be new"):
-        growing.add({**new[2][0], "id": 8}, [{**BOX, "id": 11, "image_id": 8}])
+        growing.encode([new[2], again], after=(3, 5))

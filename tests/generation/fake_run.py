@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from augsynth.affinity.model import Affinity
+from augsynth.coco.json_lines import write_json
 from augsynth.coco.reader import read_dataset
-from augsynth.coco.writer import new_file_name, write_json
+from augsynth.coco.writer import new_file_name
 from augsynth.core.images import write_image
 from augsynth.core.masks import to_rle
 from augsynth.core.records import NewImage, ObjectMask, Rle, ShardRecord

@@ -9,13 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from augsynth.coco.writer import (
-    augmented_document,
-    copied_annotation,
-    next_ids,
-    synthetic_annotation,
-    write_json,
-)
+from augsynth.coco.json_lines import write_json
+from augsynth.coco.writer import augmented_document, copied_annotation, next_ids, synthetic_annotation
 from augsynth.generation.export import AUGMENTED
 from augsynth.generation.run import Tally
 from benchmarks.consumers.comparison import NO_LIMITS, Comparison, Limits, compare, has_masks

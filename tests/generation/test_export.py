@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image as PilImage
 
-from augsynth.core.masks import to_rle
-from augsynth.core.records import Decoy, Extra, NewImage, ObjectMask, Rle, ShardRecord
+from augsynth.core.records import Decoy, NewImage, PlainShard, ShardRecord
 from augsynth.core.scene import Category, Dataset, Detections, Plan, Reason, Scene, Verdict
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.engine import paint_shard
-from augsynth.generation.export import annotate, number_images, publish_dataset, write_contact_sheets
+from augsynth.generation.export import publish_dataset
 from augsynth.generation.loading import open_context, open_dataset
 from augsynth.generation.run import Tally
 from augsynth.generation.statistics import CategoryYields
@@ -63,7 +62,9 @@ def test_second_objects_get_labels_of_their_own(
     shard = paint_shard(
         context, jobs, wanted=2, budget=6, before=before, write_image=written_to(images)
     ).record
-    publish_dataset(tmp_path, context.dataset, [shard], config=config.but(originals="omit"), models={})
+    publish_dataset(
+        tmp_path, context.dataset, [PlainShard.of(shard)], config=config.but(originals="omit"), models={}
+    )
     document = json.loads((tmp_path / "synthetic" / "instances.json").read_text())
     new = [a for a in document["annotations"] if a.get("attributes", {}).get("synthetic")]
     assert len(new) == 4 and len({a["id"] for a in document["annotations"]}) == len(document["annotations"])
@@ -73,72 +74,6 @@ def test_second_objects_get_labels_of_their_own(
     tally = Tally(2)
     tally.add(shard)
     assert tally.accepted == tally.extras == 2
-
-
-def test_ids_count_on_from_the_source_and_what_made_way_gets_none() -> None:
-    box = [10.0, 10.0, 20.0, 20.0]
-    document = {
-        "images": [{"id": 7, "file_name": "a.png", "width": 100, "height": 100}],
-        "annotations": [{"id": i, "image_id": 7, "category_id": 1, "bbox": box} for i in (3, 9, 4)],
-    }
-    objects = (
-        painted_attempt(replaced_annotation_id=9, replaced_category_id=1),
-        painted_attempt(extras=(Extra(1, (0, 0, 5, 5), 0.5),)),
-        painted_attempt(),
-    )
-    image = NewImage(job=0, file_name="b.png", source_image_id=7, size_wh=(100, 100), attempts=(0, 1, 2))
-    [[first], [second]] = number_images(
-        document, [ShardRecord(jobs=1, attempts=objects, images=(image,))] * 2
-    )
-    assert [copy["id"] for copy in first.copies] == [10, 11] and first.annotation_ids == (12, 13, 15)
-    assert first.image_id == 8 and second.image_id == 9
-    assert [copy["id"] for copy in second.copies] == [16, 17]
-    annotations = annotate(first, form="polygon")
-    assert [a["id"] for a in annotations] == [10, 11, 12, 13, 14, 15]
-    assert {a["image_id"] for a in annotations} == {8}
-    assert annotations[2]["attributes"]["replaced_annotation_id"] == 9
-    assert annotations[4]["attributes"]["extra"] is True
-
-
-@pytest.mark.parametrize("form", ["polygon", "rle"])
-def test_a_mask_becomes_a_segmentation_and_cuts_what_it_hides(form: str) -> None:
-    pixels = np.zeros((40, 40), bool)
-    pixels[10:30, 10:30] = True
-    below = {
-        "id": 3,
-        "image_id": 7,
-        "category_id": 1,
-        "bbox": [0.0, 0.0, 20.0, 20.0],
-        "area": 400.0,
-        "segmentation": [[0, 0, 20, 0, 20, 20, 0, 20]],
-    }
-    document = {
-        "images": [{"id": 7, "file_name": "a.png", "width": 40, "height": 40}],
-        "annotations": [below],
-    }
-    attempt = painted_attempt(mask=ObjectMask("matting", Rle(**to_rle(pixels))))
-    image = NewImage(job=0, file_name="b.png", source_image_id=7, size_wh=(40, 40), attempts=(0,))
-    [[new]] = number_images(document, [ShardRecord(jobs=1, attempts=(attempt,), images=(image,))])
-    hidden, annotation = annotate(new, form=form)
-    assert annotation["area"] == pixels.sum() and annotation["attributes"]["mask_source"] == "matting"
-    assert isinstance(annotation["segmentation"], dict if form == "rle" else list)
-    assert hidden["area"] == pytest.approx(400 - 100, abs=2)
-
-
-@pytest.mark.parametrize("form", ["polygon", "rle"])
-def test_without_a_mask_an_object_has_its_box_alone_or_as_a_mask(form: str) -> None:
-    second = Extra(1, (0, 0, 5, 5), 0.5, mask=ObjectMask("matting", Rle(**to_rle(np.eye(40, dtype=bool)))))
-    attempt = painted_attempt(mask=None, extras=(second,))
-    document = {"images": [{"id": 7, "file_name": "a.png", "width": 40, "height": 40}], "annotations": []}
-    image = NewImage(job=0, file_name="b.png", source_image_id=7, size_wh=(40, 40), attempts=(0,))
-    [[new]] = number_images(document, [ShardRecord(jobs=1, attempts=(attempt,), images=(image,))])
-    plain, extra = annotate(new, form=form)
-    assert "segmentation" not in plain and "mask_source" not in plain["attributes"]
-    assert extra["attributes"]["mask_source"] == "matting"
-    boxed, _ = annotate(new, form=form, boxed=True)
-    assert boxed["attributes"]["mask_source"] == "box" and boxed["area"] == 400
-    if form == "polygon":
-        assert boxed["segmentation"] == [[10, 10, 30, 10, 30, 30, 10, 30]]
 
 
 def test_a_line_of_provenance_names_who_found_the_mask_and_no_picture(tmp_path: Path) -> None:
@@ -152,7 +87,7 @@ def test_a_line_of_provenance_names_who_found_the_mask_and_no_picture(tmp_path: 
         "categories": [{"id": 1, "name": "cup"}],
     }
     dataset = Dataset((Category(1, "cup"),), (), document, tmp_path / "a.json")
-    publish_dataset(tmp_path, dataset, [shard], config=GenerateConfig(), models={"model": "m"})
+    publish_dataset(tmp_path, dataset, [PlainShard.of(shard)], config=GenerateConfig(), models={"model": "m"})
     [line] = provenance(tmp_path)
     assert line["mask"] is None and "tile" not in line and line["model"] == "m"
     assert (line["attempt"], line["annotation_id"], line["image_id"]) == (0, 1, 8)
@@ -168,26 +103,6 @@ def test_categories_that_lvis_says_are_absent_are_not_where_they_were_painted(tm
     document = {"images": [source], "annotations": [], "categories": kinds}
     dataset = Dataset((Category(1, "cup"),), (), document, tmp_path / "a.json")
     shard = ShardRecord(jobs=1, attempts=(attempt,), images=(image,))
-    publish_dataset(tmp_path, dataset, [shard], config=GenerateConfig(), models={"model": "m"})
+    publish_dataset(tmp_path, dataset, [PlainShard.of(shard)], config=GenerateConfig(), models={"model": "m"})
     published = json.loads((tmp_path / "annotations" / "instances_augmented.json").read_text())
     assert [record["neg_category_ids"] for record in published["images"]] == [[2, 1], [2]]
-
-
-def test_sheets_name_what_was_found_instead_and_what_wasnt_filtered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sheets = {}
-    monkeypatch.setattr(
-        "augsynth.generation.export.contact_sheet",
-        lambda tiles, *, path, **rest: sheets.update({path.name: rest}),
-    )
-    wrong = painted_attempt(Reason.WRONG_CLASS, tile=1).judged(found_category_id=2, found_score=0.814)
-    assert wrong.to_json()["found_category_id"] == 2 and "found_score" not in painted_attempt().to_json()
-    shards = [((painted_attempt(tile=0), wrong), [np.zeros((4, 8, 3), np.uint8)] * 2)]
-    write_contact_sheets(tmp_path, shards, names={1: "cup", 2: "can"})
-    assert sheets["contact_sheet_accepted.png"]["captions"] == ["cup 0.90"]
-    assert sheets["contact_sheet_accepted.png"]["accepted"] == [True]
-    assert sheets["contact_sheet_rejected.png"]["captions"] == ["cup: wrong_class, can 0.81"]
-    write_contact_sheets(tmp_path, shards, names={1: "cup", 2: "can"}, filtered=False)
-    assert sheets["contact_sheet_accepted.png"]["captions"] == ["cup, not filtered"]
-    assert sheets["contact_sheet_accepted.png"]["accepted"] == [None]

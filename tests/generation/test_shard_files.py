@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from augsynth.core.errors import ResumeError
-from augsynth.core.records import NewImage, ShardRecord
+from augsynth.core.records import NewImage, PlainShard, ShardRecord
 from augsynth.generation.run_folder import RunFolder
-from augsynth.generation.shard_files import read_kept
+from augsynth.generation.shard_files import PlainShards, read_kept
 from augsynth.generation.source_pictures import SourcePictures
 from tests.generation.run_files import painted_attempt
 
@@ -38,6 +38,18 @@ def test_records_stay_in_a_finished_run(tmp_path: Path) -> None:
     assert first.record == RECORD and second.record == ShardRecord(jobs=1)
     under = first.read_under()
     assert under.keys() == {1} and (under[1] == PIXELS).all() and not second.read_under()
+
+
+def test_what_is_published_is_read_when_it_is_asked_for(tmp_path: Path) -> None:
+    finished(tmp_path)
+    shards = PlainShards(tmp_path, 2)
+    assert list(shards) == [PlainShard.of(RECORD), PlainShard.of(ShardRecord(jobs=1))] == shards[:5]
+    assert shards[0].in_images() == dict(enumerate(RECORD.attempts))
+    path = tmp_path / "shards" / "00001.json"
+    path.write_bytes(path.read_bytes().replace(b'"jobs": 1', b'"jobs": 2'))
+    assert shards[0].attempts[1]["slot"] == 1
+    with pytest.raises(ResumeError, match=r"00001\.json: damaged or gone; run again"):
+        shards[1]
 
 
 def test_pixels_are_read_when_they_are_asked_for(tmp_path: Path) -> None:

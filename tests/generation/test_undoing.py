@@ -9,7 +9,7 @@ from msgspec import UNSET
 from augsynth.core.masks import decoded, to_rle, visible
 from augsynth.core.records import Attempt, Box, NewImage, ObjectMask, Rle, ShardRecord
 from augsynth.core.scene import Scene
-from augsynth.generation.export import annotate, number_images
+from augsynth.generation.new_images import annotate, number_images
 from augsynth.generation.undoing import (
     lying_under,
     recorded_masks,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from augsynth.coco.formats.parts import Originals, Part, Written
-from augsynth.coco.writer import write_json
+from augsynth.coco.json_lines import write_json
 
 OWN_COCO = frozenset({"annotations", "images"})
 OWN_FIFTYONE = frozenset({"train", "val", "test"})
