@@ -10,7 +10,7 @@ from diffusers.training_utils import EMAModel
 from torch import nn
 
 from augsynth.core.seeding import derive_seed
-from augsynth.detectors.architectures import build_model, channels_last
+from augsynth.detectors.architectures import PRESETS, build_model, channels_last
 from augsynth.detectors.torchvision import to_tensor
 from augsynth.training.detector.augment import Example
 from augsynth.training.detector.options import DetectorTraining
@@ -30,13 +30,18 @@ def new_network(training: DetectorTraining, *, num_categories: int) -> nn.Module
     return network
 
 
+def peak_lr(training: DetectorTraining) -> float:
+    """Return the learning rate; weights that know something already are changed more carefully."""
+    return training.lr or (2e-3 if training.preset in PRESETS else 2e-4)
+
+
 def schedule_of(training: DetectorTraining, *, steps: int) -> Schedule:
     """Return the pace: a linear warm-up over 5 % of the steps, then a cosine down to a fiftieth."""
     warmup = max(1, min(500, steps // 20))
     return Schedule(
         steps,
         training.batch_size,
-        training.lr,
+        peak_lr(training),
         warmup=warmup,
         ema=training.ema_decay,
         save_every=training.checkpoint_every,
@@ -52,7 +57,7 @@ def tuning_of(network: nn.Module, training: DetectorTraining) -> Tuning:
         {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
     ]
     state = tuple(network.state_dict().values())
-    optimizer = torch.optim.AdamW(groups, lr=training.lr)
+    optimizer = torch.optim.AdamW(groups, lr=peak_lr(training))
     return Tuning(optimizer, StateAverage(state, decay=training.ema_decay), state, MAX_NORM)
 
 

@@ -25,15 +25,20 @@ class DetectorTraining:
 
     preset: str = option(
         "fcos_small",
-        "Architecture: fcos_tiny, fcos_small, fcos_base, frcnn_base, or a torchvision detector.",
+        "Architecture: fcos_tiny, fcos_small, fcos_base, frcnn_base, or a torchvision detector, which starts from its "
+        "weights of COCO.",
     )
     epochs: float = option(30.0, "Passes over the images, when steps isn't given.", above=0, high=1_000_000)
     steps: int | None = option(
         None, "Optimizer steps.", low=1, high=10_000_000, unset="as many as the epochs have"
     )
     batch_size: int = option(16, "Images a step.", low=1, high=4096)
-    lr: float = option(
-        2e-3, "Peak learning rate of AdamW; warm-up, then cosine down to a fiftieth.", above=0, high=1
+    lr: float | None = option(
+        None,
+        "Peak learning rate of AdamW; warm-up, then cosine down to a fiftieth.",
+        above=0,
+        high=1,
+        unset="0.002, or 0.0002 from weights of COCO",
     )
     image_scale: float | None = option(
         None, "Resize images by this first.", above=0, high=4, unset="chosen from the objects' sizes"

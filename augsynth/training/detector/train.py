@@ -1,4 +1,4 @@
-"""Train a detector from scratch on a COCO dataset: resumable, seeded, judged by COCO AP."""
+"""Train a detector on a COCO dataset: resumable, seeded, judged by COCO AP."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from augsynth.core.cache import digest_of
 from augsynth.core.errors import BackendError, DatasetError
 from augsynth.core.outputs import check_output_folder
 from augsynth.core.scene import Dataset, Image, Scene
 from augsynth.core.text import number_of
-from augsynth.detectors.architectures import check_preset
+from augsynth.detectors.architectures import PRESETS, check_preset
 from augsynth.detectors.folder import DetectorConfig, publish, read_config, write_config, write_weights
 from augsynth.detectors.mask_head import MaskNetwork, write_mask_head
 from augsynth.detectors.torchvision import TorchvisionDetector
@@ -42,11 +42,13 @@ from augsynth.training.detector.objective import (
     Batch,
     detection_loss,
     new_network,
+    peak_lr,
     schedule_of,
     tuning_of,
 )
 from augsynth.training.detector.options import DetectorTraining
 from augsynth.training.detector.pasting import Pasting
+from augsynth.training.detector.start import START, coco_weights, start_from
 from augsynth.training.folder import check_work, claim, release, replace_folder
 from augsynth.training.loop import Progress, Stage, run_training, silent
 
@@ -97,7 +99,8 @@ def train_detector(
         notice: Receives lines about what isn't judged, and about the stages.
 
     Raises:
-        ConfigError: Unknown preset; `val` shares no category; the place can't be written, or holds something else.
+        ConfigError: Unknown preset, or one whose weights can't be fetched; `val` shares no category; the place can't be
+            written, or holds something else.
         DatasetError: Nothing to learn from.
         ResumeError: The working folder belongs to another training.
         BackendError: The training diverged.
@@ -114,6 +117,7 @@ def train_detector(
     training, train, judged, held_out = _settle(dataset, val, training)
     config = _describe(train, training)
     if not _is_published(out, config, work):
+        weights = coco_weights(training.preset)
         key = digest_of({"options": _fixed_options(training), "data": dataset_fingerprint(train)})
         claim(work, verb=VERB, key=key)
         if training.threads:
@@ -125,7 +129,7 @@ def train_detector(
                 f"two stages: the detector with {steps}, then its mask head with {mask_steps} (without it: "
                 "--mask-steps 0)"
             )
-        network = _trained(train, read_image, training, work=work, key=key, progress=progress)
+        network = _trained(train, read_image, training, weights, work=work, key=key, progress=progress)
         head, mask_iou = _mask_head(
             train, read_image, training, steps=mask_steps, work=work, key=key, progress=progress
         )
@@ -188,13 +192,15 @@ def _settle(
     steps = training.steps or max(1, math.ceil(training.epochs * len(train.scenes) / training.batch_size))
     bf16 = _bf16_helps(training.device) if training.bf16 is None else training.bf16
     scale = training.image_scale or choose_image_scale(train)
-    return replace(training, steps=steps, bf16=bf16, image_scale=scale), train, judged, held_out
+    settled = replace(training, steps=steps, bf16=bf16, image_scale=scale, lr=peak_lr(training))
+    return settled, train, judged, held_out
 
 
 def _trained(
     train: Dataset,
     read_image: Callable[[Scene], Image],
     training: DetectorTraining,
+    weights: Mapping[str, Tensor] | None,
     *,
     work: Path,
     key: str,
@@ -202,6 +208,8 @@ def _trained(
 ) -> nn.Module:
     """Return the network with its averaged weights, from the checkpoint on if there is one."""
     network = new_network(training, num_categories=len(train.categories))
+    if weights is not None:
+        start_from(network, weights)
     schedule = schedule_of(training, steps=training.steps or 1)
     stream = _stream(train, read_image, training, work / "bank")
 
@@ -328,6 +336,7 @@ def _describe(train: Dataset, training: DetectorTraining) -> DetectorConfig:
         view_px=round(max(canvas) / scale),
         training={
             **_fixed_options(training),
+            **({} if training.preset in PRESETS else {"start": START}),
             "num_images": len(train.scenes),
             "num_objects": objects,
             "dataset_fingerprint": dataset_fingerprint(train),
