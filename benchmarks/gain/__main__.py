@@ -145,13 +145,20 @@ def work_at(cell: Cell, args: argparse.Namespace) -> None:
 
     from benchmarks.gain import training
     from benchmarks.gain.figures import judge
-    from benchmarks.gain.synthesis import Workshop
+    from benchmarks.gain.synthesis import FILTER, Workshop
 
     arm, folder = ARMS[cell.arm], cell.folder(args.work)
     recipe = recipe_of(arm, args.set)
     source = sources.prepare(cell.source, data=args.data, work=args.work)
     share = sources.take_share(source, cell.share, cell.seed, work=args.work)
-    shop = Workshop(source, share, args.work / "made" / f"{source.name}_{share.stem}", args.device)
+    shop = Workshop(
+        source,
+        share,
+        args.work / "made" / f"{source.name}_{share.stem}",
+        args.device,
+        start=start_weights(args),
+        filter_steps=usual_iterations(cell.source, cell.share, FILTER),
+    )
     shop.folder.mkdir(parents=True, exist_ok=True)
     material = gather(arm, shop, recipe)
     started = time.monotonic()

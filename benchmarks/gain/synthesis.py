@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import yaml
 
 from augsynth.generation.config import GenerateConfig, plain_config
 from benchmarks.command import run_augsynth
-from benchmarks.gain.arms import FROM_REAL, SWITCHES, Arm, Recipe
+from benchmarks.gain.arms import ARMS, FROM_REAL, SWITCHES, Arm, Recipe
 from benchmarks.gain.cells import claim
 from benchmarks.gain.sources import Source
 
@@ -37,6 +39,9 @@ BUDGETS = {
 }
 
 
+FILTER, FILTER_SEED = "yolox_nano", 42
+
+
 class Busy(Exception):
     """Another process is making what is needed."""
 
@@ -50,12 +55,16 @@ class Workshop:
         share: COCO file of the images that may be seen.
         folder: Where things of this share go.
         device: Torch device for painting.
+        start: Weights of YOLOX-Nano that the filter of photographs starts from.
+        filter_steps: Optimizer steps of that filter.
     """
 
     source: Source
     share: Path
     folder: Path
     device: str = "cpu"
+    start: Path | None = None
+    filter_steps: int = 0
 
     def affinity(self) -> Path:
         """Return the affinity file of the share."""
@@ -73,20 +82,40 @@ class Workshop:
         """Return who paints and who judges: the embedded models, or some trained on the share alone.
 
         The embedded painter doesn't know photographs: it may repaint real objects only at a strength that changes
-        hardly a pixel. Their filter is trained with objects pasted in, so that it knows them elsewhere, too.
+        hardly a pixel. Their filter starts from weights of COCO: one from nothing learns too little from a share.
         """
         if self.source.name == "sample":
             return {"model": "embedded", "detector": "embedded"}
         filtered = SWITCHES[variant].get("filter") != "off"
         if variant in FROM_REAL:
-            return {"model": "embedded"} | ({"detector": str(self.detector(paste=True))} if filtered else {})
+            return {"model": "embedded"} | ({"detector": str(self.pretrained_filter())} if filtered else {})
         return {"model": str(self.painter()), "detector": str(self.detector())}
 
-    def detector(self, *, paste: bool = False) -> Path:
-        """Return the folder of a detector that was trained on the share, with its objects pasted in or not."""
-        out = self.folder / "models" / ("detector_pasted" if paste else "detector")
+    def pretrained_filter(self) -> Path:
+        """Return the folder of YOLOX-Nano, trained on the share with AffinityPaste from its weights of COCO."""
+        from benchmarks.gain import training
+
+        out = self.folder / "models" / "pretrained_filter"
+        material = training.Material(self.share, banks=(self.bank(),), affinity=self.affinity())
+        with self._making(out / "config.py") as due:
+            if due:
+                config = training.runner_config(
+                    self.source,
+                    ARMS["paste_real"],
+                    Recipe(),
+                    material,
+                    detector=FILTER,
+                    schedule=training.Schedule(self.filter_steps),
+                    seed=FILTER_SEED,
+                    folder=out,
+                )
+                training.keep(training.train(config, start=self.start), out)
+        return out
+
+    def detector(self) -> Path:
+        """Return the folder of a detector that was trained on the share from nothing."""
+        out = self.folder / "models" / "detector"
         options = ["--vertical-flip"] if self.source.from_above else []
-        options += ["--paste", "0.7"] if paste else []
         self._run("train-detector", *self._data(), "--out", out, "--steps", BUDGETS[self.source.name].detector_steps,
                   *options, "--device", self.device, done=out / "config.json")  # fmt: skip
         return out
@@ -143,18 +172,25 @@ class Workshop:
         return ["--annotations", self.share, "--images", self.source.images]
 
     def _run(self, *arguments: object, done: Path) -> None:
-        """Run a command of the tool unless its result is there.
+        """Run a command of the tool unless its result is there."""
+        with self._making(done) as due:
+            if due:
+                run_augsynth(*arguments)
+
+    @contextlib.contextmanager
+    def _making(self, done: Path) -> Iterator[bool]:
+        """Yield whether a result is to be made.
 
         Raises:
             Busy: Another process is at it.
         """
         if done.exists():
+            yield False
             return
-        with claim(self.folder / "claims" / done.relative_to(self.folder).parts[0]) as free:
+        with claim(self.folder / "claims" / "-".join(done.relative_to(self.folder).parts[:2])) as free:
             if not free:
                 raise Busy(done)
-            if not done.exists():
-                run_augsynth(*arguments)
+            yield not done.exists()
 
 
 def painter_digest(models: dict[str, str]) -> list[str | None]:
@@ -173,8 +209,7 @@ def model_identity(source: Source, arm: Arm) -> dict[str, Any]:
         return {"embedded": painter_digest({"model": "embedded", "detector": "embedded"})}
     if arm.from_real:
         painter, _ = painter_digest({"model": "embedded"})
-        steps = (
-            None if SWITCHES[str(arm.painted)].get("filter") == "off" else BUDGETS[source.name].detector_steps
-        )
-        return {"painter": painter, "detector_steps": steps}
+        filtered = SWITCHES[str(arm.painted)].get("filter") != "off"
+        judge = {"filter": [FILTER, FILTER_SEED]} if filtered else {"detector_steps": None}  # its name on record
+        return {"painter": painter, **judge}
     return {"trained_on_share": vars(BUDGETS[source.name])}
