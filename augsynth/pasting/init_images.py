@@ -21,7 +21,7 @@ from augsynth.placement.proposal import BoxShape
 
 MAX_USES = 20
 MIN_SCALE, MAX_SCALE = 0.5, 1.5
-_NUM_DRAWN = 8
+_NUM_DRAWN, _NUM_OUTLINED = 8, 3
 _SCALE_PRICE = 4.0
 _GREY = 128
 
@@ -128,7 +128,10 @@ class InitImages:
     def choose(
         self, category_id: int, scene: Scene, layout: Layout, *, uses: Counter[int], rng: np.random.Generator
     ) -> StartObject | None:
-        """Choose a cut-out for a scene: one of those used least, and rather of the size that the scene asks for.
+        """Choose a cut-out for a scene: one of those used least, rather of the size that the scene asks for.
+
+        Of a few that are drawn it is the first with an outline, known or found: others bring a rectangle of their
+        background.
 
         Args:
             category_id: What is to be put in.
@@ -156,7 +159,9 @@ class InitImages:
             change
         )
         chances = np.exp(-_SCALE_PRICE * (change - change.min()))
-        position = int(positions[rng.choice(left, p=chances / chances.sum())])
+        order = rng.choice(left, min(_NUM_OUTLINED, len(left)), replace=False, p=chances / chances.sum())
+        drawn = positions[order].tolist()
+        position = next((each for each in drawn if self.outlined(each).has_mask), drawn[0])
         patch = self.outlined(position)
         if rng.random() < 0.5:
             patch = patch.flipped()

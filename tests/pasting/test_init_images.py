@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,23 @@ def test_objects_are_used_in_turn_and_only_so_often(
     assert set(uses.values()) == {MAX_USES} and uses.total() == init_images.quotas[category_id]
     assert init_images.choose(category_id, scene, layout, uses=uses, rng=rng) is None
     assert init_images.choose(9999, scene, layout, uses=uses, rng=rng) is None
+
+
+def test_objects_with_an_outline_are_rather_taken(
+    init_images: InitImages, dataset: Dataset, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every other object has none, and none is found."""
+    monkeypatch.setattr("augsynth.pasting.init_images.best_outline", lambda patch: patch)
+    patches = {
+        k: replace(p, has_mask=k % 2 == 0, other_ids=p.other_ids[:0]) for k, p in init_images.patches.items()
+    }
+    own, rng = InitImages(init_images.bank, init_images.members, patches), np.random.default_rng(0)
+    category_id = max(own.members, key=lambda c: len(own.members[c]))
+    assert 0.3 < np.mean(own.members[category_id] % 2) < 0.7
+    starts = [own.choose(category_id, dataset.scenes[0], layout, uses=Counter(), rng=rng) for _ in range(100)]
+    assert np.mean([start is not None and start.patch.has_mask for start in starts]) > 0.75
+    bare = replace(own, patches={k: replace(p, has_mask=False) for k, p in patches.items()})
+    assert bare.choose(category_id, dataset.scenes[0], layout, uses=Counter(), rng=rng) is not None
 
 
 def test_a_place_has_the_shape_of_its_object(
