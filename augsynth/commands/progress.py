@@ -289,7 +289,7 @@ class TrainingDisplay:
         self.bar.update(self.bar.task_ids[self.tasks[stage]], completed=step, loss=loss, left=left)
         if left_s is not None and stage not in self.told and step < steps:
             self.told.add(stage)
-            self._say(f"{stage}: {duration_text(left_s)} expected for the {steps - step} steps that are left")
+            self._say(f"{stage}: {duration_text(left_s)} expected for {number_of(steps - step, 'step')} more")
         now = time.monotonic()
         if not self.console.is_terminal and (now - self.shown > 30 or step == steps):
             self._say(", ".join(filter(None, [f"{stage} {step}/{steps} loss {loss:.4f}", left])))

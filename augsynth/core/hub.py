@@ -133,7 +133,7 @@ def load_part(
     except BackendError:
         raise
     except Exception as error:  # the hub client, safetensors, transformers and diffusers raise many kinds
-        where = "the hub" if source.path is None else "the folder"
+        where = "the folder" if source.path is not None else "the hub, and no such folder is here"
         raise BackendError(
             f"can't load the {what} {source.name} from {where}: {first_line(error)}; {advice}"
         ) from error
@@ -166,7 +166,9 @@ def fetch_file(source: ModelSource, file: str, *, advice: str, missing: str) -> 
             f"{source.name}: gated; accept its licence on its hub page and log in with `hf auth login`"
         ) from None
     except LocalEntryNotFoundError:
-        raise BackendError(f"{source.name}: can't be fetched from the hub; {advice}") from None
+        raise BackendError(
+            f"{source.name}: can't be fetched from the hub, and no such folder is here; {advice}"
+        ) from None
     except EntryNotFoundError:
         raise BackendError(f"{source.name}: no {file} in it; {missing}") from None
     except Exception as error:  # the hub's client raises whatever its transport raises

@@ -389,5 +389,8 @@ def test_a_folder_of_no_format_says_what_is_read(tmp_path):
         DatasetError, match="isn't a dataset of a known format; give a dataset of COCO, FiftyOne, "
     ):
         read_dataset(tmp_path)
+    file = text(tmp_path / "annotations" / "instances.json", "{}")
+    with pytest.raises(DatasetError, match=f"or the file of its annotations, such as {file}$"):
+        read_dataset(tmp_path)
     with pytest.raises(DatasetError, match=r"#val is a split, and COCO files have none"):
         read_dataset(f"{text(tmp_path / 'a.json', '{}')}#val")

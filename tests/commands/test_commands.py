@@ -39,6 +39,7 @@ def test_version_and_help(run):
     assert all(
         name in out for name in ("generate", "build-affinity", "sample", "train-inpainter", "train-lora")
     )
+    assert run() == (0, out, []), "a command that is given nothing says what there is"
 
 
 def test_run_as_a_module():
@@ -274,8 +275,10 @@ def test_folders_that_hold_no_model(run, dataset, tmp_path):
     assert "empty" in line
 
 
-def test_a_run_is_not_continued_with_other_options(run, dataset, tmp_path):
-    complaint(run("generate", *own_data(dataset), "--model", "a/b", "--detector", "c/d", "--out", "out"))
+def test_a_run_is_not_continued_with_other_options(run, dataset, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:  # as if it had been killed
+        patch.setattr("augsynth.generation.run_folder.RunFolder._remove_new", lambda folder: None)
+        complaint(run("generate", *own_data(dataset), "--model", "a/b", "--detector", "c/d", "--out", "out"))
     (tmp_path / "out" / "images").mkdir()
     (tmp_path / "out" / "images" / "painted.png").touch()
     words = ["--model", "a/b", "--detector", "c/d", "--out", "out", "--seed", "43"]

@@ -88,5 +88,5 @@ def test_a_training_says_what_a_stage_is_for_and_how_long_it_takes(clock: list[f
         display.update("autoencoder", 1010, 1010, 0.1)
     lines = said(console)
     assert lines[0].startswith("autoencoder: learns to turn windows into latents and back")
-    assert lines[1] == "autoencoder: 3 min expected for the 990 steps that are left"
+    assert lines[1] == "autoencoder: 3 min expected for 990 steps more"
     assert lines[2:] == ["autoencoder 1010/1010 loss 0.1000"], "the time is told once, then each half minute"

@@ -104,10 +104,13 @@ def test_an_unreachable_hub_is_asked_once_and_then_only_the_cache(
     assert source.options() == {"revision": "v1", "local_files_only": True}
     load = partial(hf_hub_download, filename="config.json")
     with pytest.raises(
-        BackendError, match=r"^can't load the detector nobody/no-such.* from the hub: "
+        BackendError,
+        match=r"^can't load the detector nobody/no-such.* from the hub, and no such folder is here: ",
     ) as part:
         load_part(source, load, what="detector", advice=ADVICE)
-    with pytest.raises(BackendError, match="can't be fetched from the hub; pass a folder") as file:
+    with pytest.raises(
+        BackendError, match="can't be fetched from the hub, and no such folder is here; pass a folder"
+    ) as file:
         fetch_file(source, "model_index.json", advice=ADVICE, missing="pass another")
     assert "\n" not in str(part.value) + str(file.value)
     assert len(no_network) == 1 and not asked, "the client's own retries take 23 seconds a file"

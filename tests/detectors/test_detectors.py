@@ -120,7 +120,9 @@ def test_unreachable_hub_names_the_offline_option(monkeypatch):
     import huggingface_hub.constants as hub
 
     monkeypatch.setattr(hub, "HF_HUB_OFFLINE", True)
-    with pytest.raises(BackendError, match=r"from the hub: .*local folder to --detector"):
+    with pytest.raises(
+        BackendError, match=r"from the hub, and no such folder is here: .*local folder to --detector"
+    ):
         load_detector("someone/no-such-detector", CATEGORIES)
 
 

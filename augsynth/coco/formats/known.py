@@ -100,7 +100,9 @@ def find_format(path: Path) -> Format | None:
         raise fault(path, "", "annotations", f"can't be read ({error.strerror})", "check the path") from None
     if found is None and path.is_dir() and not (path / _COCO_BESIDE[0]).is_file():
         known = ", ".join(["COCO", *(each.name for each in FORMATS)])
-        remedy = f"give a dataset of {known}, or the file of its annotations"
+        files = sorted(str(file) for place in (path, path / "annotations") for file in place.glob("*.json"))
+        which = f", such as {files[0]}" if files else ""
+        remedy = f"give a dataset of {known}, or the file of its annotations{which}"
         raise fault(path, "", "folder", "isn't a dataset of a known format", remedy)
     return found
 
