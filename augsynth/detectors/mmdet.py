@@ -20,7 +20,7 @@ from augsynth.detectors.mmdet_files import (
 )
 from augsynth.detectors.port import Choice, chosen, match_categories
 
-DEFAULT_VIEW_PX = 640
+DEFAULT_VIEW_PX, WHOLE_IMAGE_PX = 640, 1 << 20
 INSTALL = "pip install 'augsynth[mmdet]'"
 BUILD_OPS = "uv pip install -e '.[mmdet]' in a checkout of augsynth"
 
@@ -219,7 +219,8 @@ def _compose(steps: Sequence[Mapping[str, Any]], files: MmdetFiles) -> Any:
 
 
 def _view_px(steps: Sequence[Mapping[str, Any]]) -> int:
-    """Return the shorter side that the test pipeline resizes to."""
-    scales = [step["scale"] for step in steps if "scale" in step]
-    sides = [min(scale) if isinstance(scale, Sequence) else scale for scale in scales]
-    return min((int(side) for side in sides if side and side > 0), default=DEFAULT_VIEW_PX)
+    """Return the side of what the network looks at: the whole image where its pipeline resizes.
+
+    It was trained on whole images of that size: a part of one would be enlarged, and its objects with it.
+    """
+    return WHOLE_IMAGE_PX if any("Resize" in str(step["type"]) for step in steps) else DEFAULT_VIEW_PX
