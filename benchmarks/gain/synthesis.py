@@ -210,6 +210,8 @@ def model_identity(source: Source, arm: Arm) -> dict[str, Any]:
     if arm.from_real:
         painter, _ = painter_digest({"model": "embedded"})
         filtered = SWITCHES[str(arm.painted)].get("filter") != "off"
-        judge = {"filter": [FILTER, FILTER_SEED]} if filtered else {"detector_steps": None}  # its name on record
+        judge = (
+            {"filter": [FILTER, FILTER_SEED]} if filtered else {"detector_steps": None}
+        )  # its name on record
         return {"painter": painter, **judge}
     return {"trained_on_share": vars(BUDGETS[source.name])}

@@ -101,7 +101,12 @@ def test_detections_are_in_image_pixels_with_the_datasets_ids_and_sorted(model):
         assert (found.boxes_xyxy >= 0).all()
         assert (found.boxes_xyxy <= [size_hw[1], size_hw[0]] * 2).all()
         assert found.boxes_xyxy[:, 2].max() > 0.8 * size_hw[1]
-    assert view_around(np.array([5, 5, 9, 9]), (6000, 4000), side=detector.view_px).tolist() == [0, 0, 6000, 4000]
+    assert view_around(np.array([5, 5, 9, 9]), (6000, 4000), side=detector.view_px).tolist() == [
+        0,
+        0,
+        6000,
+        4000,
+    ]
     assert detector.name == "tiny/tiny:tiny.pth"
 
 
