@@ -61,7 +61,7 @@ def without_models(patch: pytest.MonkeyPatch, config: GenerateConfig) -> list[in
             scene = dataset.scenes[place]
             name = new_file_name(scene.file_name, job=job, suffix="png", taken=())
             width, height = scene.size_wh
-            pixels = np.full((height, width, 3), 40 * job + 5, np.uint8)
+            pixels = np.full((height, width, 3), (40 * job + 5) % 256, np.uint8)
             mask = np.zeros((height, width), bool)
             mask[12:28, 12:28] = True
             found = ObjectMask("detector", Rle(**to_rle(mask)))
@@ -83,7 +83,7 @@ def without_models(patch: pytest.MonkeyPatch, config: GenerateConfig) -> list[in
         )
         return PaintedShard(record, [np.full((40, 80, 3), 9, np.uint8)] * len(attempts))
 
-    def open_context(config, dataset, *, tell):
+    def open_context(config, dataset, *, tell=None):
         return SimpleNamespace(
             dataset=dataset,
             filter_rows=(),

@@ -1,6 +1,9 @@
 """A Ray cluster paints what one process paints, nodes that die included, and says in a line what is wrong."""
 
+import multiprocessing
 import os
+import random
+import signal
 import sys
 import threading
 import time
@@ -9,13 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from augsynth.core.errors import BackendError, ConfigError, ResumeError
 from augsynth.core.records import ShardRecord
+from augsynth.generation import run
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.rounds import ShardPlan
 from augsynth.generation.run import generate
+from augsynth.generation.run_state import read_state
 from augsynth.generation.statistics import CategoryYields
+from tests.generation import fake_run, run_files
 from tests.generation.fake_run import without_models, write_source
 from tests.generation.run_files import files_of, ignore
 
@@ -27,6 +34,7 @@ QUICK = {
     "health_check_failure_threshold": 3,
     "health_check_timeout_ms": 10_000,
 }
+SHARDS = 12
 PLANS = [ShardPlan(k, k, 6, k, 1, 1, 1, CategoryYields()) for k in range(6)]
 
 
@@ -168,3 +176,84 @@ def test_a_node_that_is_killed_changes_nothing(config: GenerateConfig, tmp_path:
     assert tally.finished and tally.accepted == 40
     assert files_of(out) == files_of(whole)
     assert not ray.is_initialized()
+
+
+def lead(config: GenerateConfig, out: Path, address: str) -> None:
+    """Lead a run of quick actors, in a process of its own."""
+    from augsynth.generation import ray_actors
+
+    torch.set_num_threads(1)
+    patch = pytest.MonkeyPatch()
+    without_models(patch, config)
+    patch.setattr(ray_actors, "_Actor", quick_actor())
+    fake_run.generate(config.but(ray=address), out)
+
+
+def quick_actor() -> type:
+    """Actors that paint without models, a shard in a twentieth of a second."""
+    from augsynth.generation import ray_actors
+
+    for module in (fake_run, run_files):  # the processes can't import tests
+        ray.cloudpickle.register_pickle_by_value(module)
+
+    class Quick:
+        def __init__(self, config: GenerateConfig, place: str, threads: int) -> None:
+            self.actor = ray_actors._Actor(config, place, threads)
+
+        def begin(self) -> None:
+            patch = pytest.MonkeyPatch()
+            without_models(patch, self.actor._config)
+            for name in ("fingerprint", "open_context", "open_dataset"):
+                patch.setattr(ray_actors, name, getattr(run, name))
+            inside = run.paint_planned
+
+            def slowly(*given: Any, **named: Any) -> Any:
+                time.sleep(0.05)
+                return inside(*given, **named)
+
+            patch.setattr(run, "paint_planned", slowly)
+            self.actor.begin()
+
+        def paint(self, plan: ShardPlan) -> tuple[bytes, float | None] | None:
+            return self.actor.paint(plan)
+
+    return Quick
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get("AUGSYNTH_TRIALS", "0"))))
+def test_a_node_may_be_killed_at_any_moment_and_the_driver_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: Any, seed: int
+) -> None:
+    out, turns = tmp_path / "out", random.Random(seed)
+    config = write_source(tmp_path / "source").but(n=SHARDS)
+    with monkeypatch.context() as patch:
+        without_models(patch, config)
+        fake_run.generate(config, tmp_path / "whole")
+    while len(cluster.list_all_nodes()) < 3:
+        cluster.workers.append(cluster.add_node(num_cpus=1))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "augsynth.generation.ray_actors"])
+
+    def started() -> Any:
+        driver = context.Process(target=lead, args=(config, out, cluster.address))
+        driver.start()
+        return driver
+
+    driver, most = started(), turns.randrange(SHARDS)
+    while len(list(out.glob("shards/[0-9]*.json"))) < most and driver.is_alive():
+        time.sleep(0.005)
+    time.sleep(turns.uniform(0.0, 0.2 if most else 4.0))
+    if turns.random() < 0.5:  # before the node, or after it
+        driver.kill()
+    node = cluster.workers.pop(turns.randrange(len(cluster.workers)))
+    cluster.remove_node(node, allow_graceful=False)
+    if turns.random() < 0.3:
+        driver.kill()
+    driver.join(600)
+    assert driver.exitcode in (0, -signal.SIGKILL)
+    if driver.exitcode:
+        driver = started()
+        driver.join(600)
+    state = read_state(out)
+    assert state is not None and state.status == "finished" and len(cluster.list_all_nodes()) == 2
+    assert files_of(out) == files_of(tmp_path / "whole")
