@@ -95,7 +95,7 @@ def _load(config: GenerateConfig, dataset: Dataset) -> Detector:
 def _advised(message: str) -> str:
     """Return what is said of a detector as what is said of a judge: it may be left out."""
     return message.replace(
-        ", or leave --detector out to use the detector embedded for the sample", ", or leave --judge out"
+        ", or `embedded`, which knows the rendered sample alone", ", or leave --judge out"
     ).replace("--detector", "--judge")
 
 

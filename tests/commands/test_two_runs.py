@@ -61,8 +61,9 @@ class Commands:
 
     def _command(self, out: Path, log: str) -> None:
         sys.argv = [*self.words, "--out", str(out)]
-        with (self.root / log).open("w") as sys.stderr, (self.root / f"{log}.out").open("w") as sys.stdout:
-            cli.main()
+        sys.stderr = (self.root / log).open("w")
+        sys.stdout = (self.root / f"{log}.out").open("w")
+        cli.main()
 
     def painting(self) -> set[int]:
         """The commands for which shards are painted."""
@@ -88,7 +89,7 @@ def test_both_end_with_a_line_and_go_on(
 ) -> None:
     alone = commands.start(tmp_path / "whole", "whole.log")
     alone.join(300)
-    assert alone.exitcode == 0
+    assert alone.exitcode == 0, (tmp_path / "whole.log").read_text()
     outs, commands.together = [tmp_path / name for name in names], 2
     (tmp_path / "painting").unlink()
     both = [commands.start(out, f"{k}.log") for k, out in enumerate(outs)]
