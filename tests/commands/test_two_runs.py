@@ -63,6 +63,7 @@ class Commands:
         sys.argv = [*self.words, "--out", str(out)]
         sys.stderr = (self.root / log).open("w")
         sys.stdout = (self.root / f"{log}.out").open("w")
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs that a shell put aside ignore it
         cli.main()
 
     def painting(self) -> set[int]:
