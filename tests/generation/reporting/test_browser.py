@@ -150,8 +150,9 @@ def test_objects_are_struck_out_and_saved_by_keys_alone(browser: Any, tmp_path: 
     assert not find(browser, "#closer").is_displayed()
     assert find(browser, "#veto-count").text == "3 objects struck out."
     assert browser.switch_to.active_element.get_attribute("class") == "open"
+    time.sleep(1)  # the browser writes and reads what it keeps when it comes to it
     browser.refresh()
-    until = time.monotonic() + 30  # the browser reads what it keeps when it comes to it
+    until = time.monotonic() + 30
     while not find(browser, "#veto-count").text and time.monotonic() < until:
         time.sleep(0.1)
     assert find(browser, "#veto-count").text == "3 objects struck out.", "a reload forgot them"
