@@ -197,9 +197,11 @@ class RunFolder:
         return records
 
     def _remove_others(self, vouched: Set[Path], *, first: Collection[Path]) -> None:
-        """Remove what no record vouches for, `first` before the rest; nothing while another process paints."""
-        with writing(self.out), self._claims.alone() as is_alone:
+        """Remove what no record vouches for, `first` before the rest; nothing while others paint, or have just done."""
+        with writing(self.out), self._claims.alone() as nobody_paints:
             held = [*(self.out / SHARDS).glob("*"), *(self.out / IMAGES / NEW_IMAGES).glob("*")]
+            new = {path for path in held if is_record(f"{SHARDS}/{path.name}")} - set(first)
+            is_alone = nobody_paints and not new
             stray = {path for path in held if path.suffix != ".claim"} - vouched
             for path in sorted(stray, key=lambda path: (path not in first, path), reverse=True):
                 if not (self.leads and is_alone):
@@ -214,7 +216,8 @@ class RunFolder:
         try:
             return self._read(index)[1]
         except (OSError, ValueError, RecursionError):
-            return None
+            # of a finished run the record alone is left
+            return read_record(self.out, index) if self.finished else None
 
     @contextlib.contextmanager
     def claim(self, index: int) -> Iterator[bool]:
