@@ -241,6 +241,34 @@ def test_files_of_a_shard_that_was_not_committed_are_removed(tmp_path: Path) -> 
     assert {*before} - {*files_of(tmp_path)} == {"images/augsynth/4.png", "shards/.00004.npz.part"}
 
 
+def test_what_a_helper_commits_while_a_leader_looks_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, record = tmp_path, ShardRecord(jobs=1, attempts=(painted_attempt(tile=0),))
+    with RunFolder(out, {}, NO_PICTURES) as leader, RunFolder(out, {}, NO_PICTURES, may_join=True) as helper:
+
+        def listed() -> str:  # the last that is asked before anything is removed
+            helper.commit(0, record, tiles=[np.zeros((4, 8, 3), np.uint8)])
+            return ""
+
+        monkeypatch.setattr(leader, "_compare_pictures", listed)
+        assert not leader.read_shards()
+        assert helper.read_shard(0) == record
+
+
+def test_a_helper_that_is_late_reads_the_records_of_a_published_run(tmp_path: Path) -> None:
+    record = ShardRecord(jobs=1, attempts=(painted_attempt(tile=0),))
+    with (
+        RunFolder(tmp_path, {}, NO_PICTURES) as leader,
+        RunFolder(tmp_path, {}, NO_PICTURES, may_join=True) as late,
+    ):
+        leader.commit(0, record, tiles=[np.zeros((4, 8, 3), np.uint8)])
+        (tmp_path / "shards" / "00000.npz").unlink()
+        assert late.read_shard(0) is None, "of a run that goes on it is damaged"
+        leader.finish()
+        assert late.read_shard(0) == record
+
+
 @pytest.mark.parametrize("text", ["", "[1, 2]", "{", "[" * 100_000, '{"a.png": [1]}', '{"a.png": "new"}'])
 def test_pictures_that_are_not_known_any_more(tmp_path: Path, text: str) -> None:
     three(tmp_path)
