@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import signal
 import sys
@@ -41,6 +43,7 @@ COMMANDS = (
     EXPORT,
 )
 MISUSED, INTERRUPTED = 2, 130  # exit codes
+OBJECTS_BETWEEN_COLLECTIONS = 100_000  # Python's 700 collects a thousand times while torch and diffusers are imported
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -60,6 +63,8 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a name that the terminal can't show is no reason to stop
     # SIGTERM ends the command like Ctrl-C, with a line that says how to go on; forked processes end at once.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
+    atexit.register(gc.freeze)  # what is left at the end is freed without looking for circles in it
     os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     try:
         status = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)

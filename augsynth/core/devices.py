@@ -73,7 +73,7 @@ def autocast(device: str) -> AbstractContextManager[Any]:
 @lru_cache(maxsize=1)
 def _has_amx() -> bool:
     try:
-        return " amx_bf16" in Path("/proc/cpuinfo").read_text("utf-8", errors="replace")
+        return " avx512_bf16" in Path("/proc/cpuinfo").read_text("utf-8", errors="replace")
     except OSError:
         return False
 

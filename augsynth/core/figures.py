@@ -6,13 +6,9 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import CenteredNorm, ListedColormap, Normalize
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image as pil
 from PIL import ImageDraw, ImageFont
@@ -20,6 +16,10 @@ from PIL import ImageDraw, ImageFont
 from augsynth.core.files import write_atomically
 from augsynth.core.images import write_image
 from augsynth.core.scene import FloatArray, Image
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap, Normalize
 
 MIN_TILE_PX = 128
 _GAP = 4
@@ -140,6 +140,10 @@ def heat_map(
     Raises:
         ValueError: The matrix isn't square or the names don't fit it.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import ListedColormap
+    from matplotlib.figure import Figure
+
     count, scale = len(names), scale or Scale()
     if matrix.shape != (count, count) or not count:
         raise ValueError(f"matrix must be ({count}, {count}) for {count} names, got {matrix.shape}")
@@ -239,6 +243,8 @@ def _outline(
 
 def _font(size: int) -> ImageFont.FreeTypeFont:
     """Return the font that comes with matplotlib: the same on every machine, and more than Latin."""
+    import matplotlib
+
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), size)
 
 
@@ -254,7 +260,7 @@ def _printable(text: str, length: int) -> str:
     return line if len(line) <= length else line[: length - 1] + "…"
 
 
-def _name_axes(axes: matplotlib.axes.Axes, names: Sequence[str]) -> None:
+def _name_axes(axes: Axes, names: Sequence[str]) -> None:
     count = len(names)
     small = count > _MAX_NUMBERED
     options: dict[str, Any] = {"fontsize": 8.0 if small else 10.0, "parse_math": False}
@@ -270,19 +276,24 @@ def _name_axes(axes: matplotlib.axes.Axes, names: Sequence[str]) -> None:
     axes.set_xlabel("added", fontsize=9)
 
 
-def _colours(scale: Scale) -> tuple[Normalize, matplotlib.colors.Colormap]:
+def _colours(scale: Scale) -> tuple[Normalize, Colormap]:
+    import matplotlib
+    from matplotlib.colors import CenteredNorm, Normalize
+
     if scale.centre is None:
         return Normalize(0.0, scale.reach), matplotlib.colormaps["YlGnBu"]
     return CenteredNorm(scale.centre, scale.reach), matplotlib.colormaps["RdBu_r"]
 
 
 def _number_cells(
-    axes: matplotlib.axes.Axes,
+    axes: Axes,
     matrix: FloatArray,
     norm: Normalize,
     coloured: NDArray[np.bool_],
     number: Callable[[float], str],
 ) -> None:
+    from matplotlib.colors import CenteredNorm
+
     for (row, column), value in np.ndenumerate(matrix):
         if row == column or not np.isfinite(value):
             continue

@@ -119,16 +119,16 @@ def to_polygons(mask: Mask) -> list[list[float]] | None:
     from pycocotools import mask as coco_mask
 
     height, width = mask.shape
-    rings = list(_rings(mask))
+    rings, wanted = list(_rings(mask)), to_rle(mask)
     for tolerance in _TOLERANCES_PX:
         polygons = [np.round(_simplified(ring, tolerance), 2).ravel().tolist() for ring in rings]
         polygons = [polygon for polygon in polygons if len(polygon) >= 6]
         if not polygons:
             continue
-        found = decoded(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width)))
-        if (found & mask).sum() >= _MIN_FAITHFULNESS * max((found | mask).sum(), 1):
+        found = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
+        if coco_mask.iou([found], [wanted], [0])[0, 0] >= _MIN_FAITHFULNESS:
             return polygons
-    return polygons if polygons and found.any() else None
+    return polygons if polygons and coco_mask.area(found) else None
 
 
 def _rings(mask: Mask) -> Iterable[FloatArray]:
@@ -136,15 +136,12 @@ def _rings(mask: Mask) -> Iterable[FloatArray]:
     from contourpy import contour_generator
     from scipy import ndimage
 
-    labels, count = ndimage.label(mask)
-    for number in range(1, count + 1):
-        for part in _without_holes(labels == number):
-            bounds = bounds_of(part)
-            assert bounds is not None  # a labelled part has pixels
-            x1, y1, x2, y2 = bounds.astype(int)
-            heights = np.pad(part[y1:y2, x1:x2], 1).astype(np.float64)
-            for line in contour_generator(z=heights).lines(0.5):
-                ring = np.asarray(line, np.float64)[:-1] + np.array([x1 - 0.5, y1 - 0.5])
+    labels, _ = ndimage.label(mask)
+    for number, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
+        low_xy = np.array([columns.start - 0.5, rows.start - 0.5])
+        for part in _without_holes(labels[rows, columns] == number):
+            for line in contour_generator(z=np.pad(part, 1).astype(np.float64)).lines(0.5):
+                ring = np.asarray(line, np.float64)[:-1] + low_xy
                 if len(ring) >= 3 and _signed_area(ring) > 0:
                     yield ring
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from augsynth.affinity.focus import read_missing
 from augsynth.coco.reader import read_with_images
@@ -36,13 +37,16 @@ from augsynth.generation.learning import (
     learn_surroundings,
     wanted_ids,
 )
+from augsynth.generation.processes import begun
 from augsynth.inpainting.change_map import KEEPS_CORE
 from augsynth.inpainting.loading import open_inpainter
 from augsynth.inpainting.prompts.book import PromptBook
 from augsynth.masking.segmenter import Segmenter
 from augsynth.masking.sources import DetectorOutlines, MattingOutlines, Outliner, SegmenterOutlines
 from augsynth.pasting.init_images import InitImages
+from augsynth.placement.appearance import Appearance
 from augsynth.placement.replacement import related_categories
+from augsynth.placement.scene_model import SceneModel
 
 _WINDOWS_TOGETHER = 8  # on a CPU
 INPUTS = (
@@ -70,6 +74,16 @@ def open_context(
         ConfigError: Detector, affinity file or prompts don't fit the dataset or the model.
         DatasetError: The affinity file is damaged, or nothing can be learnt from the dataset.
     """
+    learn: list[Callable[[], Any]] = [partial(learn_scenes, config, dataset)]
+    if config.placement.placement == "aligned":
+        learn.append(partial(learn_surroundings, config, dataset))
+    with begun(learn, config, task="learning") as learnt:
+        return _open_context(config, dataset, learnt, tell=tell)
+
+
+def _open_context(
+    config: GenerateConfig, dataset: Dataset, learnt: Iterator[Any], *, tell: Callable[[str], None]
+) -> RunContext:
     tell("loading")
     prompts = _prompt_book(config, dataset)
     bank = config.painting.init_images
@@ -93,7 +107,7 @@ def open_context(
     left = wanted - untold(rows, min_auc=config.filter_models.min_auc)
     return RunContext(
         dataset=dataset,
-        placing=_open_placing(config, dataset, left, init_images, model_window=inpainter.size),
+        placing=_open_placing(config, dataset, left, init_images, learnt, model_window=inpainter.size),
         painting=Painting(
             inpainter,
             prompts.limited_to(
@@ -129,10 +143,11 @@ def _open_placing(
     dataset: Dataset,
     wanted_ids: frozenset[int],
     init_images: InitImages | None,
+    learnt: Iterator[Any],
     *,
     model_window: int,
 ) -> Placing:
-    scenes = learn_scenes(config, dataset)
+    scenes: SceneModel = next(learnt)
     affinity = scenes.affinity
     rules, replacement = config.categories, config.replacement
     quotas = {c.id: rules.quotas[c.name] for c in dataset.categories if c.name in rules.quotas}
@@ -150,9 +165,8 @@ def _open_placing(
         config.run.give_up_after,
         {} if rules.focus is None else read_missing(rules.focus, dataset.categories),
     )
-    appearance, related = None, {}
-    if config.placement.placement == "aligned":
-        appearance = learn_surroundings(config, dataset)
+    appearance: Appearance | None = next(learnt, None)
+    related: Mapping[int, frozenset[int]] = {}
     if replacement.mode != "insert":
         share = 1.0 if chooser.is_uniform else replacement.replace_affinity
         related = related_categories(affinity.category_ids, affinity.matrix, share=share)

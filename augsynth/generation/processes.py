@@ -10,7 +10,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,7 +139,7 @@ def forked(
         num, multiprocessing.get_context("fork"), initializer=_begin, initargs=(work, os.getpid())
     )
     try:
-        yield lambda values: _in_order(pool, values, task)
+        yield lambda values: _in_order([pool.submit(_answer, value) for value in values], task)
     except BaseException:
         for child in set(multiprocessing.active_children()) - others:
             child.kill()  # SIGTERM may be lost while it begins; what it has committed stays, the rest is done again
@@ -148,16 +148,36 @@ def forked(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _in_order(pool: ProcessPoolExecutor, values: Sequence[Any], task: str) -> Iterator[Any]:
+def _in_order(futures: Sequence[Future[Any]], task: str) -> Iterator[Any]:
+    due = deque(futures)
+    del futures
     try:
-        futures = deque(pool.submit(_answer, value) for value in values)
-        while futures:
-            yield futures.popleft().result()  # and no longer held
+        while due:
+            yield due.popleft().result()  # and no longer held
     except BrokenProcessPool:
         raise BackendError(
             f"a {task} process was ended, perhaps for want of memory; the same command goes on where it stopped, with "
             "fewer --processes"
         ) from None
+
+
+@contextlib.contextmanager
+def begun(tasks: Sequence[Callable[[], Any]], config: GenerateConfig, *, task: str) -> Iterator[Iterator[Any]]:
+    """Yield what tasks return, in order: forked processes work on them meanwhile, where a core is free for that.
+
+    Args:
+        tasks: What each returns can be pickled.
+        config: With `processes` 1 or on Ray, each task is done here, when its result is asked for.
+        task: What they do, for messages.
+
+    Raises:
+        BackendError: As `forked`, when a result is asked for.
+    """
+    if config.run.processes == 1 or config.run.ray is not None or num_cores() < 2 or not can_fork():
+        yield (each() for each in tasks)
+        return
+    with forked(len(tasks), lambda number: tasks[number](), task=task) as work:
+        yield work(range(len(tasks)))
 
 
 _work: list[Callable[[Any], Any]] = []  # of a forked process

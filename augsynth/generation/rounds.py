@@ -20,7 +20,7 @@ from augsynth.generation.stopping import FIRST_ATTEMPTS
 FIRST_SHARDS = (
     8  # of a round at most, until as many were painted; a later round has no more than all before it
 )
-LEAST_JOBS = 8  # of a shard, where the round has as many: fewer windows fill no batch
+LEAST_JOBS = 8  # of a shard, where the round has twice as many: fewer windows fill no batch
 FIRST_JOBS = 16  # of a shard at most, until a yield that is too low would have been seen
 
 
@@ -103,7 +103,8 @@ def plan_round(
     wanted, attempts = run.n - before.accepted, run.attempt_budget - before.attempts
     largest = largest if before.attempts >= FIRST_ATTEMPTS else min(largest, FIRST_JOBS)
     jobs = -(-(wanted if room is None else min(wanted, room)) // slots)
-    parts = min(max(FIRST_SHARDS, first), -(-jobs // min(LEAST_JOBS, largest)))
+    parts = max(min(2, jobs // 2), -(-jobs // min(LEAST_JOBS, largest)))  # a small round, too, has work for two
+    parts = min(max(FIRST_SHARDS, first), parts)
     jobs = min(jobs, parts * largest)
     yields, plans = before.yields, list[ShardPlan]()
     for part in range(parts):

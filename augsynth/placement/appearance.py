@@ -23,7 +23,7 @@ from augsynth.placement.negatives import COMPARED, random_places, without_object
 from augsynth.placement.ring_features import Rings
 
 _GROWTH = Growth()
-_NUM_RANDOM = 24
+_NUM_RANDOM = 12
 _MAX_OBJECTS = 2000
 _MAX_RANKS = 16
 # Share of the objects learned from as if the scene held nothing else, so that empty scenes are known too.

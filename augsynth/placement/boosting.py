@@ -98,7 +98,7 @@ class Growth:
         ridge: Added to a leaf's curvature: the number of groups' worth of doubt.
         row_share: Share of the groups that each tree sees.
         column_share: Share of the columns that each tree may split on.
-        num_bins: Number of quantile bins a column is cut into.
+        num_bins: Number of quantile bins a column is cut into, ≤ 256.
     """
 
     num_trees: int = 200
@@ -134,7 +134,7 @@ def fit_trees(
     if not len(usable) or len(group_sizes) < 2:
         return BoostedTrees.empty()
     boosting = _Boosting(
-        np.stack([np.searchsorted(cuts, rows[:, f]) for f, cuts in enumerate(edges)]),
+        np.stack([np.searchsorted(cuts, rows[:, f]).astype(np.uint8) for f, cuts in enumerate(edges)]),
         [len(cuts) for cuts in edges],
         usable,
         np.concatenate([[0], np.cumsum(group_sizes)[:-1]]),
@@ -168,6 +168,7 @@ def _best_num_trees(boosting: _Boosting, clusters: IntArray, rng: np.random.Gene
     return best
 
 
+Bins = NDArray[np.uint8]
 _Tree = tuple[list[int], list[int], FloatArray]
 
 
@@ -176,11 +177,11 @@ class _Boosting:
     """Binned rows, ready to be boosted on any of their groups.
 
     Attributes:
-        bins: (F, N) bin of each value; num_cuts: possible cuts of each column; usable: columns with any.
+        bins: (F, N) uint8 bin of each value; num_cuts: possible cuts of each column; usable: columns with any.
         starts: (G,) first row of each group; group: (N,) group of each row.
     """
 
-    bins: IntArray
+    bins: Bins
     num_cuts: list[int]
     usable: IntArray
     starts: IntArray
@@ -221,7 +222,7 @@ def _softmax(score: FloatArray, starts: IntArray, group: IntArray) -> FloatArray
     return np.asarray(weight / np.add.reduceat(weight, starts)[group])
 
 
-def _leaf_of(bins: IntArray, features: list[int], cuts: list[int]) -> IntArray:
+def _leaf_of(bins: Bins, features: list[int], cuts: list[int]) -> IntArray:
     """Return the leaf of every row."""
     leaf = np.zeros(bins.shape[1], np.int64)
     for level, (feature, cut) in enumerate(zip(features, cuts, strict=True)):
@@ -230,7 +231,7 @@ def _leaf_of(bins: IntArray, features: list[int], cuts: list[int]) -> IntArray:
 
 
 def _grow(
-    bins: IntArray,
+    bins: Bins,
     num_cuts: list[int],
     index: IntArray,
     pull: FloatArray,
@@ -240,7 +241,7 @@ def _grow(
 ) -> _Tree:
     """Grow one oblivious tree on the rows of `index`: its columns, bin cuts and leaf values."""
     pull, curvature = pull[index], curvature[index]
-    seen = bins[np.ix_(columns, index)]
+    seen = bins[columns].take(index, axis=1)
     valid = np.arange(growth.num_bins - 1) < np.array(num_cuts)[columns, None]
     leaf = np.zeros(len(index), np.int64)
     features: list[int] = []
@@ -258,7 +259,7 @@ def _grow(
 
 
 def _gains(
-    seen: IntArray, leaf: IntArray, pull: FloatArray, curvature: FloatArray, num_leaves: int, growth: Growth
+    seen: Bins, leaf: IntArray, pull: FloatArray, curvature: FloatArray, num_leaves: int, growth: Growth
 ) -> FloatArray:
     """Return (K, num_bins - 1) gains of splitting every leaf at a bin of a column."""
     shape = (len(seen), num_leaves, growth.num_bins)
