@@ -43,7 +43,9 @@ COMMANDS = (
     EXPORT,
 )
 MISUSED, INTERRUPTED = 2, 130  # exit codes
-OBJECTS_BETWEEN_COLLECTIONS = 100_000  # Python's 700 collects a thousand times while torch and diffusers are imported
+OBJECTS_BETWEEN_COLLECTIONS = (
+    100_000  # Python's 700 collects a thousand times while torch and diffusers are imported
+)
 
 app = typer.Typer(
     pretty_exceptions_enable=False,

@@ -54,12 +54,12 @@ class Process:
 
 
 def fast_precision(device: str) -> Literal["float32", "bfloat16"]:
-    """Return the precision to paint and detect in: bfloat16 on CPUs with AMX, elsewhere float32.
+    """Return the precision to paint and detect in: bfloat16 on CPUs that multiply it in hardware, elsewhere float32.
 
-    AMX multiplies matrices of bfloat16 in hardware (Intel Xeon from 2023 on). Labels and yield in both precisions are
-    in benchmarks/README.md, "Labels".
+    These are AMD's from Zen 4 on (2022) and Intel's Xeons with AVX-512 BF16 or AMX (2023). What it brings is in
+    benchmarks/README.md, "Time and yield", labels in both precisions under "Labels".
     """
-    return "bfloat16" if device == "cpu" and _has_amx() else "float32"
+    return "bfloat16" if device == "cpu" and _multiplies_bfloat16() else "float32"
 
 
 def autocast(device: str) -> AbstractContextManager[Any]:
@@ -71,11 +71,12 @@ def autocast(device: str) -> AbstractContextManager[Any]:
 
 
 @lru_cache(maxsize=1)
-def _has_amx() -> bool:
+def _multiplies_bfloat16() -> bool:
     try:
-        return " avx512_bf16" in Path("/proc/cpuinfo").read_text("utf-8", errors="replace")
+        flags = Path("/proc/cpuinfo").read_text("utf-8", errors="replace").split()
     except OSError:
         return False
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
 
 
 def check_device(device: str) -> None:

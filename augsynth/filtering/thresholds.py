@@ -17,6 +17,7 @@ from augsynth.detectors.port import Detector, detect_all
 SAME_PLACE_IOU = 0.5
 MIN_INSTANCES = 10
 MAX_VIEWS = 6
+_TOGETHER = 8  # images whose views are looked at in one go
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +119,15 @@ def observe_objects(
 ) -> list[ObservedView]:
     """Look at real objects as the filter will. Arguments as for `calibrate`."""
     observed: list[ObservedView] = []
-    for scene in observed_scenes(dataset, max_images=max_images, seed=seed):
-        image = read_image(scene)
-        views = _views(scene, side=detector.view_px)
-        crops = [np.ascontiguousarray(image[v[1] : v[3], v[0] : v[2]]) for v, _ in views]
-        for (view, counted), found in zip(views, detect_all(detector, crops), strict=True):
+    scenes = observed_scenes(dataset, max_images=max_images, seed=seed)
+    for low in range(0, len(scenes), _TOGETHER):
+        views, crops = list[tuple[Scene, IntArray, NDArray[np.bool_]]](), list[Image]()
+        for scene in scenes[low : low + _TOGETHER]:
+            image = read_image(scene)
+            for view, counted in _views(scene, side=detector.view_px):
+                views.append((scene, view, counted))
+                crops.append(np.ascontiguousarray(image[view[1] : view[3], view[0] : view[2]]))
+        for (scene, view, counted), found in zip(views, detect_all(detector, crops), strict=True):
             boxes = found.boxes_xyxy + np.tile(view[:2], 2)
             moved = Detections(boxes, found.scores, found.category_ids)
             observed.append(ObservedView(scene, view, counted, moved))

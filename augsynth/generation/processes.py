@@ -162,7 +162,9 @@ def _in_order(futures: Sequence[Future[Any]], task: str) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def begun(tasks: Sequence[Callable[[], Any]], config: GenerateConfig, *, task: str) -> Iterator[Iterator[Any]]:
+def begun(
+    tasks: Sequence[Callable[[], Any]], config: GenerateConfig, *, task: str
+) -> Iterator[Iterator[Any]]:
     """Yield what tasks return, in order: forked processes work on them meanwhile, where a core is free for that.
 
     Args:
@@ -176,8 +178,12 @@ def begun(tasks: Sequence[Callable[[], Any]], config: GenerateConfig, *, task: s
     if config.run.processes == 1 or config.run.ray is not None or num_cores() < 2 or not can_fork():
         yield (each() for each in tasks)
         return
-    with forked(len(tasks), lambda number: tasks[number](), task=task) as work:
-        yield work(range(len(tasks)))
+
+    def work(number: int) -> Any:
+        return tasks[number]()
+
+    with forked(len(tasks), work, task=task) as begin:
+        yield begin(range(len(tasks)))
 
 
 _work: list[Callable[[Any], Any]] = []  # of a forked process

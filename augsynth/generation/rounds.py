@@ -103,8 +103,8 @@ def plan_round(
     wanted, attempts = run.n - before.accepted, run.attempt_budget - before.attempts
     largest = largest if before.attempts >= FIRST_ATTEMPTS else min(largest, FIRST_JOBS)
     jobs = -(-(wanted if room is None else min(wanted, room)) // slots)
-    parts = max(min(2, jobs // 2), -(-jobs // min(LEAST_JOBS, largest)))  # a small round, too, has work for two
-    parts = min(max(FIRST_SHARDS, first), parts)
+    full = -(-jobs // min(LEAST_JOBS, largest))
+    parts = min(max(FIRST_SHARDS, first), max(full, min(2, jobs // 2)))  # a small round has work for two, too
     jobs = min(jobs, parts * largest)
     yields, plans = before.yields, list[ShardPlan]()
     for part in range(parts):

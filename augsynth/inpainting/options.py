@@ -25,7 +25,7 @@ class PaintingOptions:
     lora: str | None = option(None, "LoRA of the model: a .safetensors file, a folder with one or a hub id.")
     lora_scale: float = option(1.0, "How much of the LoRA; 1 is as it was trained.", low=-10, high=10)
     precision: Literal["float32", "bfloat16", "float16"] | None = option(
-        None, "Precision of the model.", unset="bfloat16 on a CPU with AMX, else float32"
+        None, "Precision of the model.", unset="bfloat16 on a CPU that multiplies it, else float32"
     )
     batch_size: int = option(8, "Windows a forward pass.", low=1, high=4096)
     steps: int | None = option(

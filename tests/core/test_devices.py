@@ -21,9 +21,21 @@ def test_each_process_has_a_gpu_of_its_own(monkeypatch):
         process.device("cuda:0")
 
 
-@pytest.mark.parametrize(("has_amx", "name"), [(True, "bfloat16"), (False, "float32")])
-def test_the_processor_chooses_the_precision(monkeypatch, has_amx, name):
-    monkeypatch.setattr(devices, "_has_amx", lambda: has_amx)
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        ("fpu avx512f avx512_bf16 avx512vbmi", "bfloat16"),
+        ("fpu amx_bf16 amx_tile", "bfloat16"),
+        ("fpu avx512f avx512vbmi", "float32"),
+        ("", "float32"),
+    ],
+)
+def test_the_processor_chooses_the_precision(monkeypatch, tmp_path, flags, name):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"model name : any\nflags\t\t: {flags}\n")
+    monkeypatch.setattr(devices, "Path", lambda _: cpuinfo)
+    devices._multiplies_bfloat16.cache_clear()
+    monkeypatch.setattr(devices, "_multiplies_bfloat16", devices._multiplies_bfloat16.__wrapped__)
     assert (fast_precision("cpu"), fast_precision("cuda")) == (name, "float32")
     assert environment()["cpu_precision"] == name, "what was computed in another precision is another's"
     layer = torch.nn.Linear(4, 4)
