@@ -124,6 +124,22 @@ def features_of(instances: Any) -> Any:
     return sparse.hstack([presence, counts, sparse.csr_matrix(extra)], format="csr")
 
 
+def some_images(instances: Any) -> Any:
+    """Return the images of a CSR matrix (N, C) that show two categories: all, or evenly spread ones of very many."""
+    return instances[_evenly_spread(instances, True, _MAX_CELLS)]
+
+
+def _evenly_spread(instances: Any, whole: bool, max_cells: int) -> IntArray:
+    """Return the rows of images to hide something in, see `hide_one`."""
+    sizes = np.diff(instances.indptr)
+    enough = sizes if whole else np.asarray(instances.sum(1)).ravel()
+    scenes = np.nonzero(enough >= 2)[0]
+    step = int(sizes[scenes].sum()) * instances.shape[1] / max_cells
+    if step > 1:
+        scenes = scenes[np.unique((np.arange(len(scenes)) / step).astype(np.int64) * step).astype(np.int64)]
+    return np.asarray(scenes)
+
+
 def hide_one(instances: Any, *, whole: bool = True, max_cells: int = _MAX_CELLS) -> Examples:
     """Return the hide-one cases of a CSR matrix (N, C) of objects per image.
 
@@ -133,11 +149,7 @@ def hide_one(instances: Any, *, whole: bool = True, max_cells: int = _MAX_CELLS)
         max_cells: Cases × categories to build at most, of evenly spread images.
     """
     sizes = np.diff(instances.indptr)
-    enough = sizes if whole else np.asarray(instances.sum(1)).ravel()
-    scenes = np.nonzero(enough >= 2)[0]
-    step = int(sizes[scenes].sum()) * instances.shape[1] / max_cells
-    if step > 1:
-        scenes = scenes[np.unique((np.arange(len(scenes)) / step).astype(np.int64) * step).astype(np.int64)]
+    scenes = _evenly_spread(instances, whole, max_cells)
     scene = np.repeat(scenes, sizes[scenes])
     target = np.asarray(instances[scenes].indices, np.int64)
     rest = instances[scene]
@@ -183,6 +195,12 @@ def repeat_offset(model: LogLinear, *, instances: Any, offset: FloatArray, repea
         return float((weights * (np.logaddexp(new, again + value) - repeated * value)).sum())
 
     return float(minimize_scalar(loss, bounds=(-8, 8), method="bounded").x)
+
+
+def two_parts(instances: Any, num_parts: int) -> tuple[Any, Any]:
+    """Return two of several equal parts of an instance matrix, images dealt out in a fixed shuffled order."""
+    part = np.random.default_rng(0).permutation(instances.shape[0]) % num_parts
+    return instances[np.nonzero(part == 0)[0]], instances[np.nonzero(part == 1)[0]]
 
 
 def folds(instances: Any, *, num_folds: int = _NUM_FOLDS) -> list[tuple[Any, Any]]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from augsynth.affinity import loglinear_fit
+from augsynth.affinity import loglinear_fit, loglinear_loss
 from augsynth.affinity.loglinear import (
     NO_PAIRS,
     LogLinear,
@@ -28,8 +28,9 @@ def test_two_kinds_of_images_have_the_weights_worked_out() -> None:
     means w = ⅔·ln 2 and strength = n / (2w).
     """
     n, w = 8, 2 / 3 * math.log(2)
-    cases = hide_one(objects(*[(1, 1, 0, 0)] * n, *[(0, 0, 1, 1)] * n))
-    model = next(fit_path(cases, EVEN, [n / (2 * w)]))
+    images = objects(*[(1, 1, 0, 0)] * n, *[(0, 0, 1, 1)] * n)
+    cases = hide_one(images)
+    model = next(fit_path(images, EVEN, [n / (2 * w)]))
     wanted = np.full((4, 4), -w / 2)
     wanted[[0, 1, 2, 3], [1, 0, 3, 2]] = w
     np.fill_diagonal(wanted, 0)
@@ -41,8 +42,8 @@ def test_two_kinds_of_images_have_the_weights_worked_out() -> None:
 
 def test_without_pairs_only_the_bias_is_fitted() -> None:
     """a with b and a with c, one image each: a's bias x is −2 times the others', and x = 2 / (1 + exp(3x/2))."""
-    cases = hide_one(objects((1, 1, 0), (1, 0, 1)))
-    prior, model = fit_path(cases, np.zeros(3), [math.inf, NO_PAIRS])
+    images = objects((1, 1, 0), (1, 0, 1))
+    prior, model = fit_path(images, np.zeros(3), [math.inf, NO_PAIRS])
     assert not (prior.pairs.any() or prior.counts.any() or prior.bias.any())
     x = brentq(lambda x: x - 2 / (1 + math.exp(1.5 * x)), 0, 2)
     np.testing.assert_allclose(model.bias[0], [x, -x / 2, -x / 2], atol=2e-3)
@@ -78,7 +79,7 @@ ROWS = [(1, 2, 0), (3, 1, 1), (0, 1, 4), (1, 0, 1), (2, 2, 0), (1, 0, 0), (1, 1,
 def test_the_fit_is_the_minimum_of_the_published_formula() -> None:
     """The loss is convex: where no step to either side makes it smaller is the minimum."""
     offset, strength = np.array([0.5, 0.2, -0.4]), 0.3
-    model = list(fit_path(hide_one(objects(*ROWS)), offset, [1.0, strength]))[-1]
+    model = list(fit_path(objects(*ROWS), offset, [1.0, strength]))[-1]
     assert np.array_equal(model.pairs, model.pairs.T)
     assert not (model.pairs.diagonal().any() or model.counts.diagonal().any())
     for name, pairs in (("pairs", True), ("counts", False), ("bias", False)):
@@ -99,11 +100,11 @@ def test_the_fit_is_the_minimum_of_the_published_formula() -> None:
 
 def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = np.random.default_rng(2).integers(0, 3, size=(1500, 4))
-    cases = hide_one(objects(*drawn))
-    monkeypatch.setattr(loglinear_fit, "_CHUNK_CELLS", 2000)
-    models = [next(fit_path(cases, EVEN, [1.0]))]
+    images = objects(*drawn)
+    monkeypatch.setattr(loglinear_loss, "_CHUNK_CELLS", 2000)
+    models = [next(fit_path(images, EVEN, [1.0]))]
     with ThreadPoolExecutor(3) as pool:
-        models.append(next(fit_path(cases, EVEN, [1.0], pool=pool)))
+        models.append(next(fit_path(images, EVEN, [1.0], pool=pool)))
     for name in ("pairs", "counts", "bias"):
         np.testing.assert_array_equal(getattr(models[0], name), getattr(models[1], name))
     assert models[0].pairs.any()
@@ -151,16 +152,13 @@ def test_many_categories_in_few_images_forecast_better_than_the_prior() -> None:
         assert np.array_equal(model.pairs, model.pairs.T)
 
 
-def test_categories_that_no_image_shows_are_fitted_as_one_to_the_same_model(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(loglinear_fit, "_TOLERANCE", 1e-10)
+def test_categories_that_no_image_shows_are_fitted_as_one_to_the_same_model() -> None:
     rng = np.random.default_rng(3)
     shown = (rng.random((60, 5)) < 0.4) * rng.integers(1, 4, (60, 5))
     instances = objects(*np.insert(shown, [1, 3, 3, 5], 0, axis=1).tolist())
     offset = log_odds(instances)
-    grouped = list(loglinear_fit._grouped_path(instances, offset))
-    whole = list(fit_path(hide_one(instances), offset, loglinear_fit.STRENGTHS))
+    grouped = list(loglinear_fit._grouped_path(instances, offset, tolerance=1e-10))
+    whole = list(fit_path(instances, offset, loglinear_fit.STRENGTHS, tolerance=1e-10))
     for one, other in zip(grouped, whole, strict=True):
         for name in ("pairs", "counts", "bias"):
             np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=0.002, err_msg=name)
@@ -176,3 +174,15 @@ def test_three_hundred_categories_in_eighty_images_have_structure() -> None:
     _, structure = cross_validate(objects(*[np.bincount(each, minlength=300) for each in drawn]))
     assert structure.found
     assert structure.pairless_log_loss < structure.prior_log_loss + 0.05
+
+
+def test_one_part_of_many_images_is_forecast_from_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loglinear_fit, "MAX_CV_CELLS", 0)  # then 2,000 cases are enough
+    rng = np.random.default_rng(4)
+    group = rng.integers(2, size=(4000, 1))
+    images = objects(*((rng.random((4000, 6)) < np.where(group == np.arange(6) // 3, 0.8, 0.1)).astype(int)))
+    cases = int(np.diff(images.indptr)[np.diff(images.indptr) >= 2].sum())
+    strength, structure = cross_validate(images)
+    assert structure.num_cases == pytest.approx(cases / (cases // 2000), rel=0.1)
+    assert structure.found
+    assert strength < NO_PAIRS
