@@ -13,10 +13,11 @@ from typing import Any
 from augsynth.coco.faults import Record
 from augsynth.coco.growing import GrowingDocument
 from augsynth.coco.json_lines import Lines, record_encoder
+from augsynth.core.processes import can_fork, forked, num_cores
 from augsynth.core.records import PlainShard
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.new_images import Numbering, PublishedImage, annotate, image_record
-from augsynth.generation.processes import can_fork, forked, num_cores
+from augsynth.generation.processes import GO_ON
 
 PART = 4  # shards that are merged at once; more of them don't stay in the cache of a core
 FEWEST = 256  # shards of a run that several processes merge
@@ -67,7 +68,7 @@ def merge(
             for part in parts:
                 merger.merge(part)
             return
-        with forked(num, merger.merge, task="merging") as merge_parts:
+        with forked(num, merger.merge, task="merging", remedy=GO_ON) as merge_parts:
             for _ in merge_parts(parts):
                 pass
 
