@@ -21,6 +21,7 @@ from augsynth.commands.terminal import Report, Terminal
 from augsynth.core.errors import ConfigError
 from augsynth.core.options import REQUIRED, check_options, option, section
 from augsynth.core.outputs import check_output_file
+from augsynth.core.processes import meanwhile
 from augsynth.core.text import number_of
 from augsynth.inpainting.loading import EMBEDDED
 from augsynth.placement.layout import Layout
@@ -112,16 +113,19 @@ def run_build_affinity(options: AffinityOptions, terminal: Terminal) -> Report:
     dataset = read_boxes(annotations)
     for line in repair_lines(dataset):
         terminal.notice(line)
-    affinity = Affinity.fit(
-        dataset,
-        measure=options.measure,
-        kappa=options.kappa,
-        source=names.source,
-        embeddings=names.read([category.name for category in dataset.categories]),
-        blend_weight=names.blend_weight,
-    )
-    save_affinity_file(out, affinity, Layout.fit(dataset).to_dict())
-    draw_heat_map(affinity, path=picture, dataset=f"{annotations.absolute().parent.name}/{annotations.name}")
+    embeddings = names.read([category.name for category in dataset.categories])
+    with meanwhile(lambda: Layout.fit(dataset).to_dict(), task="learning", remedy="free some") as layout:
+        affinity = Affinity.fit(
+            dataset,
+            measure=options.measure,
+            kappa=options.kappa,
+            source=names.source,
+            embeddings=embeddings,
+            blend_weight=names.blend_weight,
+        )
+        title = f"{annotations.absolute().parent.name}/{annotations.name}"
+        draw_heat_map(affinity, path=picture, dataset=title)
+        save_affinity_file(out, affinity, layout())
     objects = int(affinity.instance_counts.sum())
     found = [affinity.strongest_pairs(options.pairs), affinity.most_repelled_pairs(options.pairs)]
     lines = [

@@ -30,7 +30,7 @@ _TITLE_PX = 18
 _GREEN, _RED, _BLUE = (0, 150, 60), (215, 35, 35), (30, 90, 200)
 _MAX_NUMBERED = 15  # categories up to which each cell shows its number
 _MAX_LABEL = 30
-_GREY, _DIAGONAL = "0.93", "0.72"
+_GREY, _DIAGONAL = 237, 183  # of 255
 PICTURE_MARK = "augsynth heat map"
 
 
@@ -141,7 +141,7 @@ def heat_map(
         ValueError: The matrix isn't square or the names don't fit it.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.colors import ListedColormap
+    from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
     count, scale = len(names), scale or Scale()
@@ -154,14 +154,19 @@ def heat_map(
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     norm, colours = _colours(scale)
-    axes.imshow(~others, cmap=ListedColormap([_GREY, _DIAGONAL]), vmin=0, vmax=1, interpolation="nearest")
-    cells = np.ma.masked_where(~(coloured & others), matrix)
-    shown = axes.imshow(cells, cmap=colours, norm=norm, interpolation="nearest")
+    hues = colours(norm(np.where(coloured, matrix, 0.0)), bytes=True)
+    hues[~coloured], hues[~others] = (_GREY,) * 3 + (255,), (_DIAGONAL,) * 3 + (255,)
+    axes.imshow(hues, interpolation="nearest")
     _name_axes(axes, names)
     if title:
         lines = [_printable(line, 90) for line in title.split("\n")]
         figure.suptitle("\n".join(lines), fontsize=10, x=0.01, ha="left", parse_math=False)
-    bar = figure.colorbar(shown, ax=axes, shrink=0.6, extend="neither" if scale.centre is None else "both")
+    bar = figure.colorbar(
+        ScalarMappable(norm, colours),
+        ax=axes,
+        shrink=0.6,
+        extend="neither" if scale.centre is None else "both",
+    )
     if scale.ticks:
         bar.set_ticks([value for value, _ in scale.ticks], labels=[text for _, text in scale.ticks])
     bar.set_label("\n".join(filter(None, [scale.label, note])), fontsize=8.5, parse_math=False)
@@ -171,6 +176,10 @@ def heat_map(
     def save(file: BinaryIO) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing from")
+            layout = figure.get_layout_engine()
+            if layout is not None:  # once: `savefig` would go through all for it before it draws
+                layout.execute(figure)
+                figure.set_layout_engine(None)
             figure.savefig(file, format="png", metadata={"Software": PICTURE_MARK})
 
     if isinstance(path, Path):
@@ -267,10 +276,11 @@ def _name_axes(axes: Axes, names: Sequence[str]) -> None:
     labels = [_printable(name, _MAX_LABEL) for name in names]
     axes.set_xticks(range(count), labels, rotation=90, **options)
     axes.set_yticks(range(count), labels, **options)
-    axes.set_xticks(np.arange(1, count) - 0.5, minor=True)
-    axes.set_yticks(np.arange(1, count) - 0.5, minor=True)
-    axes.grid(which="minor", color="white", linewidth=0.6)
-    axes.tick_params(which="both", length=0, labeltop=small, labelright=small)
+    between, ends = np.arange(1, count) - 0.5, (-0.5, count - 0.5)
+    axes.vlines(between, *ends, color="white", linewidth=0.6)
+    axes.hlines(between, *ends, color="white", linewidth=0.6)
+    axes.set(xlim=ends, ylim=ends[::-1])
+    axes.tick_params(length=0, labeltop=small, labelright=small)
     axes.spines[:].set_visible(False)
     axes.set_ylabel("present", fontsize=9)
     axes.set_xlabel("added", fontsize=9)

@@ -83,6 +83,25 @@ def on_all_cores(
         yield from begin(values)
 
 
+@contextlib.contextmanager
+def meanwhile(work: Callable[[], Found], *, task: str, remedy: str) -> Iterator[Callable[[], Found]]:
+    """Yield what gives the result of some work: a forked process does it meanwhile, where several cores may be used.
+
+    Args:
+        work: What it returns can be pickled.
+        task, remedy: As for `forked`.
+
+    Raises:
+        BackendError: As `forked`, when the result is asked for.
+    """
+    if num_cores() < 2 or not can_fork():
+        yield work
+        return
+    with forked(1, lambda _: work(), task=task, remedy=remedy) as begin:
+        results = begin([None])
+        yield lambda: next(results)
+
+
 def _in_order(futures: Sequence[Future[Any]], task: str, remedy: str) -> Iterator[Any]:
     due = deque(futures)
     del futures

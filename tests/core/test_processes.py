@@ -7,7 +7,7 @@ import pytest
 
 from augsynth.core import processes
 from augsynth.core.errors import BackendError
-from augsynth.core.processes import can_fork, num_cores, on_all_cores
+from augsynth.core.processes import can_fork, meanwhile, num_cores, on_all_cores
 
 FORKS = pytest.mark.skipif(not can_fork(), reason="no processes are forked here")
 
@@ -44,6 +44,24 @@ def test_an_error_of_the_work_is_raised(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(processes, "num_cores", lambda: 2)
     with pytest.raises(ZeroDivisionError):
         found(lambda value: 1 / value, [1, 0])
+
+
+@FORKS
+def test_another_process_works_meanwhile_where_there_is_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cores, is_other in ((2, True), (1, False)):
+        monkeypatch.setattr(processes, "num_cores", lambda cores=cores: cores)
+        with meanwhile(os.getpid, task="counting", remedy="count again") as result:
+            assert (result() != os.getpid()) == is_other
+
+
+@FORKS
+def test_an_error_meanwhile_is_raised_where_the_result_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "num_cores", lambda: 2)
+    with (
+        meanwhile(lambda: 1 / 0, task="counting", remedy="count again") as result,
+        pytest.raises(ZeroDivisionError),
+    ):
+        result()
 
 
 def test_there_is_a_core() -> None:
