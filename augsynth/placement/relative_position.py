@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, sparse
 
 from augsynth.core.arrays import floats, wholes
 from augsynth.core.scene import FloatArray, IntArray
@@ -108,12 +108,17 @@ class Offsets:
 
     def _backed_off(self) -> FloatArray:
         """Return (2C, NUM_CELLS) lifts of each category next to its own kind, then next to any other."""
-        shape = (self.num_categories, NUM_CELLS)
+        num, shape = self.num_categories, (self.num_categories, NUM_CELLS)
         counts = {True: np.zeros((2, *shape)), False: np.zeros((2, *shape))}
-        for (anchor, kind), real in sorted(self.real.items()):
-            real_and_expected = counts[anchor == kind][:, kind]
-            real_and_expected[0] += real
-            real_and_expected[1] += self.expected[anchor] * real.sum(dtype=np.float64)
+        anchors, kinds = np.array(list(self.real), np.int64).reshape(-1, 2).T
+        real = np.concatenate([np.zeros(0, np.float32), *self.real.values()]).reshape(-1, NUM_CELLS)
+        totals = real.sum(axis=1, dtype=np.float64)
+        for same, sums in counts.items():
+            of = np.flatnonzero((anchors == kinds) == same)
+            ones = np.ones(len(of), np.float32)
+            sums[0] = sparse.csr_matrix((ones, (kinds[of], of)), (num, len(real))) @ real
+            by_chance = sparse.csr_matrix((totals[of], (kinds[of], anchors[of])), (num, num))
+            sums[1] = by_chance @ self.expected.astype(np.float64)
         own, other = (_blurred(counts[same], _WIDE) for same in (True, False))
         everything = (own + other).sum(axis=1)
         root = _lift(everything[0], everything[1], np.ones(NUM_CELLS), _KAPPA_WIDE)
@@ -129,19 +134,24 @@ class Offsets:
         rows = tables.row_of[anchors, kinds]
         if (rows < 0).any():
             missing = np.broadcast_arrays(anchors, kinds)
-            for pair in {tuple(p) for p in np.stack([each[rows < 0] for each in missing], axis=-1).tolist()}:
-                tables.add(pair, self._log_lifts_of(*pair))
+            keys = np.unique(missing[0][rows < 0] * self.num_categories + missing[1][rows < 0])
+            pairs = np.stack(np.divmod(keys, self.num_categories), axis=1)
+            for pair, lifts in zip(pairs.tolist(), self._log_lifts_of(*pairs.T), strict=True):
+                tables.add((pair[0], pair[1]), lifts)
             rows = tables.row_of[anchors, kinds]
         return np.asarray(rows)
 
-    def _log_lifts_of(self, anchor: int, kind: int) -> FloatArray:
-        """Return the (2, NUM_CELLS) log lifts of a pair that occurs: narrow kernel, wide kernel."""
-        real = self.real[anchor, kind].astype(np.float64)
-        by_chance = real.sum() * self.expected[anchor].astype(np.float64)
-        parent = self._backed[kind if anchor == kind else self.num_categories + kind]
-        wide = _lift(_blurred(real, _WIDE), _blurred(by_chance, _WIDE), parent, _KAPPA_WIDE)
-        narrow = _lift(_blurred(real, _NARROW), _blurred(by_chance, _NARROW), wide, _KAPPA_NARROW)
-        return np.asarray(np.log([narrow, wide]))
+    def _log_lifts_of(self, anchors: IntArray, kinds: IntArray) -> FloatArray:
+        """Return the (P, 2, NUM_CELLS) log lifts of P pairs that occur: narrow kernel, wide kernel."""
+        pairs = zip(anchors.tolist(), kinds.tolist(), strict=True)
+        real = np.concatenate([self.real[pair] for pair in pairs]).reshape(-1, NUM_CELLS).astype(np.float64)
+        by_chance = real.sum(axis=1, keepdims=True) * self.expected[anchors].astype(np.float64)
+        parent = self._backed[np.where(anchors == kinds, kinds, self.num_categories + kinds)]
+        seen = np.stack([real, by_chance])
+        blurred_wide, blurred = _blurred(seen, _WIDE), _blurred(seen, _NARROW)
+        wide = _lift(blurred_wide[0], blurred_wide[1], parent, _KAPPA_WIDE)
+        narrow = _lift(blurred[0], blurred[1], wide, _KAPPA_NARROW)
+        return np.log(np.stack([narrow, wide], axis=1))
 
     def log_lifts(
         self, anchors: IntArray, categories: IntArray | int, cells: IntArray
@@ -276,13 +286,18 @@ def fit_offsets(counts: Sequence[OffsetCounts], num_categories: int) -> Offsets:
         counts: One for each real object.
         num_categories: Number of categories.
     """
-    real: dict[tuple[int, int], NDArray[np.float32]] = {}
+    empty = np.zeros(0, np.int64)
+    anchors = np.concatenate([empty, *(each.anchors for each in counts)])
+    kinds = np.repeat([each.category for each in counts], [len(each.anchors) for each in counts])
+    pairs, row = np.unique(anchors * num_categories + kinds.astype(np.int64), return_inverse=True)
+    rows = np.zeros((len(pairs), NUM_CELLS), np.float32)
+    cells = np.concatenate([empty, *(each.real for each in counts)])
+    np.add.at(rows.reshape(-1), row * NUM_CELLS + cells, np.float32(1))
+    real = {divmod(pair, num_categories): found for pair, found in zip(pairs.tolist(), rows, strict=True)}
     expected = np.full((num_categories, NUM_CELLS), 1e-4, np.float32)
-    for each in counts:
-        for a in np.unique(each.anchors).tolist():
-            pair = real.setdefault((a, each.category), np.zeros(NUM_CELLS, np.float32))
-            np.add.at(pair, each.real[each.anchors == a], 1)
-        np.add.at(expected.reshape(-1), each.places, each.shares)
+    places = np.concatenate([empty, *(each.places for each in counts)])
+    shares = np.concatenate([np.zeros(0, np.float32), *(each.shares for each in counts)])
+    np.add.at(expected.reshape(-1), places, shares)
     pooled = expected.sum(axis=0)
     expected += 5 * pooled / max(float(pooled.sum()), 1e-9)
     expected /= expected.sum(axis=1, keepdims=True)

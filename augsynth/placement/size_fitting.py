@@ -110,26 +110,24 @@ def fit_sizes(measured: MeasuredObjects, num_categories: int, *, rng: np.random.
     telling = objects.telling(num_categories)
     kinds, weights = objects.kinds[telling], objects.weights(telling)[telling]
     sides, heights = objects.sides[telling], objects.heights[telling]
+    ends = np.cumsum(np.bincount(kinds, minlength=num_categories))
+    of_category = np.split(np.argsort(kinds, kind="stable"), ends)[:num_categories]
     centre = _weighted_median(sides, weights) if len(sides) else float(np.log(0.15))
     centres = np.full(num_categories, centre)
     slopes, scales, aspect_scales = np.zeros((3, num_categories))
     for _ in range(4):
         rest = sides - slopes[kinds] * heights
-        centres = np.array(
-            [_shrunk_median(rest[kinds == c], weights[kinds == c], centre) for c in range(num_categories)]
-        )
+        centres = np.array([_shrunk_median(rest[own], weights[own], centre) for own in of_category])
         rest = np.clip(sides - centres[kinds], -1.5, 1.5)
         pooled = _slope(heights, rest, 0.0, 2.0)
-        slopes = np.array(
-            [_slope(heights[kinds == c], rest[kinds == c], pooled, 2.0) for c in range(num_categories)]
-        )
+        slopes = np.array([_slope(heights[own], rest[own], pooled, 2.0) for own in of_category])
     residuals = objects.sides - centres[objects.kinds] - slopes[objects.kinds] * objects.heights
     share, noise = _scene_share(residuals, objects.scenes, telling)
     spread, aspect_spread = _spread(noise[telling], 0.4), _spread(objects.aspects[telling], 0.2)
     everything = np.column_stack([noise, objects.aspects, objects.sides])[telling]
     support, bounds = [], np.zeros((num_categories, 4, 2))
     for c in range(num_categories):
-        own = everything[kinds == c]
+        own = everything[of_category[c]]
         scales[c] = _spread(own[:, 0], spread)
         aspect_scales[c] = _spread(own[:, 1], aspect_spread)
         rows = _with_others(own, everything, float(centres[c]), rng)
