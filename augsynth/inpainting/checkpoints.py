@@ -13,6 +13,7 @@ from augsynth.core.errors import BackendError, ConfigError
 from augsynth.core.hub import ModelSource, fetch_file, find_model, first_line, is_hub_id
 from augsynth.core.yaml_file import MAX_BYTES, parse_yaml
 
+FIGURES = "training.json"  # beside the model_index.json of what `augsynth train-inpainter` wrote
 EMBEDDED = Path(__file__).parents[1] / "sample" / "models" / "inpainter"
 OFFLINE_ADVICE = (
     "without a network start from your own objects: `augsynth bank`, `augsynth train-detector --paste 0.7`, then "
@@ -68,6 +69,11 @@ class Checkpoint:
     source: ModelSource
     class_name: str
     licence: str | None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether `augsynth train-inpainter` trained it, the embedded one among them."""
+        return self.source.path is not None and (self.source.path / FIGURES).is_file()
 
     @property
     def family(self) -> str:

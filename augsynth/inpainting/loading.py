@@ -24,7 +24,7 @@ from augsynth.inpainting.port import Inpainter
 
 __all__ = ["EMBEDDED", "load_inpainter", "open_inpainter"]
 
-PUBLIC_GUIDANCE = 7.5  # of Stable Diffusion checkpoints on the hub
+PUBLIC_GUIDANCE = 7.5  # of Stable Diffusion checkpoints that weren't trained here
 
 
 def load_inpainter(
@@ -81,10 +81,8 @@ def open_inpainter(painting: PaintingOptions, *, device: str, negative_prompt: s
     if checkpoint.family == "sdxl" and painting.precision == "float16" and pipeline.vae.config.force_upcast:
         with _quiet():
             pipeline.vae.float()  # it overflows in float16
-    is_public = checkpoint.source.path is None and not is_few_step(
-        pipeline.scheduler, sampler=painting.sampler
-    )
-    if painting.guidance is None and is_public:
+    few_steps = is_few_step(pipeline.scheduler, sampler=painting.sampler)
+    if painting.guidance is None and not checkpoint.is_own and not few_steps:
         painting = replace(painting, guidance=PUBLIC_GUIDANCE)
     return AlignedInpainter(PipelineParts.of(pipeline), painting, negative_prompt=negative_prompt)
 

@@ -7,7 +7,7 @@ import pytest
 
 from augsynth.core.errors import BackendError, ConfigError
 from augsynth.inpainting.aligned import AlignedInpainter, PipelineParts
-from augsynth.inpainting.checkpoints import inspect_checkpoint, is_non_commercial, read_licence
+from augsynth.inpainting.checkpoints import FIGURES, inspect_checkpoint, is_non_commercial, read_licence
 from augsynth.inpainting.loading import load_inpainter
 from augsynth.inpainting.options import PaintingOptions
 from augsynth.inpainting.port import InpaintRequest
@@ -111,7 +111,10 @@ def test_a_folder_of_a_family_is_loaded_and_painted_with(families, name, tmp_pat
     pictures = painter.inpaint([make_request(n) for n in range(2)])
     assert isinstance(painter, AlignedInpainter)
     assert (painter.size, painter.cell) == (32, 2)
-    assert painter.guidance == (1.5 if "lcm" in name else 2.0)
+    assert painter.guidance == (1.5 if "lcm" in name else 7.5)
+    (tmp_path / FIGURES).write_text("{}")  # as `train-inpainter` leaves it
+    own = load_inpainter(str(tmp_path), steps=2, precision="float32")
+    assert own.guidance == (1.5 if "lcm" in name else 2.0)
     assert all(p.shape == (32, 32, 3) and p.dtype == np.uint8 for p in pictures)
     straight = aligned(pipeline, steps=2, guidance=painter.guidance, sampler="auto").inpaint(
         [make_request(0)]

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from augsynth.inpainting.checkpoints import FIGURES
 from augsynth.training.folder import replace_folder
-
-FIGURES = "training.json"
 
 
 def save_pipeline(parts: Mapping[str, Any], folder: Path, figures: Mapping[str, Any]) -> None:
