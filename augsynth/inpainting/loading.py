@@ -24,6 +24,7 @@ from augsynth.inpainting.port import Inpainter
 
 __all__ = ["EMBEDDED", "load_inpainter", "open_inpainter"]
 
+OWN_STEPS = 6  # of DPM-Solver++, for models that `augsynth train-inpainter` trained; see benchmarks/README.md
 PUBLIC_GUIDANCE = 7.5  # of Stable Diffusion checkpoints that weren't trained here
 
 
@@ -60,7 +61,7 @@ def open_inpainter(painting: PaintingOptions, *, device: str, negative_prompt: s
     from augsynth.inpainting.aligned import AlignedInpainter, PipelineParts
     from augsynth.inpainting.diffusers_pipeline import PipelineInpainter, check_generic
     from augsynth.inpainting.lora import add_lora, find_lora
-    from augsynth.inpainting.schedulers import is_few_step
+    from augsynth.inpainting.schedulers import choose_sampler
 
     assert painting.model is not None
     checkpoint = inspect_checkpoint(painting.model, revision=painting.model_revision)
@@ -81,9 +82,11 @@ def open_inpainter(painting: PaintingOptions, *, device: str, negative_prompt: s
     if checkpoint.family == "sdxl" and painting.precision == "float16" and pipeline.vae.config.force_upcast:
         with _quiet():
             pipeline.vae.float()  # it overflows in float16
-    few_steps = is_few_step(pipeline.scheduler, sampler=painting.sampler)
-    if painting.guidance is None and not checkpoint.is_own and not few_steps:
-        painting = replace(painting, guidance=PUBLIC_GUIDANCE)
+    sampler = choose_sampler(pipeline.scheduler, sampler=painting.sampler, alignment=painting.alignment)
+    if checkpoint.is_own and sampler == "dpm":
+        painting = replace(painting, steps=painting.steps or OWN_STEPS)
+    elif not checkpoint.is_own and sampler != "lcm":
+        painting = replace(painting, guidance=painting.guidance or PUBLIC_GUIDANCE)
     return AlignedInpainter(PipelineParts.of(pipeline), painting, negative_prompt=negative_prompt)
 
 

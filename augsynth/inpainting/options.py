@@ -33,7 +33,7 @@ class PaintingOptions:
         "Denoising steps.",
         low=1,
         high=1000,
-        unset="10 of dpm, 25 of ddim and of pipelines of their own, 6 of lcm",
+        unset="6 with a model of `train-inpainter`, else 10 of dpm; 25 of ddim and of pipelines of their own, 6 of lcm",
     )
     guidance: float | None = option(
         None,
@@ -44,7 +44,7 @@ class PaintingOptions:
     )
     sampler: Literal["auto", "dpm", "ddim", "lcm"] = option(
         "auto",
-        "dpm is DPM-Solver++(2M), for 8 to 20 steps; ddim takes 25 to 50; lcm is for few-step checkpoints and LoRAs, "
+        "dpm is DPM-Solver++(2M), for 6 to 20 steps; ddim takes 25 to 50; lcm is for few-step checkpoints and LoRAs, "
         "4 to 8 steps; auto is lcm for those, ddim for alignment inversion, else dpm.",
     )
     window_size: int | None = option(
