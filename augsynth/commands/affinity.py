@@ -21,7 +21,7 @@ from augsynth.commands.terminal import Report, Terminal
 from augsynth.core.errors import ConfigError
 from augsynth.core.options import REQUIRED, check_options, option, section
 from augsynth.core.outputs import check_output_file
-from augsynth.core.processes import meanwhile
+from augsynth.core.processes import begun
 from augsynth.core.text import number_of
 from augsynth.inpainting.loading import EMBEDDED
 from augsynth.placement.layout import Layout
@@ -114,7 +114,9 @@ def run_build_affinity(options: AffinityOptions, terminal: Terminal) -> Report:
     for line in repair_lines(dataset):
         terminal.notice(line)
     embeddings = names.read([category.name for category in dataset.categories])
-    with meanwhile(lambda: Layout.fit(dataset).to_dict(), task="learning", remedy="free some") as layout:
+    with begun(
+        [lambda: Layout.fit(dataset).to_dict()], task="learning", remedy="free some and start again"
+    ) as layout:
         affinity = Affinity.fit(
             dataset,
             measure=options.measure,
@@ -125,7 +127,7 @@ def run_build_affinity(options: AffinityOptions, terminal: Terminal) -> Report:
         )
         title = f"{annotations.absolute().parent.name}/{annotations.name}"
         draw_heat_map(affinity, path=picture, dataset=title)
-        save_affinity_file(out, affinity, layout())
+        save_affinity_file(out, affinity, next(layout))
     objects = int(affinity.instance_counts.sum())
     found = [affinity.strongest_pairs(options.pairs), affinity.most_repelled_pairs(options.pairs)]
     lines = [

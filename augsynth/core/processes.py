@@ -22,8 +22,9 @@ Found = TypeVar("Found")
 
 
 def can_fork() -> bool:
-    """Say whether this system forks processes that may use what was loaded before."""
-    return "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin"
+    """Say whether this process may fork others that use what was loaded before: not on macOS, nor a loader's worker."""
+    forks = "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin"
+    return forks and not multiprocessing.current_process().daemon
 
 
 def num_cores() -> int:
@@ -84,22 +85,28 @@ def on_all_cores(
 
 
 @contextlib.contextmanager
-def meanwhile(work: Callable[[], Found], *, task: str, remedy: str) -> Iterator[Callable[[], Found]]:
-    """Yield what gives the result of some work: a forked process does it meanwhile, where several cores may be used.
+def begun(
+    tasks: Sequence[Callable[[], Any]], *, task: str, remedy: str, elsewhere: bool = True
+) -> Iterator[Iterator[Any]]:
+    """Yield what tasks return, in order: forked processes work on them meanwhile, where several cores may be used.
 
     Args:
-        work: What it returns can be pickled.
+        tasks: What each returns can be pickled.
         task, remedy: As for `forked`.
+        elsewhere: False where each is done here, when its result is asked for.
 
     Raises:
-        BackendError: As `forked`, when the result is asked for.
+        BackendError: As `forked`, when a result is asked for.
     """
-    if num_cores() < 2 or not can_fork():
-        yield work
+    if not elsewhere or num_cores() < 2 or not can_fork():
+        yield (each() for each in tasks)
         return
-    with forked(1, lambda _: work(), task=task, remedy=remedy) as begin:
-        results = begin([None])
-        yield lambda: next(results)
+
+    def work(number: int) -> Any:
+        return tasks[number]()
+
+    with forked(len(tasks), work, task=task, remedy=remedy) as begin:
+        yield begin(range(len(tasks)))
 
 
 def _in_order(futures: Sequence[Future[Any]], task: str, remedy: str) -> Iterator[Any]:

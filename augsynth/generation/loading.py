@@ -13,6 +13,7 @@ from augsynth.coco.reader import read_with_images
 from augsynth.core.devices import fast_precision
 from augsynth.core.errors import ConfigError
 from augsynth.core.options import plain
+from augsynth.core.processes import begun
 from augsynth.core.scene import Dataset
 from augsynth.core.storage import fetched, local_folder
 from augsynth.detectors.loading import load_detector
@@ -37,7 +38,7 @@ from augsynth.generation.learning import (
     learn_surroundings,
     wanted_ids,
 )
-from augsynth.generation.processes import begun
+from augsynth.generation.processes import GO_ON
 from augsynth.inpainting.change_map import KEEPS_CORE
 from augsynth.inpainting.loading import open_inpainter
 from augsynth.inpainting.prompts.book import PromptBook
@@ -77,7 +78,8 @@ def open_context(
     learn: list[Callable[[], Any]] = [partial(learn_scenes, config, dataset)]
     if config.placement.placement == "aligned":
         learn.append(partial(learn_surroundings, config, dataset))
-    with begun(learn, config, task="learning") as learnt:
+    elsewhere = config.run.processes != 1 and config.run.ray is None
+    with begun(learn, task="learning", remedy=GO_ON, elsewhere=elsewhere) as learnt:
         return _open_context(config, dataset, learnt, tell=tell)
 
 

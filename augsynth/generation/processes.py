@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from augsynth.core.devices import Process
 from augsynth.core.processes import can_fork, forked, num_cores
@@ -95,28 +94,3 @@ def open_processes(config: GenerateConfig, paint: PaintShard) -> Iterator[PaintS
         return
     with forked(num, paint, task="painting", remedy=GO_ON) as paint_shards:
         yield paint_shards
-
-
-@contextlib.contextmanager
-def begun(
-    tasks: Sequence[Callable[[], Any]], config: GenerateConfig, *, task: str
-) -> Iterator[Iterator[Any]]:
-    """Yield what tasks return, in order: forked processes work on them meanwhile, where a core is free for that.
-
-    Args:
-        tasks: What each returns can be pickled.
-        config: With `processes` 1 or on Ray, each task is done here, when its result is asked for.
-        task: What they do, for messages.
-
-    Raises:
-        BackendError: As `forked`, when a result is asked for.
-    """
-    if config.run.processes == 1 or config.run.ray is not None or num_cores() < 2 or not can_fork():
-        yield (each() for each in tasks)
-        return
-
-    def work(number: int) -> Any:
-        return tasks[number]()
-
-    with forked(len(tasks), work, task=task, remedy=GO_ON) as begin:
-        yield begin(range(len(tasks)))

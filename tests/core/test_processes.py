@@ -1,13 +1,15 @@
 """Work that forked processes do."""
 
+import multiprocessing
 import os
+import signal
 from collections.abc import Callable
 
 import pytest
 
 from augsynth.core import processes
 from augsynth.core.errors import BackendError
-from augsynth.core.processes import can_fork, meanwhile, num_cores, on_all_cores
+from augsynth.core.processes import begun, can_fork, num_cores, on_all_cores
 
 FORKS = pytest.mark.skipif(not can_fork(), reason="no processes are forked here")
 
@@ -47,21 +49,48 @@ def test_an_error_of_the_work_is_raised(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @FORKS
-def test_another_process_works_meanwhile_where_there_is_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    for cores, is_other in ((2, True), (1, False)):
+def test_tasks_are_done_by_other_processes_meanwhile_and_here_where_none_may_be_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for cores, elsewhere, is_own in ((2, True, False), (2, False, True), (1, True, True)):
         monkeypatch.setattr(processes, "num_cores", lambda cores=cores: cores)
-        with meanwhile(os.getpid, task="counting", remedy="count again") as result:
-            assert (result() != os.getpid()) == is_other
+        tasks = [os.getpid, lambda: "second"]
+        with begun(tasks, task="counting", remedy="count again", elsewhere=elsewhere) as found:
+            first, second = found
+        assert (first == os.getpid(), second) == (is_own, "second")
 
 
 @FORKS
-def test_an_error_meanwhile_is_raised_where_the_result_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_task_that_fails_does_so_where_its_result_is_asked_for(
+    elsewhere: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "num_cores", lambda: 2)
+    tasks: list[Callable[[], float]] = [lambda: 1, lambda: 1 / 0]
+    with begun(tasks, task="counting", remedy="count again", elsewhere=elsewhere) as found:
+        assert next(found) == 1
+        with pytest.raises(ZeroDivisionError):
+            next(found)
+
+
+@FORKS
+def test_a_task_whose_process_is_ended_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "num_cores", lambda: 2)
     with (
-        meanwhile(lambda: 1 / 0, task="counting", remedy="count again") as result,
-        pytest.raises(ZeroDivisionError),
+        pytest.raises(
+            BackendError, match="a counting process was ended, perhaps for want of memory; count again"
+        ),
+        begun([lambda: os.kill(os.getpid(), signal.SIGKILL)], task="counting", remedy="count again") as found,
     ):
-        result()
+        next(found)
+
+
+@FORKS
+def test_a_daemon_forks_nothing() -> None:
+    """As a worker of a data loader is: Python lets it have no children."""
+    context = multiprocessing.get_context("fork")
+    with context.Pool(1) as pool:
+        assert (can_fork(), pool.apply(can_fork)) == (True, False)
 
 
 def test_there_is_a_core() -> None:

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import torch
 
-from augsynth.core.errors import BackendError, DatasetError
+from augsynth.core.errors import BackendError
 from augsynth.generation import processes, run
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.context import RunContext
-from augsynth.generation.processes import begun, choose_processes, num_cores, open_processes, threads_of
+from augsynth.generation.processes import choose_processes, num_cores, open_processes, threads_of
 from augsynth.generation.rounds import ShardPlan
 from augsynth.generation.run import generate
 from augsynth.generation.statistics import CategoryYields
@@ -43,36 +43,6 @@ def test_the_number_of_processes_changes_nothing(config: GenerateConfig, tmp_pat
         assert tally.accepted == 20
         found.append(published(tmp_path / str(num)))
     assert found[0] == found[1] == found[2] and len(found[0]) > 10
-
-
-def test_tasks_are_done_by_other_processes_meanwhile_and_here_where_one_is_asked_for(
-    config: GenerateConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(processes, "num_cores", lambda: 2)
-    for own, several in ((True, config.but(processes=1)), (False, config), (False, config.but(processes=2))):
-        with begun([os.getpid, lambda: "second"], several, task="learning") as found:
-            first, second = found
-        assert (first == os.getpid(), second) == (own, "second")
-
-
-def test_a_task_that_fails_or_is_ended_does_so_where_its_result_is_asked_for(
-    config: GenerateConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(processes, "num_cores", lambda: 2)
-
-    def fail() -> None:
-        raise DatasetError("nothing to learn from")
-
-    for several in (config, config.but(processes=1)):
-        with begun([lambda: 1, fail], several, task="learning") as found:
-            assert next(found) == 1
-            with pytest.raises(DatasetError, match="nothing to learn from"):
-                next(found)
-    with (
-        pytest.raises(BackendError, match="a learning process was ended, perhaps for want of memory"),
-        begun([lambda: os.kill(os.getpid(), signal.SIGKILL)], config, task="learning") as found,
-    ):
-        next(found)
 
 
 def test_an_ended_process_ends_the_run_in_one_line_and_it_goes_on(
@@ -120,7 +90,7 @@ def slow():
     if begun.value == 2:
         time.sleep(2)
 os.register_at_fork(after_in_child=slow)
-from augsynth.core.errors import BackendError, DatasetError
+from augsynth.core.errors import BackendError
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.processes import open_processes
 from augsynth.generation.rounds import ShardPlan
