@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from augsynth.core.errors import BackendError
 
 _PR_SET_PDEATHSIG = 1
+_BEHIND = 5  # how much nicer tasks are than who has begun them
 Given = TypeVar("Given")
 Found = TypeVar("Found")
 
@@ -103,6 +104,7 @@ def begun(
         return
 
     def work(number: int) -> Any:
+        os.nice(_BEHIND)  # this process, which others wait for, goes first
         return tasks[number]()
 
     with forked(len(tasks), work, task=task, remedy=remedy) as begin:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -17,6 +17,7 @@ from augsynth.core.cache import remembered
 from augsynth.core.errors import DatasetError
 from augsynth.core.files import make_folder, writing
 from augsynth.core.images import image_path, read_image
+from augsynth.core.processes import begun
 from augsynth.core.scene import Dataset, Image, Scene
 from augsynth.detectors.port import Detector
 from augsynth.filtering.class_labels import Vocabulary
@@ -36,9 +37,13 @@ from augsynth.filtering.thresholds import (
 )
 from augsynth.generation.config import GenerateConfig
 from augsynth.generation.provenance import filter_key
+from augsynth.inpainting.loading import import_libraries
 from augsynth.placement.appearance import Appearance
 from augsynth.placement.layout import Layout
 from augsynth.placement.scene_model import SceneModel, load_affinity
+
+if TYPE_CHECKING:
+    import torch
 
 CALIBRATION_IMAGES = 120
 
@@ -183,16 +188,20 @@ def draw_sample(root: Path) -> Path:
         DatasetError: The folder holds something else.
         OutputError: The disk is full.
     """
-    import torch
-
     from augsynth.sample import write_sample
 
     if root.exists() and any(root.iterdir()):  # that of the same run, perhaps cut short
         return write_sample(root)
 
     def draw() -> dict[str, torch.Tensor]:
-        annotations = write_sample(root)
+        with begun(
+            [partial(write_sample, root)], task="drawing", remedy="free some and start again"
+        ) as drawn:
+            import_libraries()
+            annotations: Path = next(drawn)
         first, *others = sorted(path for path in root.rglob("*") if path.is_file() and path != annotations)
+        import torch
+
         # In the order of `write_sample`: what says whose folder it is, pictures, what says that all is there.
         return {
             path.relative_to(root).as_posix(): torch.frombuffer(

@@ -90,6 +90,15 @@ def open_inpainter(painting: PaintingOptions, *, device: str, negative_prompt: s
     return AlignedInpainter(PipelineParts.of(pipeline), painting, negative_prompt=negative_prompt)
 
 
+def import_libraries() -> None:
+    """Import what a Stable Diffusion checkpoint is loaded with; it takes seconds, and `open_inpainter` needs it."""
+    import diffusers
+    import transformers
+
+    for library, name in ((diffusers, "StableDiffusionInpaintPipeline"), (transformers, "CLIPTextModel")):
+        getattr(library, name)
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the libraries' progress bars and warnings off the screen: what matters is raised."""
