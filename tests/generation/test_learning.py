@@ -120,17 +120,18 @@ def test_a_cache_that_is_damaged_or_cant_be_written_costs_time_only(
 
 def test_the_sample_is_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUGSYNTH_CACHE", str(tmp_path / "cache"))
-    drawn = []
+    drawn = tmp_path / "drawn"  # by whatever process
 
     def draw_few(root: Path) -> Path:
-        drawn.append(root)
+        with drawn.open("a") as file:
+            file.write(f"{root}\n")
         return write_sample(root, num_images=6, workers=1)
 
     monkeypatch.setattr("augsynth.sample.write_sample", draw_few)
     roots = [tmp_path / name for name in ("first", "second", "cut")]
     for root in roots[:2]:
         assert learning.draw_sample(root) == root / "annotations" / "instances.json"
-    assert kinds(tmp_path / "cache") == ["sample"] and drawn == roots[:1]
+    assert kinds(tmp_path / "cache") == ["sample"] and drawn.read_text().split() == [str(roots[0])]
     shutil.copytree(roots[1], roots[2])
     (roots[2] / "annotations" / "instances.json").unlink()  # as a copy that was cut short
     next((roots[2] / "images").iterdir()).unlink()
