@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,11 +15,12 @@ from augsynth.core.errors import DatasetError
 from augsynth.core.files import make_folder, write_atomically, writing
 from augsynth.core.masks import as_rle, to_polygons
 from augsynth.core.outputs import check_output_folder
+from augsynth.core.processes import can_fork, forked
 from augsynth.sample import world
 from augsynth.sample.render import RenderedScene, render_scene
 
 _TRUTH, _ANNOTATIONS = "ground_truth.json", "annotations/instances.json"
-_CHUNK = 16
+_FEW = 16  # scenes that are drawn here
 
 
 def write_sample(
@@ -89,13 +88,11 @@ def _is_finished(out: Path, request: dict[str, Any]) -> bool:
 
 
 def _map(draw: Any, indices: range, workers: int) -> Iterator[tuple[list[dict[str, Any]], dict[str, Any]]]:
-    if workers == 1 or len(indices) <= _CHUNK:
+    if workers == 1 or len(indices) <= _FEW or not can_fork():
         yield from map(draw, indices)
         return
-    forkable = "fork" in multiprocessing.get_all_start_methods() and threading.active_count() == 1
-    context = multiprocessing.get_context("fork" if forkable else "spawn")
-    with context.Pool(workers) as pool:
-        yield from pool.imap(draw, indices, chunksize=_CHUNK)
+    with forked(workers, draw, task="drawing", remedy="the same command starts again") as draw_all:
+        yield from draw_all(indices)
 
 
 def _draw_and_save(
