@@ -14,6 +14,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+from threadpoolctl import threadpool_limits
+
 from augsynth.core.errors import BackendError
 
 _PR_SET_PDEATHSIG = 1
@@ -134,6 +136,9 @@ def _begin(work: Callable[[Any], Any], parent: int) -> None:
             os._exit(1)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(1)
+    threadpool_limits(1, user_api="blas")
     _work[:] = [work]
 
 

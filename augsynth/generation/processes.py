@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from augsynth.core.devices import Process
 from augsynth.core.processes import can_fork, forked, num_cores
 from augsynth.core.records import ShardRecord
@@ -60,7 +62,7 @@ def is_small(model: str | None) -> bool:
 
 @contextlib.contextmanager
 def threads_of(config: GenerateConfig) -> Iterator[None]:
-    """Give torch one thread where several processes may paint, so that their number changes nothing."""
+    """Give torch and numpy one thread where several processes may paint, so that their number changes nothing."""
     import torch
 
     before = torch.get_num_threads()
@@ -69,7 +71,8 @@ def threads_of(config: GenerateConfig) -> Iterator[None]:
     )
     torch.set_num_threads(before if alone else 1)
     try:
-        yield
+        with threadpool_limits(None if alone else 1, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(before)
 
