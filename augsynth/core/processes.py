@@ -136,8 +136,7 @@ def _begin(work: Callable[[Any], Any], parent: int) -> None:
             os._exit(1)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
-    if "cv2" in sys.modules:
-        sys.modules["cv2"].setNumThreads(1)
+    # Not OpenCV's: where its threads were at work before the fork, it waits for them for ever.
     threadpool_limits(1, user_api="blas")
     _work[:] = [work]
 
