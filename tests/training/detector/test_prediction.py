@@ -3,22 +3,24 @@
 import contextlib
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
+import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from safetensors.torch import load_file, save_file
 
 import augsynth
 from augsynth.affinity.focus import read_missing
 from augsynth.core.boxes import ious
 from augsynth.core.errors import BackendError, ConfigError, DatasetError
-from augsynth.core.images import read_image
 from augsynth.detectors.loading import EMBEDDED_DETECTOR
 from augsynth.sample import write_sample
-from augsynth.training.detector.options import DetectorTraining
 from augsynth.training.detector.prediction import MIN_SCORE
-from augsynth.training.detector.train import train_detector
+
+SHAKEN = 0.2  # of a layer's own spread
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +37,16 @@ def sample(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def second(sample, tmp_path_factory):
-    """A one-stage detector that has seen little: it agrees with the embedded one here and there."""
-    dataset = augsynth.read_dataset(sample, images=sample.parents[1] / "images")
-    out = tmp_path_factory.mktemp("second") / "detector"
-    options = DetectorTraining(preset="fcos_tiny", steps=40, batch_size=4, lr=1e-2, threads=1, mask_steps=0)
-    train_detector(dataset, lambda scene: read_image(dataset, scene), out=out, options=options)
-    return out
+def second(tmp_path_factory):
+    """The embedded detector with its weights shaken: it agrees with it often, not always."""
+    folder = tmp_path_factory.mktemp("second") / "detector"
+    shutil.copytree(EMBEDDED_DETECTOR, folder)
+    weights, draw = load_file(folder / "model.safetensors"), torch.Generator().manual_seed(0)
+    for name, values in weights.items():
+        if name.endswith("weight") and values.ndim == 4:
+            weights[name] = values + SHAKEN * values.float().std() * torch.randn(values.shape, generator=draw)
+    save_file(weights, folder / "model.safetensors")
+    return folder
 
 
 def evaluated(annotations, results):
@@ -103,7 +108,7 @@ def test_two_detectors_are_fused_as_the_formula_says(sample, second):
             same = (fused.category_ids == category) & (np.abs(fused.scores - score) < 2e-4)
             assert (same & (np.abs(fused.boxes_xyxy - box).max(1) < 0.05)).any()
             seen[paired] += 1
-    assert min(seen.values()) >= 3, seen
+    assert min(seen.values()) >= 50, seen
 
 
 def test_without_annotated_objects_nothing_is_judged(sample, tmp_path):
