@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from threadpoolctl import threadpool_limits
+
 from augsynth.affinity.cooccurrence import Pair
 from augsynth.affinity.embeddings import Embeddings, encode_names, read_embeddings
 from augsynth.affinity.file import is_affinity_file
@@ -21,7 +23,7 @@ from augsynth.commands.terminal import Report, Terminal
 from augsynth.core.errors import ConfigError
 from augsynth.core.options import REQUIRED, check_options, option, section
 from augsynth.core.outputs import check_output_file
-from augsynth.core.processes import begun
+from augsynth.core.processes import begun, num_cores
 from augsynth.core.text import number_of
 from augsynth.inpainting.loading import EMBEDDED
 from augsynth.placement.layout import Layout
@@ -114,9 +116,12 @@ def run_build_affinity(options: AffinityOptions, terminal: Terminal) -> Report:
     for line in repair_lines(dataset):
         terminal.notice(line)
     embeddings = names.read([category.name for category in dataset.categories])
-    with begun(
-        [lambda: Layout.fit(dataset).to_dict()], task="learning", remedy="free some and start again"
-    ) as layout:
+    with (
+        threadpool_limits(max(1, num_cores() - 1), user_api="blas"),  # one core is the layout's
+        begun(
+            [lambda: Layout.fit(dataset).to_dict()], task="learning", remedy="free some and start again"
+        ) as layout,
+    ):
         affinity = Affinity.fit(
             dataset,
             measure=options.measure,
