@@ -93,5 +93,12 @@ def test_a_daemon_forks_nothing() -> None:
         assert (can_fork(), pool.apply(can_fork)) == (True, False)
 
 
-def test_there_is_a_core() -> None:
-    assert num_cores() >= 1
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores can't be taken away here")
+def test_cores_are_those_that_the_process_may_use() -> None:
+    before = os.sched_getaffinity(0)
+    assert num_cores() == len(before)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert num_cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
