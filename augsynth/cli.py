@@ -43,9 +43,8 @@ COMMANDS = (
     EXPORT,
 )
 MISUSED, INTERRUPTED = 2, 130  # exit codes
-OBJECTS_BETWEEN_COLLECTIONS = (
-    100_000  # Python's 700 collects a thousand times while torch and diffusers are imported
-)
+# With Python's own 700, garbage is looked for a thousand times while torch and diffusers are imported.
+OBJECTS_BETWEEN_COLLECTIONS = 100_000
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -66,7 +65,7 @@ def main() -> None:
     # SIGTERM ends the command like Ctrl-C, with a line that says how to go on; forked processes end at once.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
-    atexit.register(gc.freeze)  # what is left at the end is freed without looking for circles in it
+    atexit.register(gc.freeze)  # what is left at the end is freed without looking for cycles in it
     os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     try:
         status = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)

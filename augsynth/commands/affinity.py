@@ -23,7 +23,7 @@ from augsynth.commands.terminal import Report, Terminal
 from augsynth.core.errors import ConfigError
 from augsynth.core.options import REQUIRED, check_options, option, section
 from augsynth.core.outputs import check_output_file
-from augsynth.core.processes import begun, num_cores
+from augsynth.core.processes import begun
 from augsynth.core.text import number_of
 from augsynth.inpainting.loading import EMBEDDED
 from augsynth.placement.layout import Layout
@@ -117,7 +117,7 @@ def run_build_affinity(options: AffinityOptions, terminal: Terminal) -> Report:
         terminal.notice(line)
     embeddings = names.read([category.name for category in dataset.categories])
     with (
-        threadpool_limits(max(1, num_cores() - 1), user_api="blas"),  # one core is the layout's
+        threadpool_limits(1, user_api="blas"),  # cores are for the threads of the fit, and for the layout
         begun(
             [lambda: Layout.fit(dataset).to_dict()], task="learning", remedy="free some and start again"
         ) as layout,

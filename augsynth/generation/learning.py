@@ -197,11 +197,11 @@ def draw_sample(root: Path) -> Path:
         with begun(
             [partial(write_sample, root)], task="drawing", remedy="free some and start again"
         ) as drawn:
+            import torch
+
             import_libraries()
             annotations: Path = next(drawn)
         first, *others = sorted(path for path in root.rglob("*") if path.is_file() and path != annotations)
-        import torch
-
         # In the order of `write_sample`: what says whose folder it is, pictures, what says that all is there.
         return {
             path.relative_to(root).as_posix(): torch.frombuffer(
